@@ -1,0 +1,1 @@
+"""VGG: weights -> forward graph -> backward graph -> sessions. Knows no loss."""

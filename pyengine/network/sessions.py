@@ -1,0 +1,151 @@
+"""Runs the graphs: ONNX Runtime sessions for one image size, with their buffers bound once."""
+
+from __future__ import annotations
+
+from importlib.metadata import packages_distributions
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pyengine.errors import PyengineError
+from pyengine.network.graphs import Padding, Pooling, backward_graph, forward_graph
+from pyengine.network.weights import Weights
+
+if TYPE_CHECKING:
+    import onnx
+
+Float32 = npt.NDArray[np.float32]
+
+SMALLEST = 16
+"""Pixels on the shorter side that an image must have."""
+
+
+def runtime() -> Any:
+    """The `onnxruntime` module.
+
+    Raises
+    ------
+    PyengineError
+        None is installed, or two whose files overwrite each other.
+    """
+    distributions = sorted(set(packages_distributions().get("onnxruntime", [])))
+    if len(distributions) > 1:
+        raise PyengineError(
+            f"{' and '.join(distributions)} are both installed and break each other: "
+            f"pip uninstall -y {' '.join(distributions)}, then pip install 'pyengine[cpu]' or 'pyengine[gpu]'"
+        )
+    try:
+        import onnxruntime
+    except ImportError as error:
+        if distributions:
+            raise PyengineError(f"{distributions[0]} is installed but does not load: {error}") from None
+        raise PyengineError(
+            "ONNX Runtime is not installed: pip install 'pyengine[cpu]', or 'pyengine[gpu]' for NVIDIA GPUs"
+        ) from None
+    return onnxruntime
+
+
+class _Session:
+    """One graph with every input and output bound to an array of ours."""
+
+    def __init__(self, model: onnx.ModelProto, buffers: dict[str, Float32], threads: int) -> None:
+        ort = runtime()
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        # ONNX Runtime's threads must not spin on while the losses' kernels want the cores.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        self._session = ort.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        self._binding = self._session.io_binding()
+        self._buffers = buffers  # the binding holds addresses only
+        for bind, values in (
+            (self._binding.bind_input, self._session.get_inputs()),
+            (self._binding.bind_output, self._session.get_outputs()),
+        ):
+            for value in values:
+                array = buffers[value.name]
+                bind(value.name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+
+    def run(self) -> None:
+        self._session.run_with_iobinding(self._binding)
+
+
+class Network:
+    """A VGG for images of one size. Not for several threads at once.
+
+    Parameters
+    ----------
+    weights : Weights
+    size : (height, width)
+        In pixels, both at least 16.
+    layers : tuple of str
+        The feature maps to give out.
+    padding, pooling
+        See `graphs.forward_graph`.
+    threads : int
+    gradient : bool
+        Whether `backward` will be called. If not, only the buffers of `layers` are kept.
+
+    Attributes
+    ----------
+    features : dict of str to float32 (C, N)
+        The feature maps, written by `forward`; N counts pixels row by row.
+    gradients : dict of str to float32 (C, N)
+        What `backward` reads: gradients of a scalar with respect to `features`.
+
+    Examples
+    --------
+    >>> from pyengine.network.weights import load
+    >>> network = Network(load("vgg16"), (20, 17), ("relu2_1",), threads=1)
+    >>> network.forward(np.zeros((20, 17, 3), np.float32))
+    >>> network.features["relu2_1"].shape  # an odd side is rounded up when pooled
+    (128, 90)
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        size: tuple[int, int],
+        layers: tuple[str, ...],
+        *,
+        padding: Padding = "wrap",
+        pooling: Pooling = "average",
+        threads: int,
+        gradient: bool = True,
+    ) -> None:
+        weights.check_layers(layers)
+        if min(size) < SMALLEST:
+            raise PyengineError(
+                f"image of {size[1]}x{size[0]} pixels: both sides must be at least {SMALLEST}; enlarge it first"
+            )
+        deepest = max(map(weights.layers.index, layers))
+        outputs = tuple(weights.layers[: deepest + 1]) if gradient else layers
+        graph = forward_graph(weights, size, outputs, padding, pooling)
+        self._image: Float32 = np.empty((1, *size, 3), np.float32)
+        maps: dict[str, Float32] = {
+            value.name: np.empty([d.dim_value for d in value.type.tensor_type.shape.dim], np.float32)
+            for value in graph.graph.output
+        }
+        self._forward = _Session(graph, {"image": self._image, **maps}, threads)
+        self.features = {layer: maps[layer].reshape(maps[layer].shape[1], -1) for layer in layers}
+        self.gradients: dict[str, Float32] = {}
+        if gradient:
+            entering = {f"gradient/{layer}": np.empty_like(maps[layer]) for layer in layers}
+            self._gradient = np.empty_like(self._image)
+            buffers = {**maps, **entering, "gradient/image": self._gradient}
+            self._backward = _Session(backward_graph(graph, layers), buffers, threads)
+            for layer in layers:
+                self.gradients[layer] = entering[f"gradient/{layer}"].reshape(self.features[layer].shape)
+
+    def forward(self, image: Float32) -> None:
+        """Compute `features` of an image, float32 (H, W, 3) in [0, 1]."""
+        self._image[0] = image
+        self._forward.run()
+
+    def backward(self) -> Float32:
+        """Gradient with respect to the image, float32 (H, W, 3), from `gradients`. Overwritten by the next call."""
+        self._backward.run()
+        return self._gradient[0]

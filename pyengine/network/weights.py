@@ -1,0 +1,244 @@
+"""Convolution weights: what a model file holds, and where model files are found."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pyengine.errors import PyengineError
+
+Float32 = npt.NDArray[np.float32]
+
+BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+"""Convolutions in each block; a pool stands between blocks (Simonyan and Zisserman 2014, table 1, D and E)."""
+
+CHANNELS = (64, 128, 256, 512, 512)
+"""Output channels of each block's convolutions."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a network was trained on: ``x = (channels of the RGB image in [0, 1] * scale - mean) / std``.
+
+    Attributes
+    ----------
+    channels : {"RGB", "BGR"}
+        The order of the network's input channels; `mean` and `std` are in that order.
+    scale : float
+    mean, std : tuple of three floats
+
+    Examples
+    --------
+    >>> PREPROCESSINGS["caffe"].channels
+    'BGR'
+    """
+
+    channels: Literal["RGB", "BGR"]
+    scale: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def fold(self, weight: Float32, bias: Float32, *, mean: bool) -> tuple[Float32, Float32]:
+        """Weights of the first convolution that take the RGB image in [0, 1] itself.
+
+        Parameters
+        ----------
+        weight, bias : float32 (O, 3, 3, 3), (O,)
+        mean : bool
+            Fold the mean into the bias as well. Exact where the padding repeats pixels of the image (wrap, reflect);
+            where it puts in zeros, these stand for the mean colour, which then has to be subtracted before.
+        """
+        factor = np.asarray(self.scale, np.float64) / np.asarray(self.std, np.float64)
+        folded = weight.astype(np.float64) * factor[:, None, None]
+        if mean:
+            shift = np.asarray(self.mean) / np.asarray(self.std)
+            bias = (bias - np.einsum("oikl,i->o", weight.astype(np.float64), shift)).astype(np.float32)
+        if self.channels == "BGR":
+            folded = folded[:, ::-1]
+        return np.ascontiguousarray(folded, np.float32), bias
+
+    @property
+    def mean_colour(self) -> Float32:
+        """The RGB colour in [0, 1] that becomes 0: float32 (3,)."""
+        mean = np.asarray(self.mean, np.float64) / self.scale
+        return np.asarray(mean[::-1] if self.channels == "BGR" else mean, np.float32)
+
+
+PREPROCESSINGS = {
+    "caffe": Preprocessing("BGR", 255.0, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0)),
+    "torchvision": Preprocessing("RGB", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+"""By the framework the weights were published for; Keras' VGG weights are Caffe's."""
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A 3x3 convolution of stride 1: `weight` float32 (O, I, 3, 3), `bias` float32 (O,)."""
+
+    name: str
+    weight: Float32
+    bias: Float32
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The convolutions of a VGG, first to last, under the names of the paper: conv1_1, conv1_2, conv2_1, ...
+
+    Attributes
+    ----------
+    name : str
+        What the model is called here.
+    architecture : {"vgg16", "vgg19"}
+    preprocessing : Preprocessing
+    convolutions : tuple of Convolution
+    origin : str
+        Where the weights came from.
+    """
+
+    name: str
+    architecture: str
+    preprocessing: Preprocessing
+    convolutions: tuple[Convolution, ...]
+    origin: str
+
+    @property
+    def layers(self) -> list[str]:
+        """The feature maps there are: relu1_1, relu1_2, ...
+
+        Examples
+        --------
+        >>> load("vgg16").layers[:3]
+        ['relu1_1', 'relu1_2', 'relu2_1']
+        """
+        return [relu_of(convolution.name) for convolution in self.convolutions]
+
+    def check_layers(self, layers: tuple[str, ...]) -> None:
+        """Raise PyengineError for a layer that this model lacks."""
+        for layer in layers:
+            if layer not in self.layers:
+                raise PyengineError(
+                    f"layer {layer!r}: model {self.name!r} has {', '.join(self.layers)}"
+                )
+
+
+def relu_of(convolution: str) -> str:
+    """Name of the feature map behind a convolution.
+
+    Examples
+    --------
+    >>> relu_of("conv4_1")
+    'relu4_1'
+    """
+    return convolution.replace("conv", "relu")
+
+
+def starts_block(convolution: str) -> bool:
+    """Whether a pool stands in front of this convolution.
+
+    Examples
+    --------
+    >>> [starts_block(name) for name in ("conv1_1", "conv1_2", "conv2_1")]
+    [False, False, True]
+    """
+    return convolution.endswith("_1") and convolution != "conv1_1"
+
+
+def convolution_names(architecture: str) -> list[str]:
+    """The convolutions of an architecture, first to last.
+
+    Examples
+    --------
+    >>> convolution_names("vgg16")[-1], len(convolution_names("vgg19"))
+    ('conv5_3', 16)
+    """
+    return [f"conv{block}_{i}" for block, n in enumerate(BLOCKS[architecture], 1) for i in range(1, n + 1)]
+
+
+def user_folder() -> Path:
+    """Where imported models are kept: $PYENGINE_MODELS, or a folder of the user's own."""
+    if folder := os.environ.get("PYENGINE_MODELS"):
+        return Path(folder)
+    from platformdirs import user_data_path
+
+    return user_data_path("pyengine") / "models"
+
+
+def installed() -> Iterator[Path]:
+    """Paths of the models that can be named: the user's first, then those that ship with pyengine."""
+    seen: set[str] = set()
+    for folder in (user_folder(), Path(str(files("pyengine.models")))):
+        for path in sorted(folder.glob("*.onnx")):
+            if path.stem not in seen:
+                seen.add(path.stem)
+                yield path
+
+
+def load(model: str | os.PathLike[str]) -> Weights:
+    """Weights of an installed model by name, or of a model file by path.
+
+    Parameters
+    ----------
+    model : str or path
+        A name that `pyengine models list` shows, or the path of an .onnx that `pyengine models import` wrote.
+
+    Raises
+    ------
+    PyengineError
+        No such model, or the file is not one of pyengine's.
+
+    Examples
+    --------
+    >>> load("vgg16").architecture
+    'vgg16'
+    """
+    if Path(model).suffix == ".onnx":
+        return read(Path(model))
+    found = {path.stem: path for path in installed()}
+    if str(model) not in found:
+        raise PyengineError(
+            f"unknown model {str(model)!r}: installed are {', '.join(found) or 'none'}; "
+            "add one with `pyengine models import FILE --name NAME`"
+        )
+    return read(found[str(model)])
+
+
+def read(path: Path) -> Weights:
+    """Read a model file that `write` made (see `network.graphs.model_file` for the format)."""
+    import onnx
+    from google.protobuf.message import DecodeError
+    from onnx import numpy_helper
+
+    try:
+        proto = onnx.load(path)
+    except FileNotFoundError:
+        raise PyengineError(f"{path}: no such file; `pyengine models list` shows what is installed") from None
+    except (OSError, DecodeError) as error:
+        raise PyengineError(f"{path}: cannot be read as ONNX ({error}); import it again") from None
+    meta = {entry.key: entry.value for entry in proto.metadata_props}
+    if "pyengine" not in meta:
+        raise PyengineError(f"{path}: not a model of pyengine's; convert it with `pyengine models import`")
+    arrays = {i.name: numpy_helper.to_array(i).astype(np.float32) for i in proto.graph.initializer}
+    try:
+        preprocessing = json.loads(meta["preprocessing"])
+        for key in ("mean", "std"):
+            preprocessing[key] = tuple(preprocessing[key])
+        return Weights(
+            name=path.stem,
+            architecture=meta["architecture"],
+            preprocessing=Preprocessing(**preprocessing),
+            convolutions=tuple(
+                Convolution(name, arrays[f"{name}.weight"], arrays[f"{name}.bias"])
+                for name in meta["convolutions"].split()
+            ),
+            origin=meta["origin"],
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise PyengineError(f"{path}: damaged model file ({error}); import it again") from None
