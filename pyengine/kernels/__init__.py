@@ -1,0 +1,69 @@
+"""The arithmetic of the losses on feature maps: one protocol, an implementation a device."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+
+class Histogram(Protocol):
+    """The distribution of every channel of a feature map, to match others to."""
+
+    def loss(
+        self,
+        features: Float32,
+        gradient: Float32 | None = None,
+        scale: float = 1.0,
+        weights: Float32 | None = None,
+        accumulate: bool = False,
+        threads: int = 1,
+    ) -> float:
+        """Mean squared distance of `features` (C, N) to their match; see `Kernels.histogram_loss`."""
+        ...
+
+
+class Kernels(Protocol):
+    """What a device must offer.
+
+    Feature maps are contiguous float32 (C, N). `weights` are float32 (N,), one number a pixel, not negative; None
+    stands for ones. Gradients are written to `gradient` (C, N), or added to it with `accumulate`.
+    """
+
+    def gram(self, features: Float32, weights: Float32 | None = None) -> Float64:
+        """Gram matrix ``F diag(w) F^T / sum(w)``, float64 (C, C): Gatys et al. 2015, over the mass measured."""
+        ...
+
+    def gram_gradient(
+        self,
+        features: Float32,
+        difference: Float64,
+        scale: float,
+        gradient: Float32,
+        *,
+        weights: Float32 | None = None,
+        accumulate: bool = False,
+    ) -> None:
+        """``scale * difference @ features * w``."""
+        ...
+
+    def histogram(self, features: Float32, weights: Float32 | None = None) -> Histogram:
+        """Measure an exemplar's feature map."""
+        ...
+
+    def histogram_loss(
+        self,
+        target: Histogram,
+        features: Float32,
+        scale: float,
+        gradient: Float32 | None,
+        *,
+        weights: Float32 | None = None,
+        accumulate: bool = False,
+    ) -> float:
+        """``sum w (O - R(O))^2 / (C sum w)`` (Risser et al., sec. 4.3), and `scale` times its gradient."""
+        ...

@@ -43,9 +43,7 @@ class _Found:
     bias: Array
 
 
-def read_weights(
-    path: Path, name: str, *, preprocessing: str | None = None, deepest: str | None = None
-) -> Weights:
+def read_weights(path: Path, name: str, *, preprocessing: str | None = None, deepest: str | None = None) -> Weights:
     """Weights of a VGG-16 or VGG-19 from an .onnx, .npz or .safetensors file.
 
     The layout is known from the arrays' names and shapes: torchvision's (``features.0.weight``, kernels (O, I, 3, 3)),
@@ -92,9 +90,7 @@ def read_weights(
                 f"say --preprocessing {' or '.join(PREPROCESSINGS)}"
             )
         preprocessing = _PREPROCESSING[found[0].framework]
-    weights = Weights(
-        name, architecture, PREPROCESSINGS[preprocessing], convolutions, f"{path.name} sha256:{digest}"
-    )
+    weights = Weights(name, architecture, PREPROCESSINGS[preprocessing], convolutions, f"{path.name} sha256:{digest}")
     if deepest is None:
         return weights
     weights.check_layers((deepest,))

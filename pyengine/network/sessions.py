@@ -56,9 +56,7 @@ class _Session:
         options.log_severity_level = 3
         # ONNX Runtime's threads must not spin on while the losses' kernels want the cores.
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        self._session = ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         self._binding = self._session.io_binding()
         self._buffers = buffers  # the binding holds addresses only
         for bind, values in (

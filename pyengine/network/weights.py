@@ -124,9 +124,7 @@ class Weights:
         """Raise PyengineError for a layer that this model lacks."""
         for layer in layers:
             if layer not in self.layers:
-                raise PyengineError(
-                    f"layer {layer!r}: model {self.name!r} has {', '.join(self.layers)}"
-                )
+                raise PyengineError(f"layer {layer!r}: model {self.name!r} has {', '.join(self.layers)}")
 
 
 def relu_of(convolution: str) -> str:

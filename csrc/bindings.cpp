@@ -1,0 +1,196 @@
+// The module pyengine._core: checks arguments and calls the kernels with the interpreter's lock released.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <cmath>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "dispatch.hpp"
+#include "gram.hpp"
+#include "histogram.hpp"
+
+namespace py = pybind11;
+using namespace pyengine;
+
+namespace {
+
+std::string describe(const py::array &array) {
+    return py::str(array.dtype()).cast<std::string>() + " of shape " + py::str(array.attr("shape")).cast<std::string>();
+}
+
+// Never converts: a copy of a large array should be the caller's decision.
+py::array as_array(py::handle object, const char *name, const char *shape) {
+    if (!py::isinstance<py::array>(object)) {
+        throw py::type_error(std::string(name) + ": expected a numpy array of shape " + shape + ", got " +
+                             py::str(py::type::of(object).attr("__name__")).cast<std::string>());
+    }
+    return py::reinterpret_borrow<py::array>(object);
+}
+
+py::array float_array(py::handle object, const char *name, const char *shape, bool doubles = false) {
+    py::array array = as_array(object, name, shape);
+    if (!py::isinstance<py::array_t<float>>(array) && !(doubles && py::isinstance<py::array_t<double>>(array))) {
+        throw py::type_error(std::string(name) + ": expected " + (doubles ? "float32 or float64" : "float32") + ", got " +
+                             describe(array));
+    }
+    return array;
+}
+
+void check_contiguous(const py::array &array, const char *name) {
+    if (!(array.flags() & py::array::c_style))
+        throw py::value_error(std::string(name) + ": expected a C-contiguous array, got strides " +
+                              py::str(array.attr("strides")).cast<std::string>() + " for " + describe(array));
+}
+
+void check_shape(const py::array &array, const char *name, const std::vector<std::size_t> &shape) {
+    bool equal = static_cast<std::size_t>(array.ndim()) == shape.size();
+    for (std::size_t d = 0; equal && d < shape.size(); ++d)
+        equal = static_cast<std::size_t>(array.shape(static_cast<py::ssize_t>(d))) == shape[d];
+    if (equal) return;
+    py::tuple expected(shape.size());
+    for (std::size_t d = 0; d < shape.size(); ++d) expected[d] = shape[d];
+    throw py::value_error(std::string(name) + ": expected shape " + py::str(expected).cast<std::string>() + ", got " +
+                          describe(array));
+}
+
+void check_threads(int threads) {
+    if (threads < 1) throw py::value_error("threads: expected at least 1, got " + std::to_string(threads));
+}
+
+Map as_map(py::handle features, py::handle weights) {
+    const py::array array = float_array(features, "features", "(C, N)");
+    if (array.ndim() != 2) throw py::value_error("features: expected shape (C, N), got " + describe(array));
+    check_contiguous(array, "features");
+    Map map{static_cast<const float *>(array.data()), nullptr, 0, static_cast<std::size_t>(array.shape(0)),
+            static_cast<std::size_t>(array.shape(1))};
+    if (map.channels == 0 || map.pixels == 0 || map.pixels > 0xffffffffu) {
+        throw py::value_error("features: expected at least 1 channel and 1 to 2**32 - 1 pixels, got " + describe(array));
+    }
+    map.total = static_cast<double>(map.pixels);
+    if (!weights.is_none()) {
+        const py::array one = float_array(weights, "weights", "(N,)");
+        check_shape(one, "weights", {map.pixels});
+        check_contiguous(one, "weights");
+        map.weights = static_cast<const float *>(one.data());
+        map.total = 0;
+        for (std::size_t i = 0; i < map.pixels; ++i) {
+            if (!(map.weights[i] >= 0) || std::isinf(map.weights[i])) {
+                throw py::value_error("weights: expected finite values >= 0, got " + std::to_string(map.weights[i]) +
+                                      " at pixel " + std::to_string(i));
+            }
+            map.total += map.weights[i];
+        }
+    }
+    return map;
+}
+
+float *as_output(py::handle object, const char *name, const Map &map) {
+    py::array array = float_array(object, name, "(C, N)");
+    check_shape(array, name, {map.channels, map.pixels});
+    check_contiguous(array, name);
+    if (!array.writeable()) throw py::value_error(std::string(name) + ": expected a writeable array, got a read-only one");
+    float *out = static_cast<float *>(array.mutable_data());
+    const std::size_t size = map.channels * map.pixels;
+    if (out < map.features + size && map.features < out + size)
+        throw py::value_error(std::string(name) + ": expected memory of its own, got memory shared with features");
+    return out;
+}
+
+py::array_t<double> call_gram(py::handle features, py::handle weights, int threads) {
+    const Map map = as_map(features, weights);
+    check_threads(threads);
+    py::array_t<double> result({map.channels, map.channels});
+    double *out = result.mutable_data();
+    py::gil_scoped_release release;
+    if (map.total == 0) {
+        std::fill_n(out, map.channels * map.channels, 0.0);
+    } else {
+        gram(map.features, map.weights, map.total, map.channels, map.pixels, out, threads);
+    }
+    return result;
+}
+
+void call_gram_gradient(py::handle features, py::handle difference, double scale, py::handle out, py::handle weights,
+                        bool accumulate, int threads) {
+    const Map map = as_map(features, weights);
+    const py::array given = float_array(difference, "difference", "(C, C)", true);
+    check_shape(given, "difference", {map.channels, map.channels});
+    check_contiguous(given, "difference");
+    float *target = as_output(out, "out", map);
+    check_threads(threads);
+    std::vector<float> matrix(map.channels * map.channels);
+    const auto convert = [&](const auto *from) {
+        for (std::size_t i = 0; i < matrix.size(); ++i) matrix[i] = static_cast<float>(scale * from[i]);
+    };
+    if (py::isinstance<py::array_t<float>>(given)) {
+        convert(static_cast<const float *>(given.data()));
+    } else {
+        convert(static_cast<const double *>(given.data()));
+    }
+    py::gil_scoped_release release;
+    gram_gradient(map.features, matrix.data(), map.weights, map.channels, map.pixels, target, accumulate, threads);
+}
+
+Histogram make_histogram(py::handle features, py::handle weights, int threads) {
+    const Map map = as_map(features, weights);
+    check_threads(threads);
+    py::gil_scoped_release release;
+    return Histogram(map, threads);
+}
+
+Map as_map_of(const Histogram &histogram, py::handle features, py::handle weights) {
+    const Map map = as_map(features, weights);
+    if (map.channels != histogram.channels()) {
+        throw py::value_error("features: expected " + std::to_string(histogram.channels()) +
+                              " channels as in the exemplar, got " + std::to_string(map.channels));
+    }
+    return map;
+}
+
+py::array_t<float> call_match(const Histogram &histogram, py::handle features, py::handle weights, int threads) {
+    const Map map = as_map_of(histogram, features, weights);
+    check_threads(threads);
+    py::array_t<float> result({map.channels, map.pixels});
+    float *out = result.mutable_data();
+    py::gil_scoped_release release;
+    histogram.match(map, out, threads);
+    return result;
+}
+
+double call_loss(const Histogram &histogram, py::handle features, py::handle gradient, double scale, py::handle weights,
+                 bool accumulate, int threads) {
+    const Map map = as_map_of(histogram, features, weights);
+    float *out = gradient.is_none() ? nullptr : as_output(gradient, "gradient", map);
+    check_threads(threads);
+    py::gil_scoped_release release;
+    return histogram.loss(map, out, scale, accumulate, threads);
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, module) {
+    module.doc() = "The compiled kernels of pyengine.";
+#ifdef _OPENMP
+    module.attr("openmp") = true;
+#else
+    module.attr("openmp") = false;
+#endif
+    module.attr("simd") = isa() == Isa::avx512 ? "avx512" : isa() == Isa::avx2 ? "avx2" : "baseline";
+
+    module.def("gram", &call_gram, "The Gram matrix of a feature map.", py::arg("features"),
+               py::arg("weights") = py::none(), py::arg("threads") = 1);
+    module.def("gram_gradient", &call_gram_gradient, "scale * (difference @ features) * weights, written to out.",
+               py::arg("features"), py::arg("difference"), py::arg("scale"), py::arg("out"),
+               py::arg("weights") = py::none(), py::arg("accumulate") = false, py::arg("threads") = 1);
+    py::class_<Histogram>(module, "Histogram", "The distribution of every channel of an exemplar.")
+        .def(py::init(&make_histogram), py::arg("features"), py::arg("weights") = py::none(), py::arg("threads") = 1)
+        .def_property_readonly("channels", &Histogram::channels, "Number of channels.")
+        .def_property_readonly("nbytes", &Histogram::nbytes, "Bytes of memory that the sorted values take.")
+        .def("match", &call_match, "A feature map with its channels' values replaced by rank.", py::arg("features"),
+             py::arg("weights") = py::none(), py::arg("threads") = 1)
+        .def("loss", &call_loss, "The distance of a feature map from its match; writes the gradient.",
+             py::arg("features"), py::arg("gradient") = py::none(), py::arg("scale") = 1.0,
+             py::arg("weights") = py::none(), py::arg("accumulate") = false, py::arg("threads") = 1);
+}

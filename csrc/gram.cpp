@@ -1,0 +1,227 @@
+#include "gram.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "dispatch.hpp"
+#include "parallel.hpp"
+
+namespace pyengine {
+namespace {
+
+// ---------------------------------------------------------------------------------------------------------- F F^T
+// Both operands of F F^T are rows of F, contiguous along the pixels that are summed over. So a tile of the result is a
+// block of dot products: each accumulator is a vector of partial sums along the pixels, and nothing is transposed.
+// The rows are copied chunk by chunk into a scratch whose row stride is no power of two, since rows that are a power of
+// two apart would share a few cache sets; the copy also applies the weights and pads with zeros.
+
+constexpr std::size_t chunk = 2048;          // pixels summed in float32: enough to make adding up the lanes cheap
+constexpr std::size_t stride = chunk + 16;   // floats between two rows of the scratch
+constexpr std::size_t band = 96;             // rows of the result in one unit of work
+constexpr std::size_t most_slices = 32;      // into which the pixels are split; each has its own partial result
+constexpr std::size_t least_slice = 2048;    // pixels that are worth a partial result
+
+FORCE_INLINE float sum(const Vector<4>::type &v) {
+    float lane[4];
+    std::memcpy(lane, &v, sizeof lane);
+    return (lane[0] + lane[2]) + (lane[1] + lane[3]);
+}
+
+template <int Lanes>
+FORCE_INLINE float sum_lanes(const typename Vector<Lanes>::type &v) {
+    if constexpr (Lanes == 4) {
+        return sum(v);
+    } else {
+        typename Vector<Lanes / 2>::type half[2];
+        std::memcpy(half, &v, sizeof half);
+        half[0] += half[1];
+        return sum_lanes<Lanes / 2>(half[0]);
+    }
+}
+
+// One chunk's contribution to rows [first, last) of the upper triangle: result (C, C) = or += left right^T. `left` holds
+// the rows from `first` on, `right` too; both go on with rows for the last tiles, whose sums are not kept.
+template <class S>
+FORCE_INLINE void gram_chunk(const float *left, const float *right, std::size_t length, std::size_t first,
+                             std::size_t last, std::size_t channels, double *result, bool add) {
+    constexpr std::size_t R = S::gram_rows, K = S::gram_columns;
+    for (std::size_t i = first; i < last; i += R) {
+        for (std::size_t j = i; j < channels; j += K) {
+            typename S::vector sums[R][K] = {};
+            const float *a = left + (i - first) * stride, *b = right + (j - first) * stride;
+            for (std::size_t p = 0; p < length; p += S::lanes) {
+                typename S::vector x[R], y;
+                UNROLL
+                for (std::size_t r = 0; r < R; ++r) S::load(x[r], a + r * stride + p);
+                UNROLL
+                for (std::size_t c = 0; c < K; ++c) {
+                    S::load(y, b + c * stride + p);
+                    UNROLL
+                    for (std::size_t r = 0; r < R; ++r) sums[r][c] += x[r] * y;
+                }
+            }
+            UNROLL
+            for (std::size_t r = 0; r < R; ++r) {
+                UNROLL
+                for (std::size_t c = 0; c < K; ++c) {
+                    if (i + r >= last || j + c >= channels) continue;
+                    double &entry = result[(i + r) * channels + j + c];
+                    entry = (add ? entry : 0.0) + sum_lanes<S::lanes>(sums[r][c]);
+                }
+            }
+        }
+    }
+}
+
+DISPATCH(run_gram_chunk, gram_chunk,
+         (const float *left, const float *right, std::size_t length, std::size_t first, std::size_t last,
+          std::size_t channels, double *result, bool add),
+         (left, right, length, first, last, channels, result, add))
+
+// ------------------------------------------------------------------------------------------------------------ D F
+// An ordinary matrix product, blocked along the pixels only: the sum over the channels is short enough for a strip of F
+// to stay in the second-level cache.
+
+constexpr std::size_t block = 192;  // pixels in one unit of work: a multiple of every strip's width
+
+// The matrix as panels of `gradient_rows` rows, each panel column by column; the last is padded with zeros.
+template <class S>
+FORCE_INLINE void pack_matrix(const float *matrix, std::size_t channels, float *packed) {
+    constexpr std::size_t R = S::gradient_rows;
+    for (std::size_t i = 0; i < channels; i += R)
+        for (std::size_t j = 0; j < channels; ++j)
+            for (std::size_t r = 0; r < R; ++r) *packed++ = i + r < channels ? matrix[(i + r) * channels + j] : 0.0f;
+}
+
+DISPATCH(run_pack_matrix, pack_matrix, (const float *matrix, std::size_t channels, float *packed),
+         (matrix, channels, packed))
+
+// out (C, width) = or += matrix features diag(w), all three with rows `pixels` apart; `scratch` takes C x block floats.
+template <class S>
+FORCE_INLINE void gradient_block(const float *packed, const float *features, const float *weights,
+                                 std::size_t channels, std::size_t pixels, std::size_t width, float *out,
+                                 bool accumulate, float *scratch) {
+    constexpr std::size_t R = S::gradient_rows, V = S::gradient_vectors, L = S::lanes, strip = V * L;
+    static_assert(block % strip == 0, "a block is made of whole strips");
+    for (std::size_t j = 0; j < channels; ++j) {
+        for (std::size_t s = 0; s < width; s += strip) {
+            float *to = scratch + s * channels + j * strip;
+            const float *from = features + j * pixels + s;
+            if (s + strip <= width) {
+                std::memcpy(to, from, strip * sizeof(float));
+            } else {
+                std::fill(std::copy(from, from + (width - s), to), to + strip, 0.0f);
+            }
+        }
+    }
+    for (std::size_t s = 0; s < width; s += strip) {
+        const std::size_t here = std::min(strip, width - s);
+        for (std::size_t i = 0; i < channels; i += R) {
+            typename S::vector sums[R][V] = {};
+            const float *a = packed + i * channels, *b = scratch + s * channels;
+            for (std::size_t j = 0; j < channels; ++j, a += R, b += strip) {
+                typename S::vector y[V];
+                UNROLL
+                for (std::size_t v = 0; v < V; ++v) S::load(y[v], b + v * L);
+                UNROLL
+                for (std::size_t r = 0; r < R; ++r)
+                    UNROLL
+                    for (std::size_t v = 0; v < V; ++v) sums[r][v] += y[v] * a[r];
+            }
+            UNROLL
+            for (std::size_t r = 0; r < R; ++r) {
+                if (i + r >= channels) break;
+                float *to = out + (i + r) * pixels + s;
+                if (here == strip && !weights) {
+                    UNROLL
+                    for (std::size_t v = 0; v < V; ++v) {
+                        typename S::vector old = {};
+                        if (accumulate) S::load(old, to + v * L);
+                        S::store(to + v * L, accumulate ? old + sums[r][v] : sums[r][v]);
+                    }
+                } else {
+                    float row[strip];
+                    std::memcpy(row, sums[r], sizeof row);
+                    for (std::size_t p = 0; p < here; ++p) {
+                        const float value = weights ? weights[s + p] * row[p] : row[p];
+                        to[p] = accumulate ? to[p] + value : value;
+                    }
+                }
+            }
+        }
+    }
+}
+
+DISPATCH(run_gradient_block, gradient_block,
+         (const float *packed, const float *features, const float *weights, std::size_t channels, std::size_t pixels,
+          std::size_t width, float *out, bool accumulate, float *scratch),
+         (packed, features, weights, channels, pixels, width, out, accumulate, scratch))
+
+constexpr std::size_t padding = 16;  // more rows than any tile has
+
+}  // namespace
+
+void gram(const float *features, const float *weights, double total, std::size_t channels, std::size_t pixels,
+          double *gram, int threads) {
+    const std::size_t slices = std::clamp(pixels / least_slice, std::size_t{1}, most_slices);
+    const std::size_t slice = (pixels + slices - 1) / slices;
+    const std::size_t bands = (channels + band - 1) / band;
+    const std::size_t units = slices * bands;
+    threads = useful_threads(units, threads);
+
+    Buffer<double> partial(slices * channels * channels);
+    std::vector<Buffer<float>> left, right;
+    for (int t = 0; t < threads; ++t) {
+        right.emplace_back((channels + padding) * stride);
+        std::fill_n(right.back().data(), (channels + padding) * stride, 0.0f);
+        left.emplace_back(weights ? (band + padding) * stride : 0);
+        if (weights) std::fill_n(left.back().data(), (band + padding) * stride, 0.0f);
+    }
+
+    // The first band is the longest: bands in the outer loop leave the short ones for the end.
+    parallel_for(units, threads, [&](std::size_t unit, int thread) {
+        const std::size_t first = unit / slices * band, last = std::min(first + band, channels);
+        const std::size_t begin = std::min(unit % slices * slice, pixels), end = std::min(begin + slice, pixels);
+        double *result = partial.data() + unit % slices * channels * channels;
+        float *rows = right[thread].data(), *weighted = weights ? left[thread].data() : rows;
+        for (std::size_t p = begin; p < end; p += chunk) {
+            const std::size_t length = std::min(chunk, end - p), padded = (length + 15) / 16 * 16;
+            for (std::size_t i = first; i < channels; ++i) {
+                float *row = rows + (i - first) * stride;
+                std::fill(std::copy_n(features + i * pixels + p, length, row), row + padded, 0.0f);
+            }
+            for (std::size_t i = first; weights && i < last; ++i) {
+                const float *from = rows + (i - first) * stride;
+                float *row = weighted + (i - first) * stride;
+                for (std::size_t k = 0; k < length; ++k) row[k] = from[k] * weights[p + k];
+                std::fill(row + length, row + padded, 0.0f);
+            }
+            run_gram_chunk(weighted, rows, length, first, last, channels, result, p > begin);
+        }
+    });
+
+    parallel_for(channels, useful_threads(channels, channels < band ? 1 : threads), [&](std::size_t i, int) {
+        for (std::size_t j = i; j < channels; ++j) {
+            double sum = 0;
+            for (std::size_t s = 0; s < slices; ++s) sum += partial.data()[(s * channels + i) * channels + j];
+            gram[i * channels + j] = gram[j * channels + i] = sum / total;
+        }
+    });
+}
+
+void gram_gradient(const float *features, const float *matrix, const float *weights, std::size_t channels,
+                   std::size_t pixels, float *out, bool accumulate, int threads) {
+    const std::size_t units = (pixels + block - 1) / block;
+    threads = useful_threads(units, threads);
+    Buffer<float> packed((channels + padding) * channels);
+    run_pack_matrix(matrix, channels, packed.data());
+    std::vector<Buffer<float>> scratch;
+    for (int t = 0; t < threads; ++t) scratch.emplace_back(channels * block);
+    parallel_for(units, threads, [&](std::size_t unit, int thread) {
+        const std::size_t p = unit * block;
+        run_gradient_block(packed.data(), features + p, weights ? weights + p : nullptr, channels, pixels,
+                           std::min(block, pixels - p), out + p, accumulate, scratch[thread].data());
+    });
+}
+
+}  // namespace pyengine

@@ -1,0 +1,101 @@
+"""What a synthesis reports while it runs, and what it gives back."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from pyengine.images import save, to_uint8
+from pyengine.kernels import Float32
+from pyengine.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One iteration of the optimiser.
+
+    Attributes
+    ----------
+    level : int
+        0 is the coarsest.
+    iteration : int
+        Within the level, from 1.
+    value : float
+        Of the objective. Levels have objectives of their own: compare values within a level.
+    terms : dict of str to float
+        The weighted terms by name; they add up to `value`.
+    """
+
+    level: int
+    iteration: int
+    value: float
+    terms: dict[str, float]
+
+
+@dataclass
+class Progress:
+    """What a callback is given after each iteration.
+
+    Attributes
+    ----------
+    state : Iteration
+    recipe : Recipe
+        Its `sizes` and `iterations` say how much is to come.
+    pixels : float32 (H, W, 3)
+        The image so far, at the size of its level.
+    stopped : bool
+        Set by `stop`.
+    """
+
+    state: Iteration
+    recipe: Recipe
+    pixels: Float32 = field(repr=False)
+    stopped: bool = False
+
+    @property
+    def image(self) -> npt.NDArray[np.uint8]:
+        """The image so far, uint8 (H, W, 3)."""
+        return to_uint8(self.pixels)
+
+    def stop(self) -> None:
+        """End the run after this iteration; the image so far, enlarged to the full size, is the result."""
+        self.stopped = True
+
+
+@dataclass(frozen=True)
+class Result:
+    """A synthesised image and how it came about.
+
+    Attributes
+    ----------
+    image : uint8 (H, W, 3)
+    history : list of Iteration
+        Every iteration of every level.
+    timings : dict of str to float
+        Seconds: "measure" (the exemplar), "forward", "losses", "backward", "optimizer" (the rest of the optimisation),
+        and "total".
+    recipe : Recipe
+    stopped : bool
+        Whether a callback ended the run early.
+    """
+
+    image: npt.NDArray[np.uint8] = field(repr=False)
+    history: list[Iteration] = field(repr=False)
+    timings: dict[str, float]
+    recipe: Recipe
+    stopped: bool
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the image; the suffix says the format: .png, .jpg, .tif or .webp.
+
+        The file is complete or not there: an existing one is replaced in one step.
+
+        Raises
+        ------
+        PyengineError
+            An unknown suffix, or a folder that is missing or can't be written.
+        """
+        save(self.image, path)

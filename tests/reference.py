@@ -1,0 +1,334 @@
+"""The network and the losses in float64 numpy, written from the formulas and from nothing in pyengine.
+
+It is the other opinion that pyengine's tests compare with, so it is clear rather than fast; test_reference.py
+checks its gradients by finite differences. Maps are (C, H, W), images (H, W, 3) RGB in [0, 1].
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import onnx
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+Padding = Literal["wrap", "zeros"]
+Pooling = Literal["average", "max"]
+Term = tuple[float, Array]
+
+SHIFTS = [(dy, dx) for dy in range(3) for dx in range(3)]
+WINDOW = [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """x = (image in the order of `channels` * scale - mean) / std, channels first."""
+
+    channels: str
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def apply(self, image: ArrayLike) -> Array:
+        x: Array = np.asarray(image, np.float64)[:, :, ["RGB".index(c) for c in self.channels]]
+        x = (x * self.scale - np.array(self.mean)) / np.array(self.std)
+        return x.transpose(2, 0, 1)
+
+    def backward(self, gradient: Array) -> Array:
+        g: Array = gradient.transpose(1, 2, 0) * self.scale / np.array(self.std)
+        return g[:, :, [self.channels.index(c) for c in "RGB"]]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A 3x3 convolution and the ReLU after it; `weight` is (out, in, 3, 3), `bias` (out,)."""
+
+    name: str
+    weight: Array
+    bias: Array
+
+    @property
+    def relu(self) -> str:
+        return self.name.replace("conv", "relu")
+
+    @property
+    def pooled(self) -> bool:
+        """Whether a pool stands before this convolution: the first of every block but the first."""
+        block, index = numbers(self.name)
+        return index == 1 and block > 1
+
+
+@dataclass(frozen=True)
+class Network:
+    preprocessing: Preprocessing
+    layers: list[Layer]
+
+    @classmethod
+    def random(cls, blocks: Sequence[Sequence[int]] = ((4, 4), (6,)), seed: int = 0) -> Network:
+        """A small network with `blocks[i][j]` channels at layer conv(i+1)_(j+1)."""
+        rng = np.random.default_rng(seed)
+        layers, inputs = [], 3
+        for i, block in enumerate(blocks, 1):
+            for j, outputs in enumerate(block, 1):
+                weight = rng.normal(0, np.sqrt(2 / (9 * inputs)), (outputs, inputs, 3, 3))
+                layers.append(Layer(f"conv{i}_{j}", weight, rng.normal(0, 0.1, outputs)))
+                inputs = outputs
+        return cls(Preprocessing("BGR", 4.0, (1.8, 2.0, 2.2), (0.8, 1.0, 1.25)), layers)
+
+    def upto(self, names: Iterable[str]) -> str:
+        """The deepest of the named maps."""
+        names = set(names)
+        return [layer.relu for layer in self.layers if layer.relu in names][-1]
+
+
+def numbers(name: str) -> tuple[int, int]:
+    """Block and index: "conv3_1" -> (3, 1)."""
+    match = re.fullmatch(r"\D+(\d+)_(\d+)", name)
+    assert match, f"{name}: not a VGG layer"
+    return int(match[1]), int(match[2])
+
+
+def load(path: str | os.PathLike[str]) -> Network:
+    """Read an engine model: weights by their names, the preprocessing from its metadata."""
+    model = onnx.load(path)
+    metadata = {p.key: p.value for p in model.metadata_props}
+    p = json.loads(metadata["preprocessing"])
+    tensors = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    names = [n.removesuffix(".weight") for n in tensors if re.fullmatch(r"conv\d+_\d+\.weight", n)]
+    return Network(
+        Preprocessing(p["channels"], float(p["scale"]), tuple(p["mean"]), tuple(p["std"])),
+        [
+            Layer(n, tensors[f"{n}.weight"].astype(np.float64), tensors[f"{n}.bias"].astype(np.float64))
+            for n in sorted(names, key=numbers)
+        ],
+    )
+
+
+# ------------------------------------------------------------------ network
+
+
+def pad(x: Array, padding: Padding) -> Array:
+    return np.pad(x, ((0, 0), (1, 1), (1, 1)), mode="wrap" if padding == "wrap" else "constant")
+
+
+def pad_backward(g: Array, padding: Padding) -> Array:
+    """Bring what arrived in the border home: to the opposite side, or nowhere."""
+    for axis in (1, 2):
+        g = np.moveaxis(g, axis, 0)
+        inner = g[1:-1].copy()
+        if padding == "wrap":
+            inner[-1] += g[0]
+            inner[0] += g[-1]
+        g = np.moveaxis(inner, 0, axis)
+    return g
+
+
+def convolve(x: Array, weight: Array, bias: Array, padding: Padding) -> Array:
+    height, width = x.shape[1:]
+    padded = pad(x, padding)
+    out = np.zeros((len(weight), height, width)) + bias[:, None, None]
+    for dy, dx in SHIFTS:
+        out += np.tensordot(weight[:, :, dy, dx], padded[:, dy : dy + height, dx : dx + width], 1)
+    return out
+
+
+def convolve_backward(g: Array, weight: Array, padding: Padding) -> Array:
+    height, width = g.shape[1:]
+    padded = np.zeros((weight.shape[1], height + 2, width + 2))
+    for dy, dx in SHIFTS:
+        padded[:, dy : dy + height, dx : dx + width] += np.tensordot(weight[:, :, dy, dx].T, g, 1)
+    return pad_backward(padded, padding)
+
+
+def windows(x: Array) -> Array:
+    """The four members of every 2x2 window, (4, C, H/2, W/2); an odd side repeats its last row or column."""
+    even = np.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2)), mode="edge")
+    return np.stack([even[:, y::2, x_::2] for y, x_ in WINDOW])
+
+
+def windows_backward(g: Array, height: int, width: int) -> Array:
+    even = np.zeros((g.shape[1], 2 * g.shape[2], 2 * g.shape[3]))
+    for member, (y, x) in zip(g, WINDOW, strict=True):
+        even[:, y::2, x::2] = member
+    if height % 2:
+        even[:, height - 1] += even[:, height]
+    if width % 2:
+        even[:, :, width - 1] += even[:, :, width]
+    return even[:, :height, :width]
+
+
+def pool(x: Array, pooling: Pooling) -> Array:
+    reduce = np.mean if pooling == "average" else np.max
+    return np.asarray(reduce(windows(x), axis=0))
+
+
+def pool_backward(g: Array, x: Array, pooling: Pooling) -> Array:
+    """Gradient at the pool's input `x`; a maximum's goes to the first of its equals, in row-major order."""
+    if pooling == "average":
+        share = np.full((4, *g.shape), 0.25)
+    else:
+        share = np.arange(4)[:, None, None, None] == windows(x).argmax(0)
+    return windows_backward(share * g, x.shape[1], x.shape[2])
+
+
+def forward(
+    network: Network,
+    image: ArrayLike,
+    padding: Padding = "wrap",
+    pooling: Pooling = "average",
+    upto: str | None = None,
+) -> dict[str, Array]:
+    """Every map "relu1_1", ... as (C, H, W), as far as `upto` (all, if None)."""
+    assert upto is None or any(layer.relu == upto for layer in network.layers), upto
+    maps: dict[str, Array] = {}
+    x = network.preprocessing.apply(image)
+    for layer in network.layers:
+        if layer.pooled:
+            x = pool(x, pooling)
+        x = maps[layer.relu] = np.maximum(convolve(x, layer.weight, layer.bias, padding), 0)
+        if layer.relu == upto:
+            break
+    return maps
+
+
+def backward(
+    network: Network,
+    image: ArrayLike,
+    gradients: Mapping[str, ArrayLike],
+    padding: Padding = "wrap",
+    pooling: Pooling = "average",
+) -> Array:
+    """Gradient with respect to the image (H, W, 3), given those with respect to some of the maps."""
+    maps = forward(network, image, padding, pooling, network.upto(gradients))
+    names = list(maps)
+    assert set(gradients) <= set(names), set(gradients) - set(names)
+    g = np.zeros_like(maps[names[-1]])
+    for i in reversed(range(len(names))):
+        layer, x = network.layers[i], maps[names[i]]
+        if layer.relu in gradients:
+            g = g + np.asarray(gradients[layer.relu], np.float64).reshape(x.shape)
+        g = convolve_backward(g * (x > 0), layer.weight, padding)
+        if layer.pooled:
+            g = pool_backward(g, maps[names[i - 1]], pooling)
+    return network.preprocessing.backward(g)
+
+
+# ------------------------------------------------------------------- losses
+
+
+def weights(w: ArrayLike | None, samples: int) -> Array:
+    return np.ones(samples) if w is None else np.asarray(w, np.float64).reshape(samples)
+
+
+def gram(features: ArrayLike, w: ArrayLike | None = None) -> Array:
+    """F diag(w) F^T / sum(w) of F (C, N); zeros if there is no mass."""
+    F = np.asarray(features, np.float64)
+    w = weights(w, F.shape[1])
+    return (F * w) @ F.T / (w.sum() or 1.0)
+
+
+gram_of = gram  # `objective` has an argument of that name
+
+
+def gram_loss(features: ArrayLike, target: ArrayLike, w: ArrayLike | None = None) -> Term:
+    """||G(F) - target||^2 / C^2 and its gradient (C, N); both zero if there is no mass."""
+    F = np.asarray(features, np.float64)
+    w = weights(w, F.shape[1])
+    if w.sum() == 0:
+        return 0.0, np.zeros_like(F)
+    difference = gram(F, w) - np.asarray(target, np.float64)
+    elements = len(F) ** 2
+    return float((difference**2).sum() / elements), 4 * difference @ (F * w) / (elements * w.sum())
+
+
+def match(features: ArrayLike, exemplar: ArrayLike, w: ArrayLike | None = None, w_s: ArrayLike | None = None) -> Array:
+    """R(F): every channel of F (C, N) remapped to the distribution of the same channel of S (C, N_s).
+
+    Samples of equal value are one atom: it covers an interval of mass and maps to the mean of the exemplar's
+    quantiles over that interval. Samples without weight stay; all do if either side has no mass.
+    """
+    F, S = np.asarray(features, np.float64), np.asarray(exemplar, np.float64)
+    w, w_s = weights(w, F.shape[1]), weights(w_s, S.shape[1])
+    R = F.copy()
+    used, used_s = w > 0, w_s > 0
+    if used.any() and used_s.any():
+        for channel in range(len(F)):
+            R[channel, used] = match_channel(F[channel, used], S[channel, used_s], w[used], w_s[used_s])
+    return R
+
+
+def match_channel(f: Array, s: Array, w: Array, w_s: Array) -> Array:
+    atoms, member = np.unique(f, return_inverse=True)
+    ends = np.cumsum(np.bincount(member, w))
+    ends = ends / ends[-1]
+    order = np.argsort(s, kind="stable")
+    steps = np.cumsum(w_s[order])
+    steps = steps / steps[-1]
+
+    def quantile(mass: Array) -> Array:
+        return s[order][np.minimum(np.searchsorted(steps, mass, "right"), len(s) - 1)]
+
+    # Between two neighbouring breaks both the atom and the exemplar's quantile are constant.
+    breaks = np.union1d(np.union1d(ends, steps), 0.0)
+    length, middle = np.diff(breaks), (breaks[1:] + breaks[:-1]) / 2
+    atom = np.minimum(np.searchsorted(ends, middle, "right"), len(atoms) - 1)
+    mass = np.bincount(atom, length, len(atoms))
+    total = np.bincount(atom, length * quantile(middle), len(atoms))
+    # A weight below the rounding of the sum leaves an interval of no length: the quantile at that point.
+    return np.where(mass > 0, total / np.where(mass > 0, mass, 1), quantile(ends))[member]
+
+
+def histogram_loss(
+    features: ArrayLike, exemplar: ArrayLike, w: ArrayLike | None = None, w_s: ArrayLike | None = None
+) -> Term:
+    """Sum of w (F - R(F))^2 / (C sum(w)) and its gradient (C, N); both zero if there is no mass."""
+    F = np.asarray(features, np.float64)
+    difference = F - match(F, exemplar, w, w_s)
+    w = weights(w, F.shape[1])
+    elements = len(F) * (w.sum() or 1.0)
+    return float((w * difference**2).sum() / elements), 2 * w * difference / elements
+
+
+# ---------------------------------------------------------------- objective
+
+
+def objective(
+    network: Network,
+    image: ArrayLike,
+    exemplar: ArrayLike,
+    gram: float = 1.0,
+    histogram: float = 1.0,
+    gram_layers: Sequence[str] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1"),
+    histogram_layers: Sequence[str] = ("relu1_1", "relu4_1"),
+    padding: Padding = "wrap",
+    pooling: Pooling = "average",
+) -> tuple[float, Array, dict[str, Term]]:
+    """Weighted sum of the losses, its gradient (H, W, 3), and the terms.
+
+    A term, "gram/relu1_1", is the loss and its gradient with respect to the map (C, H, W), neither multiplied
+    by the weight `gram` or `histogram`.
+    """
+    deepest = network.upto([*gram_layers, *histogram_layers])
+    maps = forward(network, image, padding, pooling, deepest)
+    targets = forward(network, exemplar, padding, pooling, deepest)
+
+    value, terms = 0.0, dict[str, Term]()
+    gradients = {name: np.zeros_like(maps[name]) for name in {*gram_layers, *histogram_layers}}
+    for kind, weight, layers in (("gram", gram, gram_layers), ("histogram", histogram, histogram_layers)):
+        for name in layers:
+            F, S = flat(maps[name]), flat(targets[name])
+            loss, gradient = gram_loss(F, gram_of(S)) if kind == "gram" else histogram_loss(F, S)
+            terms[f"{kind}/{name}"] = loss, gradient.reshape(maps[name].shape)
+            value += weight * loss
+            gradients[name] += weight * gradient.reshape(maps[name].shape)
+    return value, backward(network, image, gradients, padding, pooling), terms
+
+
+def flat(x: Array) -> Array:
+    return x.reshape(len(x), -1)

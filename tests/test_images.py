@@ -1,0 +1,676 @@
+"""What is accepted, what is refused and how, and what becomes of it; every file is made on the fly."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import re
+import stat
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, JpegImagePlugin
+
+from pyengine import images
+from pyengine.errors import PyengineError
+
+needs_permissions = pytest.mark.skipif(
+    hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may read and write everything"
+)
+
+
+def noise(height: int = 6, width: int = 5, channels: int = 3, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+def smooth(height: int = 40, width: int = 48) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    return np.dstack([y * 255 // height, x * 255 // width, (x + y) * 255 // (height + width)]).astype(np.uint8)
+
+
+def write(folder: Path, suffix: str, pixels: np.ndarray, **options: Any) -> Path:
+    path = folder / f"image{suffix}"
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def refused(source: Any, *expected: str) -> None:
+    """The error is one line that begins with the input's name and contains what is expected."""
+    with pytest.raises(PyengineError) as caught:
+        images.load(source, "content")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith("content")
+    if isinstance(source, (str, os.PathLike)):
+        assert os.fspath(source) in message
+    for text in expected:
+        assert text in message
+
+
+# ----------------------------------------------------------------- arrays
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", ">u2", "float16", "float32", "float64", ">f4"])
+@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 1), (4, 3, 3), (4, 3, 4)])
+def test_arrays(dtype: str, shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(0).random(shape)
+    scale = {"uint8": 255, "uint16": 65535, ">u2": 65535}.get(dtype, 1)
+    source = np.array(values * scale, dtype)
+    if shape[-1] == 4:
+        source[..., 3] = scale
+    image = images.load(source)
+    assert image.dtype == np.float32
+    assert image.shape == (4, 3, 3)
+    assert image.flags.c_contiguous
+    expected = source.reshape(4, 3, -1)[:, :, :3].astype(np.float64) / scale
+    np.testing.assert_allclose(image, np.broadcast_to(expected, (4, 3, 3)), atol=1e-7)
+
+
+def test_the_result_is_a_copy() -> None:
+    source = np.zeros((2, 2, 3), np.float32)
+    images.load(source)[:] = 1
+    assert not source.any()
+
+
+def test_rounding_beyond_the_range_is_clipped() -> None:
+    image = images.load(np.array([[-1e-7, 1 + 1e-7]]))
+    assert image.min() == 0
+    assert image.max() == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (np.ones((4, 4, 3), bool), ["bool", "uint8"]),
+        (np.ones((4, 4, 3), np.int64), ["int64", "uint8"]),
+        (np.ones((4, 4, 3), np.int8), ["int8", "uint8"]),
+        (np.ones((4, 4, 3), np.uint32), ["uint32", "uint8"]),
+        (np.ones((4, 4, 3), complex), ["complex128", "uint8"]),
+        (np.array([[None]]), ["object"]),
+        (np.ones(4), ["(4,)", "(H, W, 3)"]),
+        (np.ones((1, 4, 4, 3)), ["(1, 4, 4, 3)", "(H, W, 3)"]),
+        (np.ones((4, 4, 2)), ["(4, 4, 2)", "(H, W, 3)"]),
+        (np.ones((3, 4, 5)), ["(3, 4, 5)", "moveaxis(image, 0, -1)"]),
+        (np.ones((0, 4, 3)), ["(0, 4, 3)", "no pixels"]),
+        (np.ones((4, 0), np.uint8), ["(4, 0)", "no pixels"]),
+        (np.full((4, 4), 200.0), ["200", "divide by 255"]),
+        (np.full((4, 4), 1.5), ["1.5", "[0, 1]", "rescale"]),
+        (np.full((4, 4), -0.5), ["-0.5", "[0, 1]", "rescale"]),
+        (np.full((4, 4), 40000.0), ["40000", "rescale"]),
+        (np.array([[0.5, np.nan]]), ["1 values are NaN or infinite"]),
+        (np.array([[-np.inf, np.inf, 1]]), ["2 values are NaN or infinite"]),
+        (Image.new("RGB", (0, 4)), ["no pixels"]),
+        (Image.new("I", (4, 0)), ["no pixels"]),
+        ([[0.5]], ["list"]),
+        (b"image.png", ["bytes"]),
+        (None, ["NoneType"]),
+    ],
+)
+def test_refused_sources(source: Any, expected: list[str]) -> None:
+    refused(source, *expected)
+
+
+def test_alpha_takes_the_mean_opaque_colour() -> None:
+    pixels = np.zeros((1, 4, 4))
+    pixels[0, :, :3] = [[0.2, 0, 1], [0.6, 0, 1], [1, 1, 1], [1, 1, 0]]
+    pixels[0, :, 3] = [1, 1, 0, 0]
+    expected = [[0.2, 0, 1], [0.6, 0, 1], [0.4, 0, 1], [0.4, 0, 1]]
+    np.testing.assert_allclose(images.load(pixels)[0], expected, atol=1e-6)
+
+
+def test_half_opacity_counts_half() -> None:
+    pixels = np.array([[[1, 0, 0, 1], [0, 1, 0, 0.5]]])
+    mean = np.array([2, 1, 0]) / 3
+    expected = [[1, 0, 0], (np.array([0, 1, 0]) + mean) / 2]
+    np.testing.assert_allclose(images.load(pixels)[0], expected, atol=1e-6)
+
+
+def test_composited_white_stays_in_range() -> None:
+    pixels = np.ones((1, 256, 4), np.float32)
+    pixels[0, :, 3] = np.linspace(0, 1, 256)
+    image = images.load(pixels)
+    assert image.max() <= 1
+    np.testing.assert_allclose(image, 1, atol=1e-6)
+
+
+def test_fully_transparent_is_refused(tmp_path: Path) -> None:
+    pixels = noise(channels=4)
+    pixels[:, :, 3] = 0
+    refused(pixels, "fully transparent")
+    refused(write(tmp_path, ".png", pixels), "fully transparent")
+
+
+# ------------------------------------------------------------- good files
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".ppm", ".tga"])
+def test_files(tmp_path: Path, suffix: str) -> None:
+    pixels = noise()
+    path = write(tmp_path, suffix, pixels)
+    with Image.open(path) as opened:
+        for source in (path, str(path), opened, Image.fromarray(pixels)):
+            np.testing.assert_array_equal(images.to_uint8(images.load(source)), pixels)
+
+
+ORIENTED = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda a: np.rot90(a),
+}
+
+
+@pytest.mark.parametrize("orientation", ORIENTED)
+def test_exif_orientation(tmp_path: Path, orientation: int) -> None:
+    pixels = noise(4, 7)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = write(tmp_path, ".png", pixels, exif=exif)
+    np.testing.assert_array_equal(images.to_uint8(images.load(path)), ORIENTED[orientation](pixels))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "HSV", "YCbCr", "CMYK", "RGBX"])
+def test_modes_as_pillow_converts_them(mode: str) -> None:
+    image = Image.fromarray(smooth()).convert(mode)
+    np.testing.assert_array_equal(images.to_uint8(images.load(image)), np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "PA", "RGBa"])
+def test_opaque_modes(mode: str) -> None:
+    image = Image.fromarray(smooth()[:, :, 0]).convert("RGB" if mode.startswith("RGB") else "L")
+    if mode == "RGBa":
+        image = image.convert("RGBA")
+    expected = np.asarray(image.convert("RGB"))
+    np.testing.assert_array_equal(images.to_uint8(images.load(image.convert(mode))), expected)
+
+
+def test_lab(tmp_path: Path) -> None:
+    pixels = np.full((3, 3, 3), (200, 80, 60), np.uint8)
+    srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    image = ImageCms.profileToProfile(Image.fromarray(pixels), srgb, lab, outputMode="LAB")
+    image.save(tmp_path / "lab.tif")
+    with Image.open(tmp_path / "lab.tif") as opened:
+        assert opened.mode == "LAB"
+    for source in (image, tmp_path / "lab.tif"):
+        np.testing.assert_allclose(images.load(source) * 255, pixels, atol=3)
+
+
+def test_palette_with_a_transparent_entry(tmp_path: Path) -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 255, 255, 255])
+    image.putpixel((1, 0), 1)
+    image.save(tmp_path / "p.png", transparency=1)
+    assert (images.to_uint8(images.load(tmp_path / "p.png")) == [10, 20, 30]).all()
+
+
+def test_a_transparent_colour(tmp_path: Path) -> None:
+    """PNG can name one colour of an RGB or grey image as transparent."""
+    pixels = np.full((1, 3, 3), (10, 20, 30), np.uint8)
+    pixels[0, 2] = 255
+    path = write(tmp_path, ".png", pixels, transparency=(255, 255, 255))
+    assert (images.to_uint8(images.load(path)) == [10, 20, 30]).all()
+    path = write(tmp_path, ".png", pixels[:, :, 0], transparency=255)
+    assert (images.to_uint8(images.load(path)) == 10).all()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_16_bit_grey(tmp_path: Path, suffix: str) -> None:
+    levels = np.array([[0, 1, 257], [30000, 40000, 65535]], np.uint16)
+    image = images.load(write(tmp_path, suffix, levels))
+    np.testing.assert_allclose(image[:, :, 1], levels / 65535, atol=1e-7)
+
+
+def test_16_bit_grey_in_mode_i(tmp_path: Path) -> None:
+    levels = np.array([[0, 1, 257], [30000, 40000, 65535]], ">u2")
+    path = tmp_path / "grey.pgm"
+    path.write_bytes(b"P5 3 2 65535\n" + levels.tobytes())
+    np.testing.assert_allclose(images.load(path)[:, :, 1], levels / 65535, atol=1e-7)
+
+
+def test_16_bit_grey_big_endian(tmp_path: Path) -> None:
+    levels = np.array([[0, 1, 257], [30000, 40000, 65535]], ">u2")
+    image = Image.frombytes("I;16B", (3, 2), levels.tobytes())
+    image.save(tmp_path / "big.tif")
+    for source in (image, tmp_path / "big.tif"):
+        np.testing.assert_allclose(images.load(source)[:, :, 1], levels / 65535, atol=1e-7)
+
+
+def test_32_bit_grey() -> None:
+    levels = np.array([[0, 1, 65535]], np.int32)
+    np.testing.assert_allclose(images.load(Image.fromarray(levels))[0, :, 2], [0, 1 / 65535, 1])
+    refused(Image.fromarray(levels + 1), "32-bit levels such as 65536")
+    refused(Image.fromarray(levels - 1), "32-bit levels such as -1:")
+
+
+def test_float_grey(tmp_path: Path) -> None:
+    values = np.array([[0, 0.1, 1]], np.float32)
+    np.testing.assert_array_equal(images.load(write(tmp_path, ".tif", values))[:, :, 0], values)
+    refused(write(tmp_path, ".tif", values * 200), "0 to 200", "divide by 255")
+    refused(write(tmp_path, ".tif", values * np.float32(np.nan)), "NaN")
+
+
+def srgb_profile() -> bytearray:
+    return bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+
+
+def rename_tag(profile: bytearray, old: bytes, new: bytes) -> int:
+    """Rename an entry of the profile's table of tags; returns where its data begin."""
+    (count,) = struct.unpack_from(">I", profile, 128)
+    for entry in range(132, 132 + 12 * count, 12):
+        if profile[entry : entry + 4] == old:
+            profile[entry : entry + 4] = new
+            return int(struct.unpack_from(">I", profile, entry + 4)[0])
+    raise AssertionError(old)
+
+
+def test_profile_is_converted_to_srgb(tmp_path: Path) -> None:
+    """A profile whose red and blue primaries are exchanged: sRGB has them the other way round."""
+    profile = srgb_profile()
+    rename_tag(profile, b"rXYZ", b"????")
+    rename_tag(profile, b"bXYZ", b"rXYZ")
+    rename_tag(profile, b"????", b"bXYZ")
+    pixels = noise()
+    path = write(tmp_path, ".png", pixels, icc_profile=bytes(profile))
+    np.testing.assert_allclose(images.load(path) * 255, pixels[:, :, ::-1], atol=2)
+    pixels = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
+    path = write(tmp_path, ".png", pixels, icc_profile=bytes(profile))
+    np.testing.assert_allclose(images.load(path) * 255, pixels[:, :, 2::-1], atol=2)
+
+
+def test_grey_profile(tmp_path: Path) -> None:
+    """A profile of linear grey: half the light is level 188 in sRGB."""
+    profile = srgb_profile()
+    profile[16:20] = b"GRAY"
+    start = rename_tag(profile, b"rTRC", b"kTRC")
+    profile[start : start + 12] = b"curv" + bytes(8)
+    levels = np.full((2, 2), 128, np.uint8)
+    for pixels in (levels, np.dstack([levels, np.full_like(levels, 255)])):
+        path = write(tmp_path, ".png", pixels, icc_profile=bytes(profile))
+        np.testing.assert_allclose(images.load(path) * 255, 188, atol=1)
+
+
+@pytest.mark.parametrize("kind", ["srgb", "damaged", "another colour space"])
+def test_profiles_that_change_nothing(tmp_path: Path, kind: str) -> None:
+    profile = srgb_profile()
+    if kind == "damaged":
+        profile = bytearray(b"not a profile")
+    if kind == "another colour space":
+        profile[16:20] = b"CMYK"
+    pixels = noise()
+    path = write(tmp_path, ".png", pixels, icc_profile=bytes(profile))
+    np.testing.assert_array_equal(images.to_uint8(images.load(path)), pixels)
+
+
+def test_the_first_picture_of_a_phone(tmp_path: Path) -> None:
+    """MPO, a JPEG with a second picture (depth, brightness gain) behind the first, is not an animation."""
+    picture, other = Image.fromarray(smooth()), Image.fromarray(255 - smooth())
+    picture.save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[other])
+    with Image.open(tmp_path / "phone.jpg") as opened:
+        assert opened.n_frames == 2
+    assert abs(images.load(tmp_path / "phone.jpg") * 255 - smooth()).mean() < 3
+
+
+def test_pillow_images_are_left_alone() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(noise()).convert("P").save(buffer, "PNG")
+    image = Image.open(buffer)
+    images.load(image)
+    assert image.mode == "P"
+    np.testing.assert_array_equal(images.load(image), images.load(image))
+
+
+# -------------------------------------------------------------- bad files
+
+
+def test_missing(tmp_path: Path) -> None:
+    refused(tmp_path / "none.png", "no such file")
+    refused(str(tmp_path / "none.png"), "no such file")
+    refused(tmp_path / ("n" * 300), "check the path")
+    refused("nul\0l.png", "check the path")
+
+
+def test_folder(tmp_path: Path) -> None:
+    refused(tmp_path, "is a folder")
+
+
+def test_file_in_place_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    refused(tmp_path / "file" / "image.png", "check the path")
+
+
+def test_empty(tmp_path: Path) -> None:
+    (tmp_path / "empty.png").touch()
+    refused(tmp_path / "empty.png", "empty")
+
+
+def test_not_an_image(tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("not an image")
+    refused(tmp_path / "text.png", "not an image", "convert it to PNG")
+
+
+@needs_permissions
+def test_unreadable(tmp_path: Path) -> None:
+    path = write(tmp_path, ".png", noise())
+    path.chmod(0)
+    refused(path, "no permission")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp", ".bmp", ".ppm"])
+def test_truncated(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path, suffix, noise(64, 64))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    refused(path, "truncated", "again")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "suffix",
+    [
+        ".bmp",
+        ".dds",
+        ".gif",
+        ".ico",
+        ".im",
+        ".jp2",
+        ".jpg",
+        ".pcx",
+        ".png",
+        ".ppm",
+        ".sgi",
+        ".tga",
+        ".tif",
+        ".webp",
+    ],
+)
+def test_damage_is_never_another_error(tmp_path: Path, suffix: str) -> None:
+    """Cut anywhere or with bytes overwritten, a file loads or is refused."""
+    content = write(tmp_path, suffix, noise(16, 16)).read_bytes()
+    rng = np.random.default_rng(0)
+    damaged = [content[:cut] for cut in np.linspace(1, len(content) - 1, 25, dtype=int)]
+    for _ in range(40):
+        data = bytearray(content)
+        for at in rng.integers(0, min(len(data), 200), 3):
+            data[at] = rng.integers(256)
+        damaged.append(bytes(data))
+    path = tmp_path / "damaged"
+    messages = []
+    for data in damaged:
+        path.write_bytes(data)
+        try:
+            images.load(path)
+        except PyengineError as error:
+            messages.append(str(error))
+    assert messages
+    assert not any("\n" in message for message in messages)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".tif"])
+def test_several_frames(tmp_path: Path, suffix: str) -> None:
+    others = [Image.fromarray(noise(seed=seed)) for seed in (1, 2)]
+    path = write(tmp_path, suffix, noise(), save_all=True, append_images=others)
+    refused(path, "3 frames", "extract one")
+    with Image.open(path) as opened:
+        refused(opened, "3 frames", "extract one")
+        opened.seek(1)
+        images.load(opened.copy())
+
+
+def test_closed_image(tmp_path: Path) -> None:
+    with Image.open(write(tmp_path, ".png", noise())) as opened:
+        pass
+    refused(opened, "cannot be decoded")
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("size", [(6, 4), (30, 30)])  # Pillow warns of the first and raises at the second
+def test_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+    path = write(tmp_path, ".png", noise(*size))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    refused(path, "more pixels than Pillow trusts", "scale it down")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert images.load(path).shape == (*size, 3)
+
+
+@pytest.mark.filterwarnings("error::PIL.Image.DecompressionBombWarning")
+def test_decompression_bomb_with_warnings_as_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, ".png", noise(6, 4))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    refused(path, "more pixels than Pillow trusts")
+
+
+# ------------------------------------------------------------------ output
+
+
+def test_to_uint8() -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    np.testing.assert_array_equal(images.to_uint8(images.load(levels))[:, :, 0], levels)
+    halves = np.array([0.5, 1.5, 2.5], np.float64) / 255
+    np.testing.assert_array_equal(images.to_uint8(halves), [1, 2, 3])
+    np.testing.assert_array_equal(images.to_uint8(np.float32([-3, 3])), [0, 255])
+
+
+def unwritable(path: Path, *expected: str) -> None:
+    with pytest.raises(PyengineError) as caught:
+        images.check_output(path)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    for text in expected:
+        assert text in message
+
+
+def test_check_output(tmp_path: Path) -> None:
+    for suffix in (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".PNG"):
+        images.check_output(tmp_path / f"out{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_check_output_leaves_an_existing_file(tmp_path: Path) -> None:
+    path = tmp_path / "out.png"
+    path.write_bytes(b"before")
+    images.check_output(path)
+    assert path.read_bytes() == b"before"
+
+
+def test_check_output_refuses(tmp_path: Path) -> None:
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "file").touch()
+    unwritable(tmp_path / "out.gif", ".png, .jpg, .jpeg, .tif, .tiff, .webp")
+    unwritable(tmp_path / "out", ".png")
+    unwritable(tmp_path / "none" / "out.png", "none does not exist: create it")
+    unwritable(tmp_path / "file" / "out.png", "does not exist")
+    unwritable(tmp_path / "folder.png", "is a folder")
+    unwritable(tmp_path / ("n" * 300 + ".png"), "cannot be written", "too long")
+
+
+@needs_permissions
+def test_check_output_refuses_a_read_only_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        unwritable(tmp_path / "out.png", "Permission denied")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [(".png", "PNG"), (".tif", "TIFF"), (".TIFF", "TIFF"), (".webp", "WEBP")])
+def test_save_without_loss(tmp_path: Path, suffix: str, kind: str) -> None:
+    images.save(noise(), tmp_path / f"out{suffix}")
+    with Image.open(tmp_path / f"out{suffix}") as image:
+        assert image.format == kind
+        assert image.info.get("compression", "tiff_adobe_deflate") == "tiff_adobe_deflate"
+        np.testing.assert_array_equal(np.asarray(image), noise())
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg"])
+def test_save_jpeg(tmp_path: Path, suffix: str) -> None:
+    images.save(smooth(), tmp_path / f"out{suffix}")
+    with Image.open(tmp_path / f"out{suffix}") as image:
+        assert image.format == "JPEG"
+        assert JpegImagePlugin.get_sampling(image) == 0
+        assert abs(np.asarray(image) - smooth().astype(float)).mean() < 1
+
+
+@pytest.mark.parametrize(("suffix", "limit"), [(".webp", 16383), (".jpg", 65500)])
+def test_save_refuses_long_sides(tmp_path: Path, suffix: str, limit: int) -> None:
+    path = tmp_path / f"out{suffix}"
+    images.save(np.zeros((1, limit, 3), np.uint8), path)
+    before = path.read_bytes()
+    with pytest.raises(PyengineError, match=rf"1x{limit + 1} exceeds \w+'s {limit} pixels a side: use .png"):
+        images.save(np.zeros((limit + 1, 1, 3), np.uint8), path)
+    assert path.read_bytes() == before
+
+
+def test_save_refuses_what_check_output_does(tmp_path: Path) -> None:
+    with pytest.raises(PyengineError, match=re.escape("end the name in .png")):
+        images.save(noise(), tmp_path / "out.gif")
+    with pytest.raises(PyengineError, match="cannot be written"):
+        images.save(noise(), tmp_path / "none" / "out.png")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(PyengineError, match="cannot be written"):
+        images.save(noise(), tmp_path / "folder.png")
+    assert [p.name for p in tmp_path.iterdir()] == ["folder.png"]
+
+
+@pytest.mark.parametrize("existing", [False, True])
+@pytest.mark.parametrize(
+    ("failure", "raised"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), PyengineError),
+        (ValueError("a mistake of the caller's"), ValueError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+)
+def test_failed_write(tmp_path: Path, existing: bool, failure: BaseException, raised: type[Exception]) -> None:
+    path = tmp_path / "out.png"
+    if existing:
+        path.write_bytes(b"before")
+
+    def fail(file: Any) -> None:
+        file.write(b"half of it")
+        raise failure
+
+    with pytest.raises(raised) as caught:
+        images.write_atomically(path, fail)
+    if raised is PyengineError:
+        message = f"{path}: cannot be written (No space left on device): choose another place"
+        assert str(caught.value) == message
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"before"] * existing
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "out.png"
+    umask = os.umask(0o027)
+    try:
+        images.save(noise(), path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        path.chmod(0o604)
+        images.save(noise(), path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o604
+    finally:
+        os.umask(umask)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need a privilege elsewhere")
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    link, target = tmp_path / "out.png", tmp_path / "elsewhere" / "real.png"
+    link.symlink_to(target)
+    images.check_output(link)
+    images.save(noise(), link)
+    assert link.is_symlink()
+    assert not target.is_symlink()
+    assert target.read_bytes() == link.read_bytes()
+    link.unlink()
+    link.symlink_to(tmp_path / "none" / "real.png")
+    unwritable(link, "none does not exist")
+
+
+# -------------------------------------------------------------- resampling
+
+
+def random(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).random((height, width, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [(16, 12), (15, 11), (1, 1)])
+def test_resize_keeps_a_constant(size: tuple[int, int]) -> None:
+    image = images.resize(np.full((24, 32, 3), (0.1, 0.5, 1), np.float32), size)
+    assert image.dtype == np.float32
+    assert image.shape == (size[1], size[0], 3)
+    np.testing.assert_allclose(image, np.broadcast_to((0.1, 0.5, 1), image.shape), rtol=1e-6)
+    assert image.max() <= 1
+
+
+def test_resize_keeps_the_mean() -> None:
+    """All of an inner pixel's light arrives, wherever it lies between the samples."""
+    for x in range(10, 14):
+        image = np.zeros((24, 24, 3), np.float32)
+        image[11, x] = 1
+        np.testing.assert_allclose(images.resize(image, (12, 12)).sum((0, 1)), 0.25, rtol=1e-5)
+
+
+@pytest.mark.parametrize("width", [11, 13, 16, 17])
+def test_resize_is_even(width: int) -> None:
+    """At ratios other than 2, too, no pixel counts much more than another; with a box it may be 2.5 times."""
+    for x in range(6, 18):
+        image = np.zeros((1, 24, 3), np.float32)
+        image[:, x] = 1
+        assert images.resize(image, (width, 1)).sum() / 3 * 24 / width == pytest.approx(1, abs=0.2)
+
+
+def test_resize_does_not_ring() -> None:
+    step = np.zeros((4, 32, 3), np.float32)
+    step[:, 15:] = 1
+    for width in (16, 11, 9):
+        row = images.resize(step, (width, 4))[0, :, 0]
+        assert row.min() == 0
+        assert row.max() == 1
+        assert (np.diff(row) >= 0).all()
+
+
+def test_resize_removes_what_would_alias() -> None:
+    stripes = np.zeros((4, 64, 3), np.float32)
+    stripes[:, ::2] = 1
+    assert np.ptp(images.resize(stripes, (32, 4))[:, 2:-2]) < 1e-6
+
+
+def test_resize_by_one_is_the_identity() -> None:
+    np.testing.assert_array_equal(images.resize(random(5, 7), (7, 5)), random(5, 7))
+
+
+@pytest.mark.parametrize("size", [(16, 12), (17, 13), (31, 25)])
+def test_upsampling_keeps_a_constant(size: tuple[int, int]) -> None:
+    image = images.upsample_circular(np.full((6, 8, 3), 0.3, np.float32), size)
+    assert image.dtype == np.float32
+    assert image.shape == (size[1], size[0], 3)
+    np.testing.assert_allclose(image, 0.3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (5, 7), (1, 3), (1, 1)])
+def test_upsampling_commutes_with_rolling(shape: tuple[int, int]) -> None:
+    image, size = random(*shape), (2 * shape[1], 2 * shape[0])
+    rolled = images.upsample_circular(np.roll(image, (1, -1), (0, 1)), size)
+    expected = np.roll(images.upsample_circular(image, size), (2, -2), (0, 1))
+    np.testing.assert_allclose(rolled, expected, atol=1e-6)
+
+
+def test_upsampling_by_hand() -> None:
+    """Output pixel i of 2N lies at (i + 1/2) / 2 - 1/2 of the input: a quarter before or after a pixel."""
+    image = random(4, 6)
+    for axis in (0, 1):
+        size = (6, 8) if axis == 0 else (12, 4)
+        expected = np.empty((size[1], size[0], 3))
+        along = np.moveaxis(expected, axis, 0)
+        along[0::2] = np.moveaxis(0.75 * image + 0.25 * np.roll(image, 1, axis), axis, 0)
+        along[1::2] = np.moveaxis(0.75 * image + 0.25 * np.roll(image, -1, axis), axis, 0)
+        np.testing.assert_allclose(images.upsample_circular(image, size), expected, atol=1e-6)

@@ -1,0 +1,275 @@
+"""The reference against finite differences and against what its definitions imply."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import reference
+from onnx import TensorProto, helper, numpy_helper
+from reference import Array, Network, Padding, Pooling
+
+NETWORK = Network.random(((4, 4), (6,), (5, 5), (7,)), seed=1)
+LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+SIZES = [(8, 8), (7, 9), (5, 6), (2, 3)]  # at relu4_1: 1x1, 1x2, 1x1, 1x1
+
+
+def image(height: int, width: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).random((height, width, 3))
+
+
+def check_gradient(function, at: Array, gradient: Array, directions: int = 6, step: float = 1e-6) -> None:
+    rng = np.random.default_rng(5)
+    scale = np.linalg.norm(gradient)
+    assert scale > 0
+    for _ in range(directions):
+        d = rng.normal(size=at.shape)
+        d /= np.linalg.norm(d)
+        slope = (function(at + step * d) - function(at - step * d)) / (2 * step)
+        assert slope == pytest.approx((gradient * d).sum(), rel=1e-6, abs=2e-7 * scale)
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize("padding", ["wrap", "zeros"])
+@pytest.mark.parametrize("size", SIZES)
+def test_backward(size: tuple[int, int], padding: Padding, pooling: Pooling) -> None:
+    rng = np.random.default_rng(2)
+    at = image(*size)
+    maps = reference.forward(NETWORK, at, padding, pooling)
+    gradients = {name: rng.normal(size=maps[name].shape) for name in ("relu1_2", "relu2_1", "relu4_1")}
+
+    def function(x: Array) -> float:
+        maps = reference.forward(NETWORK, x, padding, pooling)
+        return sum(float((g * maps[name]).sum()) for name, g in gradients.items())
+
+    check_gradient(function, at, reference.backward(NETWORK, at, gradients, padding, pooling))
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize("padding", ["wrap", "zeros"])
+@pytest.mark.parametrize("size", [(16, 16), (9, 13)])
+def test_objective(size: tuple[int, int], padding: Padding, pooling: Pooling) -> None:
+    exemplar = image(11, 10, seed=3) ** 2
+
+    def evaluate(x: Array):
+        return reference.objective(NETWORK, x, exemplar, gram=0.7, histogram=1.9, padding=padding, pooling=pooling)
+
+    at = image(*size)
+    value, gradient, terms = evaluate(at)
+    assert gradient.shape == at.shape
+    assert list(terms) == [f"gram/{n}" for n in LAYERS] + ["histogram/relu1_1", "histogram/relu4_1"]
+    weights = {"gram": 0.7, "histogram": 1.9}
+    assert value == pytest.approx(sum(weights[k.split("/")[0]] * v for k, (v, _) in terms.items()))
+    check_gradient(lambda x: evaluate(x)[0], at, gradient)
+
+
+def test_objective_is_zero_at_the_exemplar() -> None:
+    exemplar = image(9, 8)
+    value, gradient, _ = reference.objective(NETWORK, exemplar, exemplar)
+    assert value < 1e-25
+    assert abs(gradient).max() < 1e-12
+
+
+def test_convolution_by_hand() -> None:
+    """Cross-correlation: kernel element (dy, dx) reads the pixel at (y + dy - 1, x + dx - 1)."""
+    rng = np.random.default_rng(0)
+    x, weight, bias = rng.normal(size=(2, 3, 4)), rng.normal(size=(5, 2, 3, 3)), rng.normal(size=5)
+    for padding in ("wrap", "zeros"):
+        expected = np.zeros((5, 3, 4))
+        for o, y, c in np.ndindex(5, 3, 4):
+            total = bias[o]
+            for i, dy, dx in np.ndindex(2, 3, 3):
+                v, u = y + dy - 1, c + dx - 1
+                if padding == "wrap" or (0 <= v < 3 and 0 <= u < 4):
+                    total += weight[o, i, dy, dx] * x[i, v % 3, u % 4]
+            expected[o, y, c] = total
+        np.testing.assert_allclose(reference.convolve(x, weight, bias, padding), expected, rtol=1e-12)
+
+
+def test_preprocessing() -> None:
+    p = reference.Preprocessing("BGR", 255.0, (103.939, 116.779, 123.68), (1.0, 2.0, 4.0))
+    x = p.apply([[[1.0, 0.5, 0.0]]])
+    np.testing.assert_allclose(x[:, 0, 0], [-103.939, (127.5 - 116.779) / 2, (255 - 123.68) / 4])
+    np.testing.assert_allclose(p.backward(np.array([[[1.0]], [[1.0]], [[1.0]]]))[0, 0], [63.75, 127.5, 255])
+
+
+def test_zero_padding_is_of_the_preprocessed_image() -> None:
+    """Zeros are the mean colour: a picture of that colour has flat maps, one of black has not."""
+    p = NETWORK.preprocessing
+    mean = np.array(p.mean)[::-1] / p.scale
+    flat = reference.forward(NETWORK, np.tile(mean, (6, 6, 1)), "zeros")["relu1_1"]
+    black = reference.forward(NETWORK, np.zeros((6, 6, 3)), "zeros")["relu1_1"]
+    assert np.ptp(flat, axis=(1, 2)).max() < 1e-12
+    assert np.ptp(black, axis=(1, 2)).max() > 0.1
+
+
+def test_wrap_commutes_with_roll() -> None:
+    at = image(16, 8)
+    rolled = reference.forward(NETWORK, np.roll(at, (8, -8), (0, 1)))
+    for name, value in reference.forward(NETWORK, at).items():
+        shift = 8 * value.shape[1] // 16
+        np.testing.assert_allclose(rolled[name], np.roll(value, (shift, -shift), (1, 2)), atol=1e-12)
+
+
+def test_forward_stops() -> None:
+    assert list(reference.forward(NETWORK, image(8, 8), upto="relu2_1")) == ["relu1_1", "relu1_2", "relu2_1"]
+
+
+def test_pool_of_odd_sides() -> None:
+    x = np.arange(9.0).reshape(1, 3, 3)
+    np.testing.assert_array_equal(reference.pool(x, "average")[0], [[2, 3.5], [6.5, 8]])
+    np.testing.assert_array_equal(reference.pool(x, "max")[0], [[4, 5], [7, 8]])
+    ones = np.ones((1, 2, 2))
+    np.testing.assert_array_equal(
+        reference.pool_backward(ones, x, "average")[0], np.outer([0.5, 0.5, 1], [0.5, 0.5, 1])
+    )
+
+
+def test_max_pool_ties_go_to_the_first() -> None:
+    x = np.array([[[1.0, 1, 0, 2], [1, 1, 2, 2], [3, 1, 0, 0]]])
+    g = reference.pool_backward(np.array([[[1.0, 2], [3, 4]]]), x, "max")
+    np.testing.assert_array_equal(g[0], [[1, 0, 0, 2], [0, 0, 0, 0], [3, 0, 4, 0]])
+
+
+# ------------------------------------------------------------------- losses
+
+
+def maps(channels: int, samples: int, seed: int, rectified: bool = False) -> Array:
+    f = np.random.default_rng(seed).normal(size=(channels, samples))
+    return np.maximum(f, 0) if rectified else f
+
+
+def mass(samples: int, seed: int = 9) -> Array:
+    """Soft weights, a third of them zero."""
+    return np.maximum(np.random.default_rng(seed).uniform(-0.5, 1, samples), 0)
+
+
+@pytest.mark.parametrize("w", [None, mass(31)])
+def test_gram_loss(w: Array | None) -> None:
+    target = reference.gram(maps(4, 20, 1))
+    at = maps(4, 31, 2)
+    _, gradient = reference.gram_loss(at, target, w)
+    check_gradient(lambda f: reference.gram_loss(f, target, w)[0], at, gradient)
+
+
+def test_gram_weights_count_samples() -> None:
+    f, count = maps(3, 6, 0), np.array([0, 1, 2, 0, 3, 1])
+    np.testing.assert_allclose(reference.gram(f, count), reference.gram(np.repeat(f, count, axis=1)))
+    np.testing.assert_allclose(reference.gram(f)[0, 1], (f[0] * f[1]).mean())
+
+
+@pytest.mark.parametrize("samples", [20, 31, 93])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_histogram_loss(samples: int, weighted: bool) -> None:
+    s, at = maps(4, samples, 1, rectified=True), maps(4, 31, 2)
+    w, w_s = (mass(31), mass(samples, 8)) if weighted else (None, None)
+    _, gradient = reference.histogram_loss(at, s, w, w_s)
+    check_gradient(lambda f: reference.histogram_loss(f, s, w, w_s)[0], at, gradient)
+
+
+def test_histogram_gradient_moves_an_atom_as_one() -> None:
+    s, at = maps(1, 40, 1), maps(1, 30, 2, rectified=True)
+    zero = at == 0
+    assert zero.sum() > 5
+    _, gradient = reference.histogram_loss(at, s)
+    step = 1e-7
+    slope = (reference.histogram_loss(at + step * zero, s)[0] - reference.histogram_loss(at - step * zero, s)[0]) / (
+        2 * step
+    )
+    assert slope == pytest.approx(gradient[zero].sum(), rel=1e-6)
+
+
+def test_histogram_loss_is_wasserstein() -> None:
+    """With equal counts it is the mean of the squared differences of the sorted samples."""
+    f, s = maps(3, 50, 1), maps(3, 50, 2)
+    w2 = ((np.sort(f, axis=1) - np.sort(s, axis=1)) ** 2).mean()
+    assert reference.histogram_loss(f, s)[0] == pytest.approx(w2, rel=1e-12)
+    np.testing.assert_allclose(np.sort(reference.match(f, s), axis=1), np.sort(s, axis=1), rtol=1e-12)
+
+
+def test_histogram_loss_is_wasserstein_less_the_spread_within_atoms() -> None:
+    """W2^2 = sum m (F - R)^2 + the variance of the exemplar's quantiles that each atom averages."""
+    f, s = maps(1, 6, 1, rectified=True), maps(1, 10, 2)
+    quantiles = np.repeat(np.sort(s[0]), 3), np.repeat(np.sort(f[0]), 5)  # 30 equal masses each
+    w2 = ((quantiles[0] - quantiles[1]) ** 2).mean()
+    spread = (s**2).mean() - (reference.match(f, s) ** 2).mean()
+    assert reference.histogram_loss(f, s)[0] == pytest.approx(w2 - spread, rel=1e-12)
+
+
+def test_match_keeps_ranks_and_mean() -> None:
+    f, s = maps(2, 37, 1), maps(2, 23, 2)
+    r = reference.match(f, s)
+    for channel in range(2):
+        assert (np.diff(r[channel, np.argsort(f[channel])]) >= 0).all()
+    np.testing.assert_allclose(r.mean(1), s.mean(1))
+
+
+def test_match_takes_zero_as_one_mass() -> None:
+    f, s = np.array([[0.0, 5, 0, 0]]), np.array([[4.0, 3, 2, 1]])
+    np.testing.assert_array_equal(reference.match(f, s), [[2, 4, 2, 2]])
+    # Half of the mass is zero in both, whatever the counts: zero stays zero.
+    f, s = np.array([[0.0, 0, 1, 2]]), np.array([[0.0, 0, 0, 7, 8, 9]])
+    np.testing.assert_allclose(reference.match(f, s), [[0, 0, 7 + 1 / 3, 8 + 2 / 3]], rtol=1e-12)
+
+
+def test_match_of_itself() -> None:
+    f = maps(3, 40, 1, rectified=True)
+    np.testing.assert_allclose(reference.match(f, f), f, rtol=1e-12)
+
+
+def test_match_weights_count_samples() -> None:
+    f, count = maps(2, 6, 0), np.array([1, 0, 2, 1, 3, 0])
+    s, count_s = maps(2, 5, 1), np.array([0, 2, 1, 4, 1])
+    r = reference.match(f, s, count, count_s)
+    # A weight of 2 is one sample with twice the mass; two equal samples are the same atom.
+    repeated = reference.match(np.repeat(f, count, axis=1), np.repeat(s, count_s, axis=1))
+    np.testing.assert_allclose(np.repeat(r, count, axis=1), repeated, rtol=1e-12)
+    np.testing.assert_array_equal(r[:, count == 0], f[:, count == 0])
+
+
+def test_match_of_a_weight_below_rounding() -> None:
+    f, s = np.array([[1.0, 2, 3]]), np.array([[5.0, 6]])
+    np.testing.assert_allclose(reference.match(f, s, np.array([1, 1e-30, 1])), [[5, 6, 6]])
+
+
+def test_no_mass() -> None:
+    f, s = maps(2, 4, 0), maps(2, 5, 1)
+    for w, w_s in ((np.zeros(4), None), (None, np.zeros(5))):
+        np.testing.assert_array_equal(reference.match(f, s, w, w_s), f)
+        value, gradient = reference.histogram_loss(f, s, w, w_s)
+        assert value == 0
+        assert not gradient.any()
+    value, gradient = reference.gram_loss(f, np.ones((2, 2)), np.zeros(4))
+    assert value == 0
+    assert not gradient.any()
+
+
+# --------------------------------------------------------------------- load
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_load(tmp_path: Path, dtype: type) -> None:
+    network = Network.random(((2, 3), (4,)), seed=4)
+    p = network.preprocessing
+    initializers = []
+    for layer in reversed(network.layers):  # the order is that of the names, not of the file
+        initializers += [
+            numpy_helper.from_array(layer.weight.astype(dtype), f"{layer.name}.weight"),
+            numpy_helper.from_array(layer.bias.astype(dtype), f"{layer.name}.bias"),
+        ]
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("image", "relu2_1")]
+    nodes = [helper.make_node("Identity", ["image"], ["relu2_1"])]
+    model = helper.make_model(helper.make_graph(nodes, "net", values[:1], values[1:], initializers))
+    helper.set_model_props(model, {"preprocessing": json.dumps(vars(p))})
+    onnx.save(model, tmp_path / "net.onnx")
+
+    loaded = reference.load(tmp_path / "net.onnx")
+    assert loaded.preprocessing == p
+    assert [layer.name for layer in loaded.layers] == ["conv1_1", "conv1_2", "conv2_1"]
+    for got, expected in zip(loaded.layers, network.layers, strict=True):
+        assert got.weight.dtype == got.bias.dtype == np.float64
+        np.testing.assert_array_equal(got.weight, expected.weight.astype(dtype))
+        np.testing.assert_array_equal(got.bias, expected.bias.astype(dtype))
