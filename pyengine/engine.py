@@ -21,10 +21,12 @@ from pyengine.kernels.cpu import CpuKernels
 from pyengine.losses import Loss
 from pyengine.losses.gram import GramLoss
 from pyengine.losses.histogram import HistogramLoss
+from pyengine.network.graphs import Padding
 from pyengine.network.sessions import Network, runtime
 from pyengine.network.weights import load as load_weights
 from pyengine.objective import Evaluation, Objective, Stopwatch
 from pyengine.optimizers.lbfgsb import minimize
+from pyengine.pyramid import add_detail, white_noise
 from pyengine.recipe import LossOptions, Options, Recipe
 from pyengine.result import Iteration, Progress, Result
 from pyengine.tuning import loss_weights
@@ -129,19 +131,19 @@ class Engine:
         """
         losses = LossOptions(gram=gram, histogram=histogram, **options)
         self.weights.check_layers(losses.layers)
-        return self._objective(load(exemplar), losses)
+        return self._objective(load(exemplar), losses, losses.padding)
 
-    def _objective(self, exemplar: Float32, options: LossOptions) -> Objective:
+    def _objective(self, exemplar: Float32, options: LossOptions, exemplar_padding: Padding) -> Objective:
         measured: list[Loss] = []
-        setting = {"layers": options.layers, "padding": options.padding, "pooling": options.pooling}
-        with self._network(exemplar.shape[:2], gradient=False, **setting) as network:
+        lend = partial(self._network, layers=options.layers, pooling=options.pooling)
+        with lend(exemplar.shape[:2], padding=exemplar_padding, gradient=False) as network:
             network.forward(exemplar)
             for layer in options.gram_layers if options.gram else ():
                 measured.append(GramLoss.measure(layer, network.features[layer], self._kernels))
             for layer in options.histogram_layers if options.histogram else ():
                 measured.append(HistogramLoss.measure(layer, network.features[layer], self._kernels))
         weights = loss_weights(measured, {"gram": options.gram, "histogram": options.histogram})
-        lease = partial(self._network, gradient=True, **setting)
+        lease = partial(lend, padding=options.padding, gradient=True)
         return Objective(lease, measured, weights, self._kernels)
 
     @contextmanager
@@ -165,13 +167,22 @@ class Engine:
         start = time.perf_counter()
         watch = Stopwatch()
         history: list[Iteration] = []
-        image = _white_noise(recipe)
+        generator = np.random.default_rng(recipe.seed)
+        image = None
         stopped = False
+        # An exemplar does not tile: wrapped round, its border would be an edge, and edges would be made of it.
+        padding: Padding = "reflect" if recipe.losses.padding == "wrap" else recipe.losses.padding
         for level, size in enumerate(recipe.sizes):
-            image = upsample_circular(image, size)
+            exemplar = resize(recipe.exemplar, recipe.exemplar_size(level))
+            if image is None:
+                image = white_noise(exemplar, size, generator)
+            elif stopped:
+                image = upsample_circular(image, size)
+            else:
+                image = add_detail(upsample_circular(image, size), exemplar, generator)
             if not stopped:
                 with watch("measure"):
-                    objective = self._objective(resize(recipe.exemplar, recipe.exemplar_size(level)), recipe.losses)
+                    objective = self._objective(exemplar, recipe.losses, padding)
                 with watch("optimizer"):
                     image, stopped = _optimize(recipe, level, objective, image, history, callback)
                 for stage, seconds in objective.stopwatch.seconds.items():
@@ -212,13 +223,6 @@ def _optimize(
 
     image = minimize(function, start, recipe.iterations[level], after_iteration)
     return image, stopped
-
-
-def _white_noise(recipe: Recipe) -> Float32:
-    """Every pixel a random one of the exemplar: white noise in the right colours."""
-    width, height = recipe.sizes[0]
-    pixels = recipe.exemplar.reshape(-1, 3)
-    return pixels[np.random.default_rng(recipe.seed).integers(len(pixels), size=(height, width))]
 
 
 def usable_cores() -> int:

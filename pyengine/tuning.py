@@ -14,6 +14,13 @@ HISTOGRAM_LAYERS = ("relu1_1", "relu4_1")
 """The paper's layers (Risser et al., sec. 4.3)."""
 
 
+BLOCK_WEIGHTS = {"1": 10.0, "2": 3.0, "3": 1.0, "4": 0.3, "5": 0.1}
+"""Share of each block of the network: found by trying, by the patch distance of the results (docs/tuning.md)."""
+
+HISTOGRAM_WEIGHT = 0.2
+"""Of a histogram loss against a Gram loss at the same layer; as found."""
+
+
 def loss_weights(losses: Sequence[Loss], kinds: dict[str, Weight]) -> list[float]:
     """Weight of each loss.
 
@@ -27,8 +34,10 @@ def loss_weights(losses: Sequence[Loss], kinds: dict[str, Weight]) -> list[float
     """
     weights = []
     for loss in losses:
-        weight = kinds[loss.name.partition("/")[0]]
+        kind = loss.name.partition("/")[0]
+        weight = kinds[kind]
         if weight == "auto":
-            weight = 1.0 / loss.magnitude if loss.magnitude > 0 else 0.0
+            share = BLOCK_WEIGHTS[loss.layer[4]] * (HISTOGRAM_WEIGHT if kind == "histogram" else 1.0)
+            weight = share / loss.magnitude if loss.magnitude > 0 else 0.0
         weights.append(weight)
     return weights

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,18 @@ import numpy.typing as npt
 from pyengine.errors import PyengineError
 from pyengine.network.weights import (
     BLOCKS,
-    CHANNELS,
     PREPROCESSINGS,
     Convolution,
     Weights,
-    convolution_names,
+    convolution_shapes,
+    is_own,
+    read,
+    reason,
 )
 
 Array = npt.NDArray[Any]
 
-# How each framework names its convolutions. The numbers sort them; "preprocessing" is what its VGGs were trained on.
+# How each framework names its convolutions, by numbers that sort them, and what its VGGs were trained on.
 _NAMES = {
     "torchvision": re.compile(r"(?:^|[./:])features\.(\d+)(?!\d)"),
     "keras": re.compile(r"block([1-5])_conv([1-4])(?!\d)"),
@@ -49,7 +51,7 @@ def read_weights(path: Path, name: str, *, preprocessing: str | None = None, dee
     The layout is known from the arrays' names and shapes: torchvision's (``features.0.weight``, kernels (O, I, 3, 3)),
     Keras' (``block1_conv1``, kernels (3, 3, I, O), or (O, I, 3, 3) once converted to ONNX) or Caffe's (``conv1_1``,
     kernels (O, I, 3, 3)). It tells the preprocessing as well: torchvision's is RGB with the mean and deviation of
-    ImageNet; Keras' and Caffe's is BGR in 0..255 minus the mean colour.
+    ImageNet; Keras' and Caffe's is BGR in 0..255 minus the mean colour. A model file of pyengine's own says both.
 
     Parameters
     ----------
@@ -66,59 +68,60 @@ def read_weights(path: Path, name: str, *, preprocessing: str | None = None, dee
     PyengineError
         The file is missing or broken, or does not hold the convolutions of a VGG-16 or VGG-19.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise PyengineError(f"model name {name!r}: use letters, digits, '.', '_' and '-', a letter or digit first")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*(?<!\.onnx)", name):  # that suffix says that it is a path
+        raise PyengineError(
+            f"model name {name!r}: use letters, digits, '.', '_' and '-', a letter or digit first, no .onnx"
+        )
     readers = {".onnx": _read_onnx, ".npz": _read_npz, ".safetensors": _read_safetensors}
     suffix = path.suffix.lower()
     if suffix not in readers:
         raise PyengineError(f"{path}: not a file that weights can be imported from: {', '.join(readers)}")
-    if not path.is_file():
-        raise PyengineError(f"{path}: no such file")
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        content = path.read_bytes()
+    except OSError as error:
+        raise PyengineError(f"{path}: cannot be read ({error.strerror})") from None
+    if not content:
+        raise PyengineError(f"{path}: the file is empty")
+    try:
         found = readers[suffix](path)
     except PyengineError:
         raise
     except Exception as error:  # these parsers raise whatever broken bytes lead them to
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PyengineError(f"{path}: broken or truncated {suffix} file ({reason})") from None
-    architecture, convolutions = _as_vgg(path, found)
-    if preprocessing is None:
-        if found[0].framework is None:
-            raise PyengineError(
-                f"{path}: its names ({found[0].name!r}) do not tell the preprocessing; "
-                f"say --preprocessing {' or '.join(PREPROCESSINGS)}"
-            )
-        preprocessing = _PREPROCESSING[found[0].framework]
-    weights = Weights(name, architecture, PREPROCESSINGS[preprocessing], convolutions, f"{path.name} sha256:{digest}")
+        raise PyengineError(f"{path}: broken or truncated {suffix} file ({reason(error)})") from None
+    if isinstance(found, Weights):
+        weights = replace(found, name=name)
+        if preprocessing is not None:
+            weights = replace(weights, preprocessing=PREPROCESSINGS[preprocessing])
+    else:
+        architecture, convolutions = _as_vgg(path, found)
+        if preprocessing is None:
+            if found[0].framework is None:
+                raise PyengineError(
+                    f"{path}: its names ({found[0].name!r}) do not tell the preprocessing; "
+                    f"say --preprocessing {' or '.join(PREPROCESSINGS)}"
+                )
+            preprocessing = _PREPROCESSING[found[0].framework]
+        origin = f"{path.name} sha256:{hashlib.sha256(content).hexdigest()}"
+        weights = Weights(name, architecture, PREPROCESSINGS[preprocessing], convolutions, origin)
     if deepest is None:
         return weights
     weights.check_layers((deepest,))
-    kept = convolutions[: weights.layers.index(deepest) + 1]
-    return Weights(name, architecture, weights.preprocessing, kept, weights.origin)
+    return replace(weights, convolutions=weights.convolutions[: weights.layers.index(deepest) + 1])
 
 
 def _as_vgg(path: Path, found: list[_Found]) -> tuple[str, tuple[Convolution, ...]]:
     """The architecture whose first convolutions these are, in order, and they under its names."""
     if not found:
         raise PyengineError(f"{path}: no convolution in it is named as torchvision, Keras or Caffe name VGG's")
-    for architecture, blocks in BLOCKS.items():
-        outputs = [CHANNELS[block] for block, n in enumerate(blocks) for _ in range(n)]
-        shapes = list(zip(outputs, [3, *outputs], strict=False))[: len(found)]
-        if len(shapes) == len(found) and all(s in _channels(f) for s, f in zip(shapes, found, strict=True)):
-            break
-    else:
-        listed = ", ".join("x".join(map(str, f.kernel.shape)) for f in found[:4])
-        raise PyengineError(
-            f"{path}: {len(found)} convolutions of shapes {listed}, ...: not those of a VGG-16 or VGG-19"
-        )
+    mismatches = {architecture: _mismatch(architecture, found) for architecture in BLOCKS}
+    architecture, (matching, problem) = max(mismatches.items(), key=lambda item: item[1][0])
+    if matching < len(found):
+        raise PyengineError(f"{path}: not a VGG-16 or VGG-19: {problem}")
     convolutions = []
-    for name, (out, into), f in zip(convolution_names(architecture), shapes, found, strict=False):
-        if f.framework in ("keras", "caffe") and name != "conv{}_{}".format(*f.numbers):
-            raise PyengineError(f"{path}: {name} is missing; found {f.name!r} in its place")
-        if f.bias.shape != (out,):
-            raise PyengineError(f"{path}: bias of {f.name!r} has shape {f.bias.shape}, not ({out},)")
-        kernel = f.kernel if f.kernel.shape == (out, into, 3, 3) else f.kernel.transpose(3, 2, 0, 1)
+    for (name, shape), f in zip(convolution_shapes(architecture).items(), found, strict=False):
+        kernel = f.kernel if f.kernel.shape == shape else f.kernel.transpose(3, 2, 0, 1)
+        if f.bias.shape != shape[:1]:
+            raise PyengineError(f"{path}: bias of {f.name!r} has shape {f.bias.shape}, not {shape[:1]}")
         if not (np.isfinite(kernel).all() and np.isfinite(f.bias).all()):
             raise PyengineError(f"{path}: {f.name!r} holds NaN or infinite weights")
         convolutions.append(
@@ -127,10 +130,19 @@ def _as_vgg(path: Path, found: list[_Found]) -> tuple[str, tuple[Convolution, ..
     return architecture, tuple(convolutions)
 
 
-def _channels(found: _Found) -> list[tuple[int, int]]:
-    """(out, in) channels by every layout that the kernel's shape allows."""
-    a, b, c, d = found.kernel.shape
-    return [(a, b)] * ((c, d) == (3, 3)) + [(d, c)] * ((a, b) == (3, 3))
+def _mismatch(architecture: str, found: list[_Found]) -> tuple[int, str]:
+    """How many convolutions are those of the architecture, from the first, and what is wrong with the next."""
+    shapes = convolution_shapes(architecture)
+    for i, (f, name) in enumerate(zip(found, shapes, strict=False)):
+        block, number = map(int, name.removeprefix("conv").split("_"))
+        # torchvision counts ReLUs and pools as well.
+        expected = (2 * i + block - 1,) if f.framework == "torchvision" else (block, number)
+        if f.framework is not None and f.numbers != expected:
+            return i, f"{name} is missing; found {f.name!r} in its place"
+        out, into = shapes[name][:2]
+        if f.kernel.shape not in ((out, into, 3, 3), (3, 3, into, out)):
+            return i, f"{f.name!r} has shape {f.kernel.shape}, {name} {shapes[name]}"
+    return min(len(found), len(shapes)), f"{len(found)} convolutions"
 
 
 def _identify(names: list[str]) -> tuple[str | None, tuple[int, ...]]:
@@ -142,17 +154,22 @@ def _identify(names: list[str]) -> tuple[str | None, tuple[int, ...]]:
     return None, ()
 
 
-def _read_onnx(path: Path) -> list[_Found]:
-    """The 3x3 convolutions in the order of the graph; an exporter may have given the weights any name."""
+def _read_onnx(path: Path) -> list[_Found] | Weights:
+    """The convolutions in the order of the graph; an exporter may have given the weights any name."""
     import onnx
     from onnx import numpy_helper
 
-    graph = onnx.load(path).graph
+    model = onnx.load(path)
+    if is_own(model):
+        return read(path)
+    graph = model.graph
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     found = []
     for node in graph.node:
         if node.op_type == "Constant":
-            arrays |= {node.output[0]: numpy_helper.to_array(a.t) for a in node.attribute if a.name == "value"}
+            for attribute in node.attribute:
+                if attribute.name == "value":
+                    arrays[node.output[0]] = numpy_helper.to_array(attribute.t)
         elif node.op_type in ("Cast", "Identity") and node.input[0] in arrays:
             arrays[node.output[0]] = arrays[node.input[0]]
         elif node.op_type == "BatchNormalization" and found:

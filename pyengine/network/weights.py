@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from pyengine.errors import PyengineError
+
+if TYPE_CHECKING:
+    import onnx
 
 Float32 = npt.NDArray[np.float32]
 
@@ -149,15 +152,22 @@ def starts_block(convolution: str) -> bool:
     return convolution.endswith("_1") and convolution != "conv1_1"
 
 
-def convolution_names(architecture: str) -> list[str]:
-    """The convolutions of an architecture, first to last.
+def convolution_shapes(architecture: str) -> dict[str, tuple[int, int, int, int]]:
+    """Kernel shape (O, I, 3, 3) of each convolution of an architecture by name, first to last.
 
     Examples
     --------
-    >>> convolution_names("vgg16")[-1], len(convolution_names("vgg19"))
-    ('conv5_3', 16)
+    >>> shapes = convolution_shapes("vgg16")
+    >>> len(shapes), shapes["conv1_1"], shapes["conv5_3"]
+    (13, (64, 3, 3, 3), (512, 512, 3, 3))
     """
-    return [f"conv{block}_{i}" for block, n in enumerate(BLOCKS[architecture], 1) for i in range(1, n + 1)]
+    shapes = {}
+    inputs = 3
+    for block, (count, outputs) in enumerate(zip(BLOCKS[architecture], CHANNELS, strict=True), 1):
+        for i in range(1, count + 1):
+            shapes[f"conv{block}_{i}"] = (outputs, inputs, 3, 3)
+            inputs = outputs
+    return shapes
 
 
 def user_folder() -> Path:
@@ -209,34 +219,61 @@ def load(model: str | os.PathLike[str]) -> Weights:
 
 
 def read(path: Path) -> Weights:
-    """Read a model file that `write` made (see `network.graphs.model_file` for the format)."""
+    """Read a model file that `pyengine models import` made (see `network.graphs.model_file` for the format)."""
     import onnx
-    from google.protobuf.message import DecodeError
-    from onnx import numpy_helper
 
     try:
-        proto = onnx.load(path)
+        model = onnx.load(path)
     except FileNotFoundError:
         raise PyengineError(f"{path}: no such file; `pyengine models list` shows what is installed") from None
-    except (OSError, DecodeError) as error:
-        raise PyengineError(f"{path}: cannot be read as ONNX ({error}); import it again") from None
-    meta = {entry.key: entry.value for entry in proto.metadata_props}
-    if "pyengine" not in meta:
+    except Exception as error:  # the parser raises whatever broken bytes lead it to
+        raise PyengineError(f"{path}: cannot be read as ONNX ({reason(error)}); import it again") from None
+    if not is_own(model):
         raise PyengineError(f"{path}: not a model of pyengine's; convert it with `pyengine models import`")
-    arrays = {i.name: numpy_helper.to_array(i).astype(np.float32) for i in proto.graph.initializer}
     try:
-        preprocessing = json.loads(meta["preprocessing"])
-        for key in ("mean", "std"):
-            preprocessing[key] = tuple(preprocessing[key])
-        return Weights(
-            name=path.stem,
-            architecture=meta["architecture"],
-            preprocessing=Preprocessing(**preprocessing),
-            convolutions=tuple(
-                Convolution(name, arrays[f"{name}.weight"], arrays[f"{name}.bias"])
-                for name in meta["convolutions"].split()
-            ),
-            origin=meta["origin"],
-        )
-    except (KeyError, ValueError, TypeError) as error:
-        raise PyengineError(f"{path}: damaged model file ({error}); import it again") from None
+        return _unpack(path.stem, model)
+    except Exception as error:
+        raise PyengineError(f"{path}: damaged model file ({reason(error)}); import it again") from None
+
+
+def is_own(model: onnx.ModelProto) -> bool:
+    """Whether a model is one that pyengine wrote."""
+    return any(entry.key == "pyengine" for entry in model.metadata_props)
+
+
+def _unpack(name: str, model: onnx.ModelProto) -> Weights:
+    from onnx import numpy_helper
+
+    meta = {entry.key: entry.value for entry in model.metadata_props}
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    preprocessing = json.loads(meta["preprocessing"])
+    for key in ("mean", "std"):
+        preprocessing[key] = tuple(preprocessing[key])
+    convolutions = []
+    inputs = 3
+    for convolution in meta["convolutions"].split():
+        weight, bias = arrays[f"{convolution}.weight"], arrays[f"{convolution}.bias"]
+        outputs = len(bias)
+        if weight.shape != (outputs, inputs, 3, 3) or bias.ndim != 1:
+            raise ValueError(f"{convolution} has shapes {weight.shape} and {bias.shape}")
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            raise ValueError(f"{convolution} holds NaN or infinite weights")
+        convolutions.append(Convolution(convolution, weight.astype(np.float32), bias.astype(np.float32)))
+        inputs = outputs
+    if not convolutions:
+        raise ValueError("no convolutions")
+    return Weights(name, meta["architecture"], Preprocessing(**preprocessing), tuple(convolutions), meta["origin"])
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, on one line.
+
+    Examples
+    --------
+    >>> reason(KeyError("origin")), reason(ValueError("not a number"))
+    ("KeyError: 'origin'", 'not a number')
+    """
+    message = str(error).strip()
+    if isinstance(error, KeyError) or not message:
+        message = f"{type(error).__name__}: {message}".removesuffix(": ")
+    return message.splitlines()[0]
