@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from glob import glob
 from pathlib import Path
 
 from pybind11.setup_helpers import Pybind11Extension, build_ext
@@ -23,8 +22,8 @@ def has_openmp() -> bool:
             return False
 
 
-# The baseline instruction set is the architecture's own, so that a wheel runs on any machine of it; the inner loops
-# are compiled for wider vectors as well and chosen when the module is loaded (csrc/dispatch.hpp).
+# The baseline instruction set is the architecture's own, so that a wheel runs on any machine of it; the inner loops are
+# compiled for wider vectors as well and chosen when the module is loaded (csrc/dispatch.hpp).
 if sys.platform == "win32":
     compile_args, link_args = ["/O2", "/openmp"], []
 else:
@@ -35,9 +34,9 @@ setup(
     ext_modules=[
         Pybind11Extension(
             "pyengine._core",
-            sorted(glob("csrc/*.cpp")),
+            sorted(map(str, Path("csrc").glob("*.cpp"))),
             include_dirs=["csrc"],
-            depends=sorted(glob("csrc/*.hpp")),
+            depends=sorted(map(str, Path("csrc").glob("*.hpp"))),
             cxx_std=17,
             extra_compile_args=compile_args,
             extra_link_args=link_args,

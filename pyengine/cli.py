@@ -10,7 +10,6 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +25,13 @@ LOGGED = 10
 
 
 class _Failure(click.ClickException):
-    """Ends the program with one line and the code 2, that of click's own errors, or another."""
+    """Ends the program with one line."""
 
-    def __init__(self, message: str, exit_code: int = 2) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+    exit_code = 2  # as click's own errors do
+
+
+class _Interrupted(_Failure):
+    exit_code = 130  # as the shell says of a program that Ctrl-C ended
 
 
 class _Group(click.Group):
@@ -44,7 +45,7 @@ class _Group(click.Group):
         except click.BadParameter as error:
             raise _Failure(error.format_message()) from error
         except KeyboardInterrupt:
-            raise _Failure("interrupted; nothing was written", 130) from None
+            raise _Interrupted("interrupted; nothing was written") from None
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -74,7 +75,7 @@ def _weight(text: str) -> str | float:
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and nothing else.")
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("pyengine", cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pyengine")
 def main() -> None:
     """Neural texture synthesis: a new image, of any size, that looks like the one you give and tiles with itself."""
@@ -304,5 +305,8 @@ def info(as_json: bool) -> None:
 
 def _versions() -> dict[str, str]:
     """Versions of what the numbers depend on; ONNX Runtime's under the name of the distribution that brought it."""
-    packages = ["pyengine", "numpy", "scipy", "onnx", *sorted(set(packages_distributions().get("onnxruntime", [])))]
-    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+    from importlib.metadata import packages_distributions, version
+
+    runtimes = sorted(set(packages_distributions().get("onnxruntime", [])))
+    packages = ["pyengine", "numpy", "scipy", "onnx", *runtimes]
+    return {**{package: version(package) for package in packages}, "python": platform.python_version()}

@@ -21,7 +21,7 @@ from pyengine.kernels.cpu import CpuKernels
 from pyengine.losses import Loss
 from pyengine.losses.gram import GramLoss
 from pyengine.losses.histogram import HistogramLoss
-from pyengine.network.graphs import Padding
+from pyengine.network.graphs import Padding, Pooling
 from pyengine.network.sessions import Network, runtime
 from pyengine.network.weights import load as load_weights
 from pyengine.objective import Evaluation, Objective, Stopwatch
@@ -29,12 +29,15 @@ from pyengine.optimizers.lbfgsb import minimize
 from pyengine.pyramid import add_detail, white_noise
 from pyengine.recipe import LossOptions, Options, Recipe
 from pyengine.result import Iteration, Progress, Result
-from pyengine.tuning import loss_weights
+from pyengine.tuning import GRAM_LAYERS, loss_weights
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 DEVICES = ("auto", "cpu")
+
+BYTES_PER_PIXEL = 6000
+"""Peak memory of a synthesis for each pixel of the output (docs/performance.md)."""
 
 IDLE_NETWORKS = 8
 """So many networks of different sizes are kept for the next run; those of one pyramid, as a rule."""
@@ -135,7 +138,7 @@ class Engine:
 
     def _objective(self, exemplar: Float32, options: LossOptions, exemplar_padding: Padding) -> Objective:
         measured: list[Loss] = []
-        lend = partial(self._network, layers=options.layers, pooling=options.pooling)
+        lend = partial(self.network, layers=options.layers, pooling=options.pooling)
         with lend(exemplar.shape[:2], padding=exemplar_padding, gradient=False) as network:
             network.forward(exemplar)
             for layer in options.gram_layers if options.gram else ():
@@ -147,14 +150,37 @@ class Engine:
         return Objective(lease, measured, weights, self._kernels)
 
     @contextmanager
-    def _network(self, size: tuple[int, int], **setting: Any) -> Iterator[Network]:
-        """Lend a network to one caller: an idle one of this size and setting, or a new one."""
-        key = (size, *setting.items())
+    def network(
+        self,
+        size: tuple[int, int],
+        layers: tuple[str, ...] = GRAM_LAYERS,
+        *,
+        padding: Padding = "wrap",
+        pooling: Pooling = "average",
+        gradient: bool = False,
+    ) -> Iterator[Network]:
+        """Lend a network to one caller: an idle one of this size and setting, or a new one.
+
+        Parameters
+        ----------
+        size : (height, width)
+        layers, padding, pooling, gradient
+            As in `Network`.
+        """
+        key = (size, layers, padding, pooling, gradient)
         with self._lock:
             idle = self._idle.get(key)
             network = idle.pop() if idle else None
         if network is None:
-            network = Network(self.weights, size, threads=self.threads, **setting)
+            network = Network(
+                self.weights,
+                size,
+                layers,
+                padding=padding,
+                pooling=pooling,
+                threads=self.threads,
+                gradient=gradient,
+            )
         yield network
         with self._lock:
             self._idle.setdefault(key, []).append(network)
@@ -164,17 +190,17 @@ class Engine:
 
     def _run(self, recipe: Recipe, callback: Callable[[Progress], None] | None) -> Result:
         """Coarse to fine: measure the exemplar at each level's scale, optimise, enlarge."""
+        _check_memory(recipe)
         start = time.perf_counter()
         watch = Stopwatch()
         history: list[Iteration] = []
         generator = np.random.default_rng(recipe.seed)
-        image = None
         stopped = False
         # An exemplar does not tile: wrapped round, its border would be an edge, and edges would be made of it.
         padding: Padding = "reflect" if recipe.losses.padding == "wrap" else recipe.losses.padding
         for level, size in enumerate(recipe.sizes):
             exemplar = resize(recipe.exemplar, recipe.exemplar_size(level))
-            if image is None:
+            if level == 0:
                 image = white_noise(exemplar, size, generator)
             elif stopped:
                 image = upsample_circular(image, size)
@@ -223,6 +249,20 @@ def _optimize(
 
     image = minimize(function, start, recipe.iterations[level], after_iteration)
     return image, stopped
+
+
+def _check_memory(recipe: Recipe) -> None:
+    """Raise PyengineError, before hours of work, for a size that this machine's memory can't hold."""
+    if not hasattr(os, "sysconf"):
+        return
+    width, height = recipe.sizes[-1]
+    needed = width * height * BYTES_PER_PIXEL / 1e9
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    if needed > memory:
+        raise PyengineError(
+            f"size {width}x{height} needs about {needed:.0f} GB, and this machine has {memory:.0f} GB; "
+            f"the largest square that fits has {int((memory * 1e9 / BYTES_PER_PIXEL) ** 0.5)} pixels on a side"
+        )
 
 
 def usable_cores() -> int:

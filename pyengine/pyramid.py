@@ -56,7 +56,7 @@ def level_sizes(size: tuple[int, int], levels: int) -> list[tuple[int, int]]:
 
 
 def _halved(side: int, times: int) -> int:
-    return round(side / 2**times)
+    return round(side / (1 << times))
 
 
 def white_noise(exemplar: Float32, size: tuple[int, int], generator: np.random.Generator) -> Float32:
@@ -92,4 +92,5 @@ def add_detail(image: Float32, exemplar: Float32, generator: np.random.Generator
     values, axes = np.linalg.eigh(covariance)
     mixing = axes * np.sqrt(np.maximum(values, 0))
     noise = generator.standard_normal(image.shape) @ mixing.T
-    return np.clip(image + DETAIL * noise, 0, 1).astype(np.float32)
+    detailed: Float32 = np.clip(image + DETAIL * noise, 0, 1).astype(np.float32)
+    return detailed

@@ -152,17 +152,16 @@ class Recipe:
             raise PyengineError(
                 f"levels={levels!r}: give 1 to {most}; the coarsest level's sides must be at least {SMALLEST}"
             )
-        if iterations is None:
-            iterations = default_iterations(levels)
-        elif _is_integer(iterations):
-            iterations = (iterations,) * levels
-        if len(iterations) != levels or not all(_is_integer(n) and n >= 0 for n in iterations):
+        planned: Any = default_iterations(levels) if iterations is None else iterations
+        if _is_integer(planned):
+            planned = (planned,) * levels
+        if len(planned) != levels or not all(_is_integer(n) and n >= 0 for n in planned):
             raise PyengineError(
-                f"iterations={iterations!r}: give one number, or {levels} of them, one a level, coarsest first"
+                f"iterations={planned!r}: give one number, or {levels} of them, one a level, coarsest first"
             )
         if not _is_integer(seed) or seed < 0:
             raise PyengineError(f"seed={seed!r}: give a whole number that is not negative")
-        return cls(image, tuple(level_sizes(size, levels)), tuple(iterations), int(seed), LossOptions(**losses))
+        return cls(image, tuple(level_sizes(size, levels)), tuple(planned), int(seed), LossOptions(**losses))
 
 
 def _checked_size(size: Any) -> tuple[int, int]:

@@ -1,0 +1,1 @@
+"""What pyengine costs, measured where it runs: the `pyengine bench` command."""

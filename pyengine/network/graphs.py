@@ -148,7 +148,7 @@ def backward_graph(forward: onnx.ModelProto, layers: tuple[str, ...]) -> onnx.Mo
     layers : tuple of str
         The feature maps for which a gradient will be given.
     """
-    from onnx import helper, numpy_helper
+    from onnx import TensorProto, numpy_helper
 
     graph = _Graph()
     zero = graph.constant("zero", np.zeros((), np.float32))
@@ -172,7 +172,7 @@ def backward_graph(forward: onnx.ModelProto, layers: tuple[str, ...]) -> onnx.Mo
             # Compare, cast, multiply: three memory-bound passes, yet six times faster than ONNX Runtime's Where.
             inputs[value] = shapes[value]
             active = graph.add("Greater", [value, zero], f"{value}.active")
-            mask = graph.add("Cast", [active], f"{value}.mask", to=helper.TensorProto.FLOAT)
+            mask = graph.add("Cast", [active], f"{value}.mask", to=TensorProto.FLOAT)
             gradient = graph.add("Mul", [gradient, mask], f"{value}.masked")
         elif node.op_type == "Conv":
             weight = numpy_helper.to_array(constants[node.input[1]])
@@ -210,10 +210,12 @@ def _unpool(graph: _Graph, gradient: str, source: str, shape: tuple[int, ...], o
         return x
 
     if op == "MaxPool":
+        from onnx import TensorProto
+
         # Pixels that share their window's maximum share its gradient equally.
         maximum = spread(_pool(graph, source, f"{name}.maximum", "max"), f"{name}.maxima")
         equal = graph.add("Equal", [source, maximum], f"{name}.equal")
-        chosen = graph.add("Cast", [equal], f"{name}.chosen", to=1)
+        chosen = graph.add("Cast", [equal], f"{name}.chosen", to=TensorProto.FLOAT)
         share = _pool(graph, chosen, f"{name}.share", "average")
         gradient = graph.add("Div", [gradient, share], f"{name}.divided")
     gradient = spread(gradient, name)
@@ -241,6 +243,8 @@ def model_file(weights: Weights, *, half: bool) -> onnx.ModelProto:
     half : bool
         Store the weights as float16: half the size, features within 0.1 %. They are computed with in float32.
     """
+    from onnx import TensorProto
+
     graph = _Graph()
     pre = weights.preprocessing
     x = graph.add("Transpose", ["image"], "planes", perm=[0, 3, 1, 2])
@@ -256,7 +260,7 @@ def model_file(weights: Weights, *, half: bool) -> onnx.ModelProto:
         for part, array in (("weight", convolution.weight), ("bias", convolution.bias)):
             key = f"{convolution.name}.{part}"
             graph.constant(key, array.astype(np.float16 if half else np.float32))
-            parameters.append(graph.add("Cast", [key], f"{key}.float32", to=1) if half else key)
+            parameters.append(graph.add("Cast", [key], f"{key}.float32", to=TensorProto.FLOAT) if half else key)
         x = graph.add("Conv", [x, *parameters], convolution.name, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
         x = graph.add("Relu", [x], relu_of(convolution.name))
     channels = weights.convolutions[-1].weight.shape[0]

@@ -164,7 +164,7 @@ def _read_onnx(path: Path) -> list[_Found] | Weights:
         return read(path)
     graph = model.graph
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    found = []
+    found: list[_Found] = []
     for node in graph.node:
         if node.op_type == "Constant":
             for attribute in node.attribute:

@@ -122,18 +122,19 @@ class Network:
         deepest = max(map(weights.layers.index, layers))
         outputs = tuple(weights.layers[: deepest + 1]) if gradient else layers
         graph = forward_graph(weights, size, outputs, padding, pooling)
+        self._gradient: Float32 | None = None
         self._image: Float32 = np.empty((1, *size, 3), np.float32)
-        maps: dict[str, Float32] = {
+        self._maps: dict[str, Float32] = {
             value.name: np.empty([d.dim_value for d in value.type.tensor_type.shape.dim], np.float32)
             for value in graph.graph.output
         }
-        self._forward = _Session(graph, {"image": self._image, **maps}, threads)
-        self.features = {layer: maps[layer].reshape(maps[layer].shape[1], -1) for layer in layers}
+        self._forward = _Session(graph, {"image": self._image, **self._maps}, threads)
+        self.features = {layer: self._maps[layer].reshape(self._maps[layer].shape[1], -1) for layer in layers}
         self.gradients: dict[str, Float32] = {}
         if gradient:
-            entering = {f"gradient/{layer}": np.empty_like(maps[layer]) for layer in layers}
+            entering = {f"gradient/{layer}": np.empty_like(self._maps[layer]) for layer in layers}
             self._gradient = np.empty_like(self._image)
-            buffers = {**maps, **entering, "gradient/image": self._gradient}
+            buffers = {**self._maps, **entering, "gradient/image": self._gradient}
             self._backward = _Session(backward_graph(graph, layers), buffers, threads)
             for layer in layers:
                 self.gradients[layer] = entering[f"gradient/{layer}"].reshape(self.features[layer].shape)
@@ -146,4 +147,12 @@ class Network:
     def backward(self) -> Float32:
         """Gradient with respect to the image, float32 (H, W, 3), from `gradients`. Overwritten by the next call."""
         self._backward.run()
-        return self._gradient[0]
+        assert self._gradient is not None
+        return self._gradient[0]  # type: ignore[no-any-return]
+
+    def held_bytes(self) -> dict[str, int]:
+        """Bytes of the arrays that the sessions read and write."""
+        return {
+            "feature maps": sum(array.nbytes for array in self._maps.values()),
+            "gradients of feature maps": sum(array.nbytes for array in self.gradients.values()),
+        }

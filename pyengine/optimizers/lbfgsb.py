@@ -55,7 +55,7 @@ def minimize(
         start.ravel().astype(np.float64),
         jac=True,
         method="L-BFGS-B",
-        bounds=Bounds(0.0, 1.0),  # type: ignore[arg-type]  # scalars are broadcast
+        bounds=Bounds(0.0, 1.0),
         callback=after_iteration,
         options={"maxiter": iterations, "maxfun": 20 * iterations, "ftol": 0.0, "gtol": 0.0, "maxcor": 10},
     )

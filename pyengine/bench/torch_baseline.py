@@ -1,0 +1,71 @@
+"""The same losses as a user of PyTorch would write them: channels-last convolutions, autograd, `torch.sort`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+from pyengine.kernels import Float32
+from pyengine.network.weights import Weights, relu_of, starts_block
+from pyengine.tuning import GRAM_LAYERS, HISTOGRAM_LAYERS
+
+
+def evaluation(
+    exemplar: Float32, image: Float32, weights: Weights, threads: int
+) -> Callable[[], tuple[float, Float32]]:
+    """A function that returns value and gradient at `image`, as `Engine.objective(exemplar)` does.
+
+    Both images are float32 (H, W, 3) of one size: histograms are matched value by value, in sorted order.
+    """
+    torch.set_num_threads(threads)
+    preprocessing = weights.preprocessing
+    layers: list[tuple[str, torch.Tensor, torch.Tensor]] = []
+    for c in weights.convolutions:
+        kernel, bias = c.weight, c.bias
+        if not layers:
+            kernel, bias = preprocessing.fold(kernel, bias, mean=True)
+        packed = torch.from_numpy(kernel.copy()).contiguous(memory_format=torch.channels_last)
+        layers.append((c.name, packed, torch.from_numpy(bias.copy())))
+        if relu_of(c.name) == GRAM_LAYERS[-1]:
+            break
+
+    def features(x: torch.Tensor) -> dict[str, torch.Tensor]:
+        maps = {}
+        for name, kernel, bias in layers:
+            if starts_block(name):
+                x = F.avg_pool2d(x, 2)
+            x = F.relu(F.conv2d(F.pad(x, (1, 1, 1, 1), mode="circular"), kernel, bias))
+            maps[relu_of(name)] = x
+        return {layer: maps[layer].flatten(2)[0] for layer in GRAM_LAYERS}
+
+    def gram(x: torch.Tensor) -> torch.Tensor:
+        return x @ x.T / x.shape[1]
+
+    def histogram_loss(x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        order = x.detach().sort(dim=1).indices
+        matched = torch.empty_like(x).scatter_(1, order, target)
+        return ((x - matched) ** 2).mean()
+
+    def tensor_of(array: Float32) -> torch.Tensor:
+        planes = torch.from_numpy(array.transpose(2, 0, 1)[None].copy())
+        return planes.contiguous(memory_format=torch.channels_last)
+
+    with torch.no_grad():
+        maps = features(tensor_of(exemplar))
+        grams = {layer: gram(maps[layer]) for layer in GRAM_LAYERS}
+        sorted_values = {layer: maps[layer].sort(dim=1).values for layer in HISTOGRAM_LAYERS}
+    pixels = tensor_of(image).requires_grad_()
+
+    def evaluate() -> tuple[float, Float32]:
+        maps = features(pixels)
+        terms = [((gram(maps[layer]) - grams[layer]) ** 2).mean() for layer in GRAM_LAYERS]
+        terms += [histogram_loss(maps[layer], sorted_values[layer]) for layer in HISTOGRAM_LAYERS]
+        loss = torch.stack(terms).sum()
+        pixels.grad = None
+        torch.autograd.backward(loss)
+        assert pixels.grad is not None
+        return float(loss), pixels.grad[0].permute(1, 2, 0).numpy()
+
+    return evaluate

@@ -1,0 +1,117 @@
+"""How good a texture is, by figures that the engine does not optimise."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from pyengine.images import resize
+from pyengine.kernels import Float32
+
+PATCH = 7
+"""Side of the patches, in pixels."""
+
+PROJECTIONS = 128
+
+
+def patch_distance(exemplar: Float32, image: Float32, levels: int = 4) -> float:
+    """Sliced Wasserstein distance of all patches, averaged over a pyramid; 0 for the same patches.
+
+    At each level of a pyramid of ratio 2, patches of 7x7 pixels are projected on random directions, and the
+    distributions of the projections compared by their quantiles, in units of their deviation in the exemplar. After
+    Karras et al. 2018 (arXiv 1710.10196, sec. 5) and Rabin et al. 2012.
+
+    Parameters
+    ----------
+    exemplar, image : float32 (H, W, 3) in [0, 1]
+        Of any sizes, but of one scale.
+    levels : int
+        Fewer where an image is too small for so many.
+
+    Examples
+    --------
+    >>> image = np.random.default_rng(0).random((64, 64, 3), np.float32)
+    >>> patch_distance(image, image)
+    0.0
+    >>> patch_distance(image, 0.5 * image) > 0.5
+    True
+    """
+    generator = np.random.default_rng(0)
+    quantiles = (np.arange(512) + 0.5) / 512
+    distances = []
+    for _ in range(levels):
+        if min(*exemplar.shape[:2], *image.shape[:2]) < 2 * PATCH:
+            break
+        directions = generator.standard_normal((3 * PATCH**2, PROJECTIONS)).astype(np.float32)
+        directions /= np.linalg.norm(directions, axis=0)
+        projected = [_patches(x) @ directions for x in (exemplar, image)]
+        expected, found = (np.quantile(p, quantiles, axis=0) for p in projected)
+        deviation = max(float(projected[0].std(axis=0).mean()), 1e-6)
+        distances.append(float(np.sqrt(np.mean((expected - found) ** 2))) / deviation)
+        exemplar, image = (resize(x, (x.shape[1] // 2, x.shape[0] // 2)) for x in (exemplar, image))
+    return float(np.mean(distances))
+
+
+def _patches(image: Float32) -> npt.NDArray[np.float32]:
+    windows = np.lib.stride_tricks.sliding_window_view(image, (PATCH, PATCH), axis=(0, 1))
+    return windows.reshape(-1, 3 * PATCH**2)
+
+
+def drift(exemplar: Float32, image: Float32, block: int = 32) -> tuple[float, float]:
+    """How far brightness and contrast wander: (brightness, contrast), both in 1/255.
+
+    The image is cut into blocks; the distribution of their mean luminances, and that of their deviations, are compared
+    with the exemplar's by the Wasserstein-1 distance: the mean number of levels by which a block is too bright or dark,
+    too harsh or pale. It shows the instability of Gram matrices alone (Risser et al., sec. 4.2).
+
+    Parameters
+    ----------
+    exemplar, image : float32 (H, W, 3) in [0, 1]
+    block : int
+        Side of a block, in pixels; smaller than both images.
+
+    Examples
+    --------
+    >>> grey = np.full((64, 64, 3), 0.5, np.float32)
+    >>> drift(grey, grey + np.float32(10 / 255))
+    (10.0, 0.0)
+    """
+    expected, found = (_block_statistics(x, block) for x in (exemplar, image))
+    quantiles = (np.arange(256) + 0.5) / 256
+    brightness, contrast = (
+        float(np.mean(np.abs(np.quantile(e, quantiles) - np.quantile(f, quantiles))))
+        for e, f in zip(expected, found, strict=True)
+    )
+    return round(255 * brightness, 3), round(255 * contrast, 3)
+
+
+def _block_statistics(image: Float32, block: int) -> tuple[Float32, Float32]:
+    """Means and deviations of the luminance (ITU-R BT.601) of blocks that overlap by half."""
+    luminance = image @ np.array([0.299, 0.587, 0.114], np.float32)
+    block = min(block, *luminance.shape)
+    step = max(block // 2, 1)
+    windows = np.lib.stride_tricks.sliding_window_view(luminance, (block, block))[::step, ::step]
+    return windows.mean(axis=(2, 3)).ravel(), windows.std(axis=(2, 3)).ravel()
+
+
+def seam_ratio(image: Float32) -> float:
+    """Mean step across the border, the image wrapped round, to the mean step inside: 1 where no seam can be seen.
+
+    The larger of the two for the horizontal and the vertical border.
+
+    Parameters
+    ----------
+    image : float32 (H, W, 3) in [0, 1]
+
+    Examples
+    --------
+    >>> ramp = np.linspace(0, 1, 11, dtype=np.float32)
+    >>> round(seam_ratio(np.broadcast_to(ramp[:, None, None], (11, 11, 3))), 3)
+    10.0
+    """
+    ratios = []
+    for axis in (0, 1):
+        inside = float(np.abs(np.diff(image, axis=axis)).mean())
+        across = float(np.abs(np.take(image, 0, axis) - np.take(image, -1, axis)).mean())
+        ratios.append(across / max(inside, 1e-6))
+    return max(ratios)

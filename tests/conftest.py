@@ -1,0 +1,35 @@
+"""Pictures and an engine that the tests share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pyengine
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[pyengine.Engine]:
+    with pyengine.Engine(threads=1) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def natural() -> np.ndarray:
+    """A photograph in colour, float32 (96, 96, 3)."""
+    with Image.open(EXAMPLES / "galaxies.png") as image:
+        return np.asarray(image.convert("RGB"), np.float32)[100:196, 150:246] / 255
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
+    """Euclidean norm of the difference over that of the expected."""
+    return float(np.linalg.norm(np.ravel(found) - np.ravel(expected)) / np.linalg.norm(expected))
