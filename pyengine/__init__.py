@@ -1,10 +1,37 @@
 """Stable, controllable neural texture synthesis with histogram losses, on ONNX Runtime."""
 
-from pyengine.api import synthesize
-from pyengine.engine import Engine
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from pyengine.errors import PyengineError
-from pyengine.objective import Objective
-from pyengine.result import Iteration, Progress, Result
+
+if TYPE_CHECKING:
+    from pyengine.api import synthesize
+    from pyengine.engine import Engine
+    from pyengine.objective import Objective
+    from pyengine.result import Iteration, Progress, Result
 
 __all__ = ["Engine", "Iteration", "Objective", "Progress", "PyengineError", "Result", "synthesize"]
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Engine": "engine",
+    "Iteration": "result",
+    "Objective": "objective",
+    "Progress": "result",
+    "Result": "result",
+    "synthesize": "api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names when they are first used: NumPy and Pillow take longer than ``pyengine --help``."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

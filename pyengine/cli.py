@@ -175,6 +175,67 @@ def _report(result: Result) -> dict[str, Any]:
     }
 
 
+@main.command()
+@click.argument("exemplar", type=click.Path(path_type=Path))
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_json_option
+def compare(exemplar: Path, images: tuple[Path, ...], as_json: bool) -> None:
+    """Measure how much each IMAGE looks like EXEMPLAR, by figures that the synthesis does not optimise.
+
+    Patch distance: of all 7x7 patches over a pyramid, 0 for the same. Drift: levels of 255 by which blocks are too bright
+    or dark, too harsh or pale. Seam ratio: the step across the border to the steps inside, about 1 where it tiles.
+    """
+    from pyengine.images import load
+    from pyengine.quality import drift, patch_distance, seam_ratio
+
+    expected = load(exemplar)
+    figures = []
+    for path in images:
+        image = load(path, "image")
+        brightness, contrast = drift(expected, image)
+        figures.append(
+            {
+                "image": str(path),
+                "patch_distance": patch_distance(expected, image),
+                "brightness_drift": brightness,
+                "contrast_drift": contrast,
+                "seam_ratio": seam_ratio(image),
+            }
+        )
+    if as_json:
+        click.echo(json.dumps(figures))
+        return
+    for figure in figures:
+        click.echo(
+            "{image}: patch distance {patch_distance:.3f}, brightness drift {brightness_drift:.1f}, "
+            "contrast drift {contrast_drift:.1f}, seam ratio {seam_ratio:.2f}".format(**figure)
+        )
+
+
+@main.command()
+@click.option("--size", type=click.IntRange(min=16), default=512, show_default=True, help="Pixels on a side.")
+@click.option("--threads", type=int, metavar="N", help="[default: every core].")
+@click.option("--repeats", type=click.IntRange(min=1), default=5, show_default=True, help="Evaluations to measure.")
+@click.option("--against", type=click.Choice(["torch"]), help="Measure a plain PyTorch version of it in between.")
+@_json_option
+def bench(size: int, threads: int | None, repeats: int, against: str | None, as_json: bool) -> None:
+    """Time an evaluation of the losses and their gradient, stage by stage, and show the memory it takes."""
+    from pyengine.bench.evaluation import measure
+
+    report = {**measure(size, threads, repeats, against), "versions": _versions()}
+    if as_json:
+        click.echo(json.dumps(report))
+        return
+    click.echo(f"{size}x{size} pixels, {report['threads']} threads, median of {repeats}:")
+    for stage, seconds in report["seconds"].items():
+        click.echo(f"  {stage}: {1000 * seconds:.0f} ms")
+    click.echo(f"  evaluation / (forward + backward): {report['over_networks']:.2f}")
+    if against is not None:
+        click.echo(f"  PyTorch: {1000 * report['torch']['evaluation']:.0f} ms, {report['ratio']:.2f} times ours")
+    for purpose, megabytes in report["memory_mb"].items():
+        click.echo(f"  memory, {purpose}: {megabytes:.0f} MB")
+
+
 @main.group()
 def models() -> None:
     """The networks whose features are matched."""

@@ -181,12 +181,14 @@ class Engine:
                 threads=self.threads,
                 gradient=gradient,
             )
-        yield network
-        with self._lock:
-            self._idle.setdefault(key, []).append(network)
-            self._idle.move_to_end(key)
-            while len(self._idle) > IDLE_NETWORKS:
-                self._idle.popitem(last=False)
+        try:
+            yield network
+        finally:
+            with self._lock:
+                self._idle.setdefault(key, []).append(network)
+                self._idle.move_to_end(key)
+                while len(self._idle) > IDLE_NETWORKS:
+                    self._idle.popitem(last=False)
 
     def _run(self, recipe: Recipe, callback: Callable[[Progress], None] | None) -> Result:
         """Coarse to fine: measure the exemplar at each level's scale, optimise, enlarge."""

@@ -11,6 +11,7 @@ from PIL import Image
 
 import pyengine
 from pyengine import Engine, PyengineError
+from pyengine.images import to_uint8
 from pyengine.network import sessions
 from pyengine.pyramid import add_detail, default_levels, level_sizes, white_noise
 
@@ -85,7 +86,7 @@ def test_an_exception_in_a_callback_comes_out(engine, natural):
 def test_no_iterations_leave_the_noise(engine, natural):
     result = engine.synthesize(natural, levels=1, iterations=0)
     assert result.history == []
-    colours = {tuple(c) for c in pyengine.images.to_uint8(natural).reshape(-1, 3)}
+    colours = {tuple(c) for c in to_uint8(natural).reshape(-1, 3)}
     assert {tuple(c) for c in result.image.reshape(-1, 3)} <= colours
 
 

@@ -37,6 +37,8 @@ def minimize(
     >>> minimize(lambda x: (float(((x - target) ** 2).sum()), 2 * (x - target)), np.zeros(2, np.float32), 20)
     array([0.25, 1.  ], dtype=float32)
     """
+    if iterations == 0:  # SciPy would do one
+        return start
     from scipy.optimize import Bounds, minimize
 
     def image_of(x: npt.NDArray[np.float64]) -> Float32:

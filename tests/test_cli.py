@@ -1,0 +1,357 @@
+"""The command line: what it writes, where it writes it, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import pyengine
+from pyengine.cli import main
+
+FAST = ("--iterations", "2", "--levels", "1", "--threads", "1")
+
+
+@pytest.fixture(autouse=True)
+def _no_models_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYENGINE_MODELS", str(tmp_path / "models"))
+
+
+@pytest.fixture
+def exemplar(tmp_path: Path) -> Path:
+    path = tmp_path / "exemplar.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def program(*arguments: object, **options: object) -> subprocess.Popen[str]:
+    """The real thing, in a process of its own."""
+    command = [sys.executable, "-m", "pyengine", *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, text=True, **{**pipes, **options})  # type: ignore[call-overload]
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    stdout, stderr = process.communicate(timeout=60)
+    return process.returncode, stdout, stderr
+
+
+# ------------------------------------------------------------- synthesize
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind"), [("png", "PNG"), ("jpg", "JPEG"), ("tif", "TIFF"), ("TIFF", "TIFF"), ("webp", "WEBP")]
+)
+def test_formats(suffix: str, kind: str, exemplar: Path, tmp_path: Path) -> None:
+    output = tmp_path / f"out.{suffix}"
+    result = invoke("synthesize", exemplar, "-o", output, *FAST)
+    assert result.exit_code == 0, result.output
+    with Image.open(output) as image:
+        assert (image.format, image.mode, image.size) == (kind, "RGB", (32, 32))
+    assert result.stdout.startswith(f"{output}: 32x32 pixels, 2 iterations, ")
+    assert result.stderr.startswith("level 1/1 (32x32), iteration 2/2: value ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["exemplar.png", output.name]
+
+
+def test_same_as_the_api(exemplar: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.png"
+    options = ("--size", "48x33", "--seed", 5, "--levels", 2, "--iterations", "1,2", "--threads", 1)
+    losses = ("--gram", 0.5, "--histogram", "auto", "--padding", "zeros", "--pooling", "max")
+    result = invoke("synthesize", exemplar, "-o", output, *options, *losses, "--model", "vgg16", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    expected = pyengine.synthesize(
+        exemplar, size=(48, 33), seed=5, levels=2, iterations=(1, 2), gram=0.5, histogram="auto",
+        padding="zeros", pooling="max", threads=1,
+    )  # fmt: skip
+    np.testing.assert_array_equal(np.asarray(Image.open(output)), expected.image)
+
+
+def test_json(exemplar: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.png"
+    result = invoke(
+        "synthesize", exemplar, "-o", output, "--levels", 2, "--iterations", "1,2", "--threads", 1, "--json"
+    )
+    assert (result.exit_code, result.stderr) == (0, "")
+    report = json.loads(result.stdout)
+    assert report["output"] == str(output)
+    assert (report["size"], report["seed"], report["stopped"]) == ([32, 32], 0, False)
+    coarse, fine = report["levels"]
+    assert (coarse["size"], coarse["iterations"]) == ([16, 16], 1)
+    assert (fine["size"], fine["iterations"]) == ([32, 32], 2)
+    assert sum(fine["terms"].values()) == pytest.approx(fine["value"])
+    assert "gram/relu1_1" in fine["terms"]
+    assert report["timings"]["total"] >= report["timings"]["forward"] > 0
+    assert report["versions"]["pyengine"] == version("pyengine")
+    assert "numpy" in report["versions"]
+
+
+def test_json_where_there_is_nothing_to_do(exemplar: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (16, 16), "teal").save(exemplar)
+    result = invoke("synthesize", exemplar, "-o", tmp_path / "out.png", *FAST, "--json")
+    assert json.loads(result.stdout)["levels"] == [{"size": [16, 16], "iterations": 0, "value": None, "terms": {}}]
+    assert Image.open(tmp_path / "out.png").getcolors() == [(256, (0, 128, 128))]
+
+
+def test_progress_lines(exemplar: Path, tmp_path: Path) -> None:
+    arguments = ("--size", 16, "--levels", 1, "--iterations", 21, "--gram", 0, "--threads", 1)
+    result = invoke("synthesize", exemplar, "-o", tmp_path / "out.png", *arguments)
+    iterations = [line.partition(": value")[0] for line in result.stderr.splitlines()]
+    assert iterations == [f"level 1/1 (16x16), iteration {i}/21" for i in (10, 20, 21)]
+
+
+# ------------------------------------------------------------- bad input
+
+
+def refused(output: Path, arguments: Sequence[object], *expected: str) -> None:
+    """One line, code 2, and what was at the output's place is still there."""
+    existed = output.is_file() and output.read_bytes()
+    result = invoke("synthesize", *arguments, "-o", output)
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    for text in expected:
+        assert text in result.stderr
+    assert (output.is_file() and output.read_bytes()) == existed
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    path = tmp_path / "out.png"
+    path.write_bytes(b"precious")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--size", "0"], "size 0x0"),
+        (["--size", "0x64"], "size 0x64"),
+        (["--size", "-64"], "size -64x-64"),
+        (["--size", "1000000"], "size 1000000x1000000"),
+        (["--size", "12"], "size 12x12"),
+        (["--size", "axb"], "'axb'"),
+        (["--size", "64x"], "'64x'"),
+        (["--size", "64x64x64"], "'64x64x64'"),
+        (["--size", "6.5"], "'6.5'"),
+        (["--size", ""], "--size"),
+        (["--seed", "-1"], "seed=-1"),
+        (["--seed", "1.5"], "--seed"),
+        (["--levels", "0"], "levels=0"),
+        (["--levels", "9"], "levels=9"),
+        (["--iterations", "-1"], "iterations="),
+        (["--iterations", "1,2,3"], "iterations="),
+        (["--iterations", "1,,2"], "'1,,2'"),
+        (["--gram", "-1"], "gram=-1.0"),
+        (["--gram", "nan"], "gram=nan"),
+        (["--histogram", "much"], "'much'"),
+        (["--gram", "0", "--histogram", "0"], "gram=0 and histogram=0"),
+        (["--padding", "mirror"], "'mirror'"),
+        (["--pooling", "median"], "'median'"),
+        (["--model", "nope"], "unknown model 'nope': installed are vgg16"),
+        (["--model", "nope.onnx"], "nope.onnx: no such file"),
+        (["--device", "tpu"], "'tpu' is not one of 'auto', 'cpu'"),
+        (["--threads", "0"], "threads=0"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_options(options: list[str], expected: str, exemplar: Path, output: Path) -> None:
+    refused(output, [exemplar, *options], expected)
+
+
+def test_bad_exemplars(exemplar: Path, output: Path, tmp_path: Path) -> None:
+    content = exemplar.read_bytes()
+    refused(output, [tmp_path / "missing.png"], "missing.png", "no such file")
+    refused(output, [tmp_path], "is a folder")
+    exemplar.write_bytes(b"")
+    refused(output, [exemplar], str(exemplar), "empty")
+    exemplar.write_bytes(content[: len(content) // 2])
+    refused(output, [exemplar], str(exemplar), "truncated")
+    exemplar.write_bytes(b"no picture")
+    refused(output, [exemplar], str(exemplar), "not an image")
+    Image.new("RGB", (15, 40)).save(exemplar)
+    refused(output, [exemplar], "15x40")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("missing/out.png", "does not exist"),
+        ("exemplar.png/out.png", "does not exist"),
+        ("out.gif", "cannot write this format"),
+        ("out", "cannot write this format"),
+        ("folder.png", "is a folder"),
+    ],
+)
+def test_bad_output(name: str, expected: str, exemplar: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder.png").mkdir()
+    refused(tmp_path / name, [exemplar, *FAST], expected)
+
+
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write everywhere")
+def test_unwritable_folder(exemplar: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o500)
+    refused(folder / "out.png", [exemplar, *FAST], "cannot be written")
+
+
+def test_failure_while_writing(exemplar: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    result = invoke("synthesize", exemplar, "-o", output, *FAST)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].startswith(f"Error: {output}: cannot be written (No space left on device)")
+    assert output.read_bytes() == b"precious"
+    assert sorted(path.name for path in output.parent.iterdir()) == ["exemplar.png", "out.png"]
+
+
+def test_output_is_checked_before_the_work(exemplar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pyengine, "synthesize", lambda *_, **__: pytest.fail("worked first"))
+    refused(tmp_path / "missing" / "out.png", [exemplar], "does not exist")
+
+
+def test_wrong_usage(exemplar: Path) -> None:
+    for arguments in (["nope"], ["synthesize", exemplar, "-o", "out.png", "--nope"], ["models", "nope"]):
+        result = invoke(*arguments)
+        assert result.exit_code == 2
+        assert "--help" in result.stderr
+        assert result.stderr.splitlines()[-1].startswith("Error: No such ")
+    for arguments in (["synthesize"], ["synthesize", exemplar]):
+        result = invoke(*arguments)
+        assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+        assert result.stderr.startswith("Error: Missing ")
+
+
+# -------------------------------------------------------- help and info
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["synthesize"], ["models"], ["models", "list"], ["models", "import"], ["info"]]
+)
+def test_help(command: list[str]) -> None:
+    for flag in ("-h", "--help"):
+        result = invoke(*command, flag)
+        assert result.exit_code == 0
+        assert result.stdout.startswith("Usage: ")
+
+
+def test_version() -> None:
+    result = invoke("--version")
+    assert (result.exit_code, result.stdout) == (0, f"pyengine, version {version('pyengine')}\n")
+
+
+def test_info(tmp_path: Path) -> None:
+    result = invoke("info", "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    report = json.loads(result.stdout)
+    assert {"pyengine", "python", "numpy", "scipy", "onnx"} < set(report["versions"])
+    assert "CPUExecutionProvider" in report["providers"]
+    assert report["device"] == "cpu"
+    assert report["threads"] >= 1
+    assert report["simd"] in ("avx512", "avx2", "baseline")
+    assert report["models"] == str(tmp_path / "models")
+    text = invoke("info").stdout
+    for expected in (f"pyengine {version('pyengine')}", "CPUExecutionProvider", "device: cpu", report["simd"]):
+        assert expected in text
+
+
+@pytest.mark.parametrize(
+    ("distributions", "expected"),
+    [
+        ([], "not installed: pip install 'pyengine[cpu]'"),
+        (["onnxruntime", "onnxruntime-gpu"], "pip uninstall -y onnxruntime onnxruntime-gpu"),
+    ],
+)
+def test_info_without_a_runtime(
+    distributions: list[str], expected: str, exemplar: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setattr("pyengine.network.sessions.packages_distributions", lambda: {"onnxruntime": distributions})
+    result = invoke("info")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert f"pyengine {version('pyengine')}" in result.stdout
+    assert "device: none (" in result.stdout
+    assert expected in result.stdout
+    assert json.loads(invoke("info", "--json").stdout)["device"] is None
+    refused(output, [exemplar], expected)
+
+
+# ------------------------------------------------------- real processes
+
+
+def test_process_json(exemplar: Path, tmp_path: Path) -> None:
+    code, stdout, stderr = finish(program("synthesize", exemplar, "-o", tmp_path / "out.png", *FAST, "--json"))
+    assert (code, stderr) == (0, "")
+    assert stdout.count("\n") == 1
+    assert json.loads(stdout)["size"] == [32, 32]
+    assert (tmp_path / "out.png").exists()
+
+
+def test_process_error(exemplar: Path, output: Path) -> None:
+    code, stdout, stderr = finish(program("synthesize", exemplar, "-o", output, "--size", "12", "--json"))
+    assert (code, stdout) == (2, "")
+    assert stderr == "Error: size 12x12: both sides must be 16 to 16384 pixels\n"
+    assert output.read_bytes() == b"precious"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGINT for one process there")
+def test_interrupt(exemplar: Path, output: Path) -> None:
+    arguments = ("--iterations", 100_000, "--levels", 1, "--size", 16, "--threads", 1)
+    process = program("synthesize", exemplar, "-o", output, *arguments)
+    assert process.stderr is not None
+    first = process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    code, stdout, stderr = finish(process)
+    assert first.startswith("level 1/1 (16x16), iteration 10/100000: value ")
+    assert (code, stdout) == (130, "")
+    assert stderr.splitlines()[-1] == "Error: interrupted; nothing was written"
+    assert "Traceback" not in stderr
+    assert output.read_bytes() == b"precious"
+    assert sorted(path.name for path in output.parent.iterdir()) == ["exemplar.png", "out.png"]
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_bar_on_a_terminal(flags: tuple[str, ...], exemplar: Path, tmp_path: Path) -> None:
+    fcntl, termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
+    ours, theirs = os.openpty()
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))  # rows and columns
+    process = program("synthesize", exemplar, "-o", tmp_path / "out.png", *FAST, *flags, stderr=theirs)
+    stdout = finish(process)[1]
+    os.close(theirs)
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert "2/2 [" in shown
+    assert "level 1/1, value " in shown
+    assert "iteration 2/2" not in shown
+    assert stdout.count("\n") == 1
+    if flags:
+        json.loads(stdout)
+
+
+def test_help_imports_nothing_slow() -> None:
+    code = """if True:
+        import sys
+        from pyengine.cli import main
+        main(["--help"], standalone_mode=False)
+        print([name for name in ("numpy", "onnx", "onnxruntime", "scipy", "PIL", "tqdm") if name in sys.modules])
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr

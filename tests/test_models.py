@@ -1,0 +1,564 @@
+"""Other people's files become models: the same weights, the right preprocessing, or a reason why not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import reference
+from click.testing import CliRunner
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import save_file
+
+import pyengine
+from pyengine.cli import main
+from pyengine.errors import PyengineError
+from pyengine.network.graphs import model_file
+from pyengine.network.importing import read_weights
+from pyengine.network.sessions import Network
+from pyengine.network.weights import PREPROCESSINGS, Weights, load
+
+Array = NDArray[np.floating]
+Parameters = dict[str, tuple[Array, Array]]
+
+# A prefix is enough of a VGG, and quick.
+SHAPES = {"conv1_1": (64, 3), "conv1_2": (64, 64), "conv2_1": (128, 64)}
+# conv3_4 is what tells a VGG-19 from a VGG-16.
+SHAPES_19 = {
+    **SHAPES,
+    "conv2_2": (128, 128),
+    "conv3_1": (256, 128),
+    **dict.fromkeys(("conv3_2", "conv3_3"), (256, 256)),
+}
+TORCHVISION = {
+    "conv1_1": 0, "conv1_2": 2, "conv2_1": 5, "conv2_2": 7, "conv3_1": 10, "conv3_2": 12, "conv3_3": 14, "conv3_4": 16,
+}  # fmt: skip
+
+# Written out once more, so that a slip in pyengine's own figures shows.
+CAFFE = reference.Preprocessing("BGR", 255.0, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
+IMAGENET = reference.Preprocessing("RGB", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def random_parameters(shapes: dict[str, tuple[int, int]] = SHAPES) -> Parameters:
+    rng = np.random.default_rng(0)
+    return {
+        name: (
+            rng.normal(0, np.sqrt(2 / (9 * i)), (o, i, 3, 3)).astype(np.float32),
+            rng.normal(0, 0.1, o).astype(np.float32),
+        )
+        for name, (o, i) in shapes.items()
+    }
+
+
+# ------------------------------------------------------------- the files
+
+
+def torchvision_safetensors(path: Path, parameters: Parameters) -> Path:
+    arrays = {"classifier.0.weight": np.zeros((4, 4), np.float32)}
+    for name, (kernel, bias) in parameters.items():
+        arrays |= {f"features.{TORCHVISION[name]}.weight": kernel, f"features.{TORCHVISION[name]}.bias": bias}
+    save_file(arrays, path.with_suffix(".safetensors"))
+    return path.with_suffix(".safetensors")
+
+
+def npz(path: Path, parameters: Parameters, name: str, kernel_key: str, bias_key: str, hwio: bool) -> Path:
+    arrays = {"fc6_W": np.zeros((4, 4), np.float32)}
+    for convolution, (kernel, bias) in parameters.items():
+        layer = name.format(*convolution.removeprefix("conv").split("_"))
+        arrays[layer + kernel_key] = kernel.transpose(2, 3, 1, 0) if hwio else kernel
+        arrays[layer + bias_key] = bias
+    np.savez(path.with_suffix(".npz"), **arrays)
+    return path.with_suffix(".npz")
+
+
+def keras_npz(path: Path, parameters: Parameters) -> Path:
+    return npz(path, parameters, "block{}_conv{}", "/kernel:0", "/bias:0", hwio=True)
+
+
+def caffe_npz(path: Path, parameters: Parameters) -> Path:
+    return npz(path, parameters, "conv{}_{}", "_W", "_b", hwio=False)
+
+
+def dotted_caffe_npz(path: Path, parameters: Parameters) -> Path:
+    return npz(path, parameters, "conv{}_{}", ".weight", ".bias", hwio=False)
+
+
+def onnx_graph(
+    path: Path,
+    parameters: Parameters,
+    weight: Callable[[str], str],
+    node: Callable[[str], str] = lambda name: "",
+    *,
+    channels_last: bool = False,
+    normalised: bool = False,
+    constants: bool = False,
+) -> Path:
+    """A VGG as an exporter writes it: `weight` and `node` name initialisers and nodes."""
+    nodes, initializers, x = [], [], "input"
+    if channels_last:
+        nodes.append(helper.make_node("Transpose", [x], ["transposed"], perm=[0, 3, 1, 2]))
+        x = "transposed"
+    for name, (kernel, bias) in parameters.items():
+        inputs = [x]
+        for part, array in (("weight", kernel), ("bias", bias)):
+            tensor = numpy_helper.from_array(array, f"{weight(name)}.{part}")
+            inputs.append(tensor.name)
+            if constants:
+                nodes.append(helper.make_node("Constant", [], [tensor.name], value=tensor))
+            else:
+                initializers.append(tensor)
+        if name.endswith("_1") and name != "conv1_1":
+            nodes.append(helper.make_node("MaxPool", [x], [f"{name}_in"], kernel_shape=[2, 2], strides=[2, 2]))
+            inputs[0] = f"{name}_in"
+        x = f"{node(name)}_output_{name[4:]}"
+        nodes.append(helper.make_node("Conv", inputs, [x], node(name), kernel_shape=[3, 3], pads=[1] * 4))
+        if normalised:
+            nodes.append(helper.make_node("BatchNormalization", [x, *[inputs[2]] * 4], [f"{x}_bn"]))
+            x = f"{x}_bn"
+        nodes.append(helper.make_node("Relu", [x], [f"{x}_relu"]))
+        x = f"{x}_relu"
+    shape = [1, 32, 32, 3] if channels_last else [1, 3, 32, 32]
+    graph = helper.make_graph(
+        nodes,
+        "exported",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(x, TensorProto.FLOAT, None)],
+        initializers,
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path.with_suffix(".onnx"))
+    return path.with_suffix(".onnx")
+
+
+def torch_onnx(path: Path, parameters: Parameters) -> Path:
+    return onnx_graph(path, parameters, lambda name: f"features.{TORCHVISION[name]}")
+
+
+def folded_torch_onnx(path: Path, parameters: Parameters) -> Path:
+    """After constant folding torch numbers the weights; the nodes keep their modules' names."""
+    return onnx_graph(
+        path,
+        parameters,
+        lambda name: f"onnx::Conv_{100 + TORCHVISION[name]}",
+        lambda name: f"/features/features.{TORCHVISION[name]}/Conv",
+    )
+
+
+def anonymous_onnx(path: Path, parameters: Parameters) -> Path:
+    return onnx_graph(path, parameters, lambda name: f"onnx::Conv_{100 + TORCHVISION[name]}", lambda name: "Conv")
+
+
+def keras_onnx(path: Path, parameters: Parameters) -> Path:
+    """As tf2onnx writes it: NHWC outside, kernels (O, I, 3, 3) all the same."""
+    return onnx_graph(
+        path,
+        parameters,
+        lambda name: f"vgg16/block{name[4]}_conv{name[6]}/ReadVariableOp",
+        lambda name: f"vgg16/block{name[4]}_conv{name[6]}/Conv2D",
+        channels_last=True,
+    )
+
+
+def constants_onnx(path: Path, parameters: Parameters) -> Path:
+    return onnx_graph(path, parameters, lambda name: name, constants=True)
+
+
+Writer = Callable[[Path, Parameters], Path]
+WRITERS: dict[Writer, str] = {
+    torchvision_safetensors: "torchvision",
+    keras_npz: "caffe",
+    caffe_npz: "caffe",
+    dotted_caffe_npz: "caffe",
+    torch_onnx: "torchvision",
+    folded_torch_onnx: "torchvision",
+    keras_onnx: "caffe",
+    constants_onnx: "caffe",
+}
+
+
+def same_parameters(weights: Weights, parameters: Parameters) -> None:
+    assert [c.name for c in weights.convolutions] == list(parameters)
+    for convolution in weights.convolutions:
+        kernel, bias = parameters[convolution.name]
+        assert convolution.weight.dtype == convolution.bias.dtype == np.float32
+        np.testing.assert_array_equal(convolution.weight, kernel)
+        np.testing.assert_array_equal(convolution.bias, bias)
+
+
+# ------------------------------------------------------------- good files
+
+
+@pytest.mark.parametrize("writer", WRITERS, ids=lambda writer: writer.__name__)
+def test_layouts(writer: Writer, tmp_path: Path) -> None:
+    parameters = random_parameters()
+    path = writer(tmp_path / "theirs", parameters)
+    weights = read_weights(path, "mine")
+    same_parameters(weights, parameters)
+    assert weights.architecture == "vgg16"
+    assert weights.preprocessing == PREPROCESSINGS[WRITERS[writer]]
+    assert weights.origin.startswith(f"{path.name} sha256:")
+
+
+def test_names_that_tell_nothing_need_a_word(tmp_path: Path) -> None:
+    parameters = random_parameters()
+    path = anonymous_onnx(tmp_path / "theirs", parameters)
+    with pytest.raises(PyengineError, match="--preprocessing caffe or torchvision"):
+        read_weights(path, "mine")
+    weights = read_weights(path, "mine", preprocessing="torchvision")
+    same_parameters(weights, parameters)
+    assert weights.preprocessing == PREPROCESSINGS["torchvision"]
+
+
+def test_a_word_overrides_names(tmp_path: Path) -> None:
+    path = caffe_npz(tmp_path / "theirs", random_parameters())
+    assert read_weights(path, "mine", preprocessing="torchvision").preprocessing == PREPROCESSINGS["torchvision"]
+
+
+@pytest.mark.parametrize("writer", [torchvision_safetensors, keras_npz])
+def test_vgg19(writer: Writer, tmp_path: Path) -> None:
+    shallow = random_parameters(SHAPES_19)
+    deep = {**shallow, "conv3_4": shallow["conv3_3"]}
+    assert read_weights(writer(tmp_path / "shallow", shallow), "a").architecture == "vgg16"
+    weights = read_weights(writer(tmp_path / "deep", deep), "b")
+    assert weights.architecture == "vgg19"
+    same_parameters(weights, deep)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_own_file(half: bool, tmp_path: Path) -> None:
+    parameters = random_parameters()
+    weights = read_weights(torchvision_safetensors(tmp_path / "theirs", parameters), "first")
+    path = tmp_path / "first.onnx"
+    onnx.save(model_file(weights, half=half), path)
+    onnx.checker.check_model(onnx.load(path), full_check=True)
+    if half:
+        parameters = {
+            name: (kernel.astype(np.float16), bias.astype(np.float16)) for name, (kernel, bias) in parameters.items()
+        }
+    again = read_weights(path, "again")
+    for copy in (again, load(path)):
+        same_parameters(copy, parameters)
+        assert copy.preprocessing == weights.preprocessing
+        assert copy.origin == weights.origin
+    assert (again.name, load(path).name) == ("again", "first")
+
+
+def test_deepest(tmp_path: Path) -> None:
+    path = caffe_npz(tmp_path / "theirs", random_parameters())
+    assert read_weights(path, "mine", deepest="relu1_2").layers == ["relu1_1", "relu1_2"]
+    with pytest.raises(PyengineError, match="layer 'relu9_1': model 'mine' has relu1_1, relu1_2, relu2_1"):
+        read_weights(path, "mine", deepest="relu9_1")
+
+
+@pytest.mark.parametrize(("writer", "preprocessing"), [(keras_npz, CAFFE), (torchvision_safetensors, IMAGENET)])
+@pytest.mark.parametrize("padding", ["wrap", "zeros"])
+def test_features_agree_with_reference(
+    writer: Writer, preprocessing: reference.Preprocessing, padding: reference.Padding, tmp_path: Path
+) -> None:
+    parameters = random_parameters()
+    path = tmp_path / "mine.onnx"
+    onnx.save(model_file(read_weights(writer(tmp_path / "theirs", parameters), "mine"), half=False), path)
+    image = np.random.default_rng(1).random((19, 16, 3), np.float32)
+    layers = [reference.Layer(name, k.astype(np.float64), b.astype(np.float64)) for name, (k, b) in parameters.items()]
+    expected = reference.forward(reference.Network(preprocessing, layers), image, padding)
+    from_file = reference.forward(reference.load(path), image, padding)
+
+    network = Network(load(path), (19, 16), tuple(expected), padding=padding, threads=1, gradient=False)
+    network.forward(image)
+    for layer, features in network.features.items():
+        np.testing.assert_array_equal(from_file[layer], expected[layer])
+        error = np.linalg.norm(features - reference.flat(expected[layer])) / np.linalg.norm(expected[layer])
+        assert error < 1e-5, layer
+
+
+# --------------------------------------------------------------- refusals
+
+
+def refused(folder: Path, file: Path, *expected: str, options: tuple[str, ...] = ()) -> None:
+    """`models import` says why in one line, and leaves nothing behind."""
+    models = folder / "models"
+    result = CliRunner(env={"PYENGINE_MODELS": str(models)}).invoke(
+        main, ["models", "import", str(file), "--name", "mine", *options]
+    )
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    for text in expected:
+        assert text in result.stderr
+    assert not models.exists()
+
+
+def test_missing(tmp_path: Path) -> None:
+    refused(tmp_path, tmp_path / "theirs.npz", "theirs.npz", "No such file")
+    (tmp_path / "folder.npz").mkdir()
+    refused(tmp_path, tmp_path / "folder.npz", "folder.npz", "directory")
+
+
+@pytest.mark.parametrize("name", ["theirs.pth", "theirs", "theirs.npy"])
+def test_unknown_suffix(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"something")
+    refused(tmp_path, tmp_path / name, name, ".onnx, .npz, .safetensors")
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".npz", ".safetensors"])
+def test_empty_and_random(suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"theirs{suffix}"
+    file.write_bytes(b"")
+    refused(tmp_path, file, "empty")
+    file.write_bytes(np.random.default_rng(0).bytes(4096))
+    refused(tmp_path, file, "broken or truncated")
+
+
+@pytest.mark.parametrize("writer", [torchvision_safetensors, keras_npz, torch_onnx])
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
+def test_truncated(writer: Writer, share: float, tmp_path: Path) -> None:
+    file = writer(tmp_path / "theirs", random_parameters())
+    content = file.read_bytes()
+    file.write_bytes(content[: int(share * len(content))])
+    refused(tmp_path, file, "broken or truncated")
+
+
+@pytest.mark.parametrize("writer", [*WRITERS, anonymous_onnx], ids=lambda writer: writer.__name__)
+def test_wrong_shapes(writer: Writer, tmp_path: Path) -> None:
+    parameters = random_parameters({**SHAPES, "conv1_2": (32, 64), "conv2_1": (128, 32)})
+    refused(tmp_path, writer(tmp_path / "theirs", parameters), "not a VGG-16 or VGG-19", "conv1_2 (64, 64, 3, 3)")
+
+
+@pytest.mark.parametrize("shape", [(64, 3, 5, 5), (64, 3, 9), (64, 3, 3, 3, 3)])
+def test_other_convolutions(shape: tuple[int, ...], tmp_path: Path) -> None:
+    parameters = {"conv1_1": (np.zeros(shape, np.float32), np.zeros(64, np.float32))}
+    refused(tmp_path, torch_onnx(tmp_path / "theirs", parameters), "not a VGG-16 or VGG-19", str(shape))
+
+
+@pytest.mark.parametrize("writer", WRITERS, ids=lambda writer: writer.__name__)
+def test_wrong_bias(writer: Writer, tmp_path: Path) -> None:
+    parameters = random_parameters()
+    parameters["conv1_2"] = (parameters["conv1_2"][0], np.zeros(63, np.float32))
+    refused(tmp_path, writer(tmp_path / "theirs", parameters), "bias", "(63,)", "(64,)")
+
+
+@pytest.mark.parametrize("writer", WRITERS, ids=lambda writer: writer.__name__)
+def test_missing_layer(writer: Writer, tmp_path: Path) -> None:
+    parameters = random_parameters({**SHAPES_19, "conv3_4": (256, 256)})
+    del parameters["conv3_2"]  # the shapes of what is left are a VGG-16's
+    refused(tmp_path, writer(tmp_path / "theirs", parameters), "conv3_2 is missing")
+
+
+def test_missing_bias(tmp_path: Path) -> None:
+    kernel, bias = random_parameters()["conv1_1"]
+    np.savez(tmp_path / "theirs.npz", conv1_1_W=kernel, conv1_2_b=bias)
+    refused(tmp_path, tmp_path / "theirs.npz", "no bias beside 'conv1_1_W'")
+    file = torch_onnx(tmp_path / "theirs", random_parameters())
+    model = onnx.load(file)
+    next(node for node in model.graph.node if node.op_type == "Conv").input.pop()
+    onnx.save(model, file)
+    refused(tmp_path, file, "no constant kernel and bias")
+
+
+@pytest.mark.parametrize("writer", WRITERS, ids=lambda writer: writer.__name__)
+@pytest.mark.parametrize("part", [0, 1])
+def test_not_finite(writer: Writer, part: int, tmp_path: Path) -> None:
+    parameters = random_parameters()
+    parameters["conv1_2"][part].flat[7] = np.nan if part else np.inf
+    refused(tmp_path, writer(tmp_path / "theirs", parameters), "NaN or infinite")
+
+
+def test_batch_normalisation(tmp_path: Path) -> None:
+    file = onnx_graph(
+        tmp_path / "theirs", random_parameters(), lambda name: f"features.{TORCHVISION[name]}", normalised=True
+    )
+    refused(tmp_path, file, "batch normalisation")
+    kernel, bias = random_parameters()["conv1_1"]
+    arrays = {"features.0.weight": kernel, "features.0.bias": bias, "features.1.running_mean": bias}
+    save_file(arrays, tmp_path / "theirs.safetensors")
+    refused(tmp_path, tmp_path / "theirs.safetensors", "batch normalisation")
+
+
+def test_no_vgg_at_all(tmp_path: Path) -> None:
+    np.savez(tmp_path / "theirs.npz", table=np.zeros((4, 4)))
+    refused(tmp_path, tmp_path / "theirs.npz", "no convolution")
+
+
+class Payload:
+    """What would run if a pickle in the file were loaded."""
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[str]]:
+        return pytest.fail, ("a pickle was loaded",)
+
+
+def test_pickles_are_not_loaded(tmp_path: Path) -> None:
+    np.savez(tmp_path / "theirs.npz", conv1_1_W=np.array([Payload()], object))
+    refused(tmp_path, tmp_path / "theirs.npz", "allow_pickle")
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "two words", "mine.onnx", "-o"])
+def test_bad_name(name: str, tmp_path: Path) -> None:
+    file = caffe_npz(tmp_path / "theirs", random_parameters())
+    refused(tmp_path, file, f"model name {name!r}", options=(f"--name={name}",))
+
+
+def test_unknown_deepest(tmp_path: Path) -> None:
+    file = caffe_npz(tmp_path / "theirs", random_parameters())
+    refused(tmp_path, file, "relu9_9", "relu1_1, relu1_2, relu2_1", options=("--deepest", "relu9_9"))
+
+
+# ----------------------------------------------------- importing and listing
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PYENGINE_MODELS", str(tmp_path / "made" / "models"))
+    return tmp_path / "made" / "models"
+
+
+def test_import_list_use(models: Path, tmp_path: Path) -> None:
+    file = torch_onnx(tmp_path / "theirs", random_parameters())
+    command = ["models", "import", str(file), "--name", "mine", "--deepest", "relu1_2"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    assert str(models / "mine.onnx") in result.stdout
+
+    listed = {m["name"]: m for m in json.loads(CliRunner().invoke(main, ["models", "list", "--json"]).stdout)}
+    assert set(listed) == {"mine", "vgg16"}
+    mine = listed["mine"]
+    assert mine["architecture"] == "vgg16"
+    assert mine["layers"] == ["relu1_1", "relu1_2"]
+    assert mine["bytes"] == (models / "mine.onnx").stat().st_size
+    assert mine["origin"].startswith("theirs.onnx sha256:")
+    lines = CliRunner().invoke(main, ["models", "list"]).stdout.splitlines()
+    assert lines[0].startswith("mine: vgg16, relu1_1 ... relu1_2, 0.2 MB")
+
+    with pyengine.Engine(model="mine", threads=1) as engine:
+        assert engine.weights.layers == ["relu1_1", "relu1_2"]
+        with pytest.raises(PyengineError, match=r"layer 'relu2_1': model 'mine' has relu1_1, relu1_2$"):
+            engine.synthesize(np.zeros((16, 16, 3)))
+
+
+def test_import_replaces_only_when_told(models: Path, tmp_path: Path) -> None:
+    file = caffe_npz(tmp_path / "theirs", random_parameters())
+    for name in ("mine", "vgg16"):
+        command = ["models", "import", str(file), "--name", name]
+        if name == "mine":
+            assert CliRunner().invoke(main, command).exit_code == 0
+        before = sorted(models.iterdir())
+        result = CliRunner().invoke(main, [*command, "--half"])
+        assert result.exit_code == 2
+        assert f"{name}.onnx exists: choose another name, or --force" in result.stderr
+        assert sorted(models.iterdir()) == before
+        assert CliRunner().invoke(main, [*command, "--half", "--force"]).exit_code == 0
+    assert [path.name for path in sorted(models.iterdir())] == ["mine.onnx", "vgg16.onnx"]
+    assert load("vgg16").layers == ["relu1_1", "relu1_2", "relu2_1"]  # the user's hides the shipped one
+
+
+def test_import_to_a_file(models: Path, tmp_path: Path) -> None:
+    file = caffe_npz(tmp_path / "theirs", random_parameters())
+    out = tmp_path / "out.onnx"
+    command = ["models", "import", str(file), "--output"]
+    assert CliRunner().invoke(main, [*command, str(out)]).exit_code == 0
+    assert load(out).layers == ["relu1_1", "relu1_2", "relu2_1"]
+    assert not models.exists()
+    content = out.read_bytes()
+    for target, expected in ((out, "exists"), (tmp_path / "no" / "out.onnx", "cannot be written"), ("out", ".onnx")):
+        result = CliRunner().invoke(main, [*command, str(target), "--half"])
+        assert result.exit_code == 2
+        assert expected in result.stderr
+    assert out.read_bytes() == content
+    result = CliRunner().invoke(main, ["models", "import", str(file)])
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "--name" in result.stderr
+
+
+def test_models_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    file = caffe_npz(tmp_path / "theirs", random_parameters())
+    result = CliRunner(env={"PYENGINE_MODELS": str(tmp_path / "file" / "models")}).invoke(
+        main, ["models", "import", str(file), "--name", "mine"]
+    )
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "cannot be made" in result.stderr
+
+
+def damage(kind: str, content: bytes) -> bytes:
+    """An own model file, spoilt."""
+    if kind == "empty":
+        return b""
+    if kind == "truncated":
+        return content[: len(content) // 2]
+    if kind == "random":
+        return np.random.default_rng(0).bytes(4096)
+    model = onnx.load_from_string(content)
+    meta = {entry.key: entry for entry in model.metadata_props}
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    match kind:
+        case "foreign":
+            model.metadata_props.remove(meta["pyengine"])
+        case "no origin":
+            model.metadata_props.remove(meta["origin"])
+        case "bad preprocessing":
+            meta["preprocessing"].value = "{"
+        case "no convolutions":
+            meta["convolutions"].value = ""
+        case "missing weight":
+            meta["convolutions"].value += " conv2_2"
+        case "short weight":
+            tensors["conv1_2.weight"].raw_data = tensors["conv1_2.weight"].raw_data[:-8]
+        case "wrong shape":
+            tensors["conv1_2.weight"].dims[:] = [32, 128, 3, 3]
+        case "not finite":
+            bias = np.full(64, np.nan, np.float32)
+            tensors["conv1_2.bias"].CopyFrom(numpy_helper.from_array(bias, "conv1_2.bias"))
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("empty", "not a model of pyengine's"),
+        ("truncated", "cannot be read as ONNX"),
+        ("random", "cannot be read as ONNX"),
+        ("foreign", "not a model of pyengine's"),
+        ("no origin", "origin"),
+        ("bad preprocessing", "damaged"),
+        ("no convolutions", "no convolutions"),
+        ("missing weight", "conv2_2.weight"),
+        ("short weight", "damaged"),
+        ("wrong shape", "conv1_2 has shapes (32, 128, 3, 3)"),
+        ("not finite", "conv1_2 holds NaN"),
+    ],
+)
+def test_damaged_model(kind: str, expected: str, models: Path, tmp_path: Path) -> None:
+    weights = read_weights(caffe_npz(tmp_path / "theirs", random_parameters()), "mine")
+    models.mkdir(parents=True)
+    (models / "mine.onnx").write_bytes(damage(kind, model_file(weights, half=False).SerializeToString()))
+    with pytest.raises(PyengineError) as caught:
+        pyengine.Engine(model="mine", threads=1)
+    message = str(caught.value)
+    assert message.startswith(str(models / "mine.onnx"))
+    assert expected in message
+    assert "\n" not in message
+
+    result = CliRunner().invoke(main, ["models", "list"])
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[0] == f"mine: unusable: {message}"
+    assert "\nvgg16: vgg16, relu1_1 ... relu4_2, 10.6 MB\n" in result.stdout
+    listed = json.loads(CliRunner().invoke(main, ["models", "list", "--json"]).stdout)
+    assert listed[0] == {"name": "mine", "path": str(models / "mine.onnx"), "error": message}
+
+
+def test_unknown_model_lists_the_installed(models: Path) -> None:
+    with pytest.raises(PyengineError, match=r"unknown model 'nope': installed are vgg16; .*models import"):
+        pyengine.Engine(model="nope")
+    with pytest.raises(PyengineError, match=r"nope\.onnx: no such file"):
+        pyengine.Engine(model="nope.onnx")
+
+
+def test_shipped_model(models: Path) -> None:
+    weights = load("vgg16")
+    assert weights.layers[-1] == "relu4_2"
+    assert weights.preprocessing == PREPROCESSINGS["caffe"]
+    assert "3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49" in weights.origin
