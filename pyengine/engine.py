@@ -141,10 +141,11 @@ class Engine:
         lend = partial(self.network, layers=options.layers, pooling=options.pooling)
         with lend(exemplar.shape[:2], padding=exemplar_padding, gradient=False) as network:
             network.forward(exemplar)
-            for layer in options.gram_layers if options.gram else ():
-                measured.append(GramLoss.measure(layer, network.features[layer], self._kernels))
+            # Histograms first: they scatter their gradients, which costs less into a map that need not be read.
             for layer in options.histogram_layers if options.histogram else ():
                 measured.append(HistogramLoss.measure(layer, network.features[layer], self._kernels))
+            for layer in options.gram_layers if options.gram else ():
+                measured.append(GramLoss.measure(layer, network.features[layer], self._kernels))
         weights = loss_weights(measured, {"gram": options.gram, "histogram": options.histogram})
         lease = partial(lend, padding=options.padding, gradient=True)
         return Objective(lease, measured, weights, self._kernels)
@@ -184,11 +185,12 @@ class Engine:
         try:
             yield network
         finally:
-            with self._lock:
-                self._idle.setdefault(key, []).append(network)
-                self._idle.move_to_end(key)
-                while len(self._idle) > IDLE_NETWORKS:
-                    self._idle.popitem(last=False)
+            if gradient:  # one without has measured an exemplar, and is not asked for again soon
+                with self._lock:
+                    self._idle.setdefault(key, []).append(network)
+                    self._idle.move_to_end(key)
+                    while len(self._idle) > IDLE_NETWORKS:
+                        self._idle.popitem(last=False)
 
     def _run(self, recipe: Recipe, callback: Callable[[Progress], None] | None) -> Result:
         """Coarse to fine: measure the exemplar at each level's scale, optimise, enlarge."""

@@ -66,6 +66,6 @@ def evaluation(
         pixels.grad = None
         torch.autograd.backward(loss)
         assert pixels.grad is not None
-        return float(loss), pixels.grad[0].permute(1, 2, 0).numpy()
+        return float(loss.detach()), pixels.grad[0].permute(1, 2, 0).numpy()
 
     return evaluate

@@ -148,10 +148,9 @@ def backward_graph(forward: onnx.ModelProto, layers: tuple[str, ...]) -> onnx.Mo
     layers : tuple of str
         The feature maps for which a gradient will be given.
     """
-    from onnx import TensorProto, numpy_helper
+    from onnx import numpy_helper
 
     graph = _Graph()
-    zero = graph.constant("zero", np.zeros((), np.float32))
     constants = {tensor.name: tensor for tensor in forward.graph.initializer}
     made_by = {node.output[0]: node for node in forward.graph.node}
     shapes = {
@@ -169,10 +168,10 @@ def backward_graph(forward: onnx.ModelProto, layers: tuple[str, ...]) -> onnx.Mo
         if not gradient:  # deeper than the deepest layer in use
             continue
         if node.op_type == "Relu":
-            # Compare, cast, multiply: three memory-bound passes, yet six times faster than ONNX Runtime's Where.
+            # 1 where the map is positive, else 0: min(1, max(0, 1e37 x)) in one pass; a comparison and a cast take
+            # two, and ONNX Runtime's Where is six times as slow.
             inputs[value] = shapes[value]
-            active = graph.add("Greater", [value, zero], f"{value}.active")
-            mask = graph.add("Cast", [active], f"{value}.mask", to=TensorProto.FLOAT)
+            mask = graph.add("HardSigmoid", [value], f"{value}.mask", alpha=1e37, beta=0.0)
             gradient = graph.add("Mul", [gradient, mask], f"{value}.masked")
         elif node.op_type == "Conv":
             weight = numpy_helper.to_array(constants[node.input[1]])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import cache
 from importlib.metadata import packages_distributions
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +48,19 @@ def runtime() -> Any:
     return onnxruntime
 
 
+@cache
+def _share_arena() -> None:
+    """Let all sessions take their working memory from one arena: only one of them runs at a time, as a rule.
+
+    A session's own arena, and the pattern it plans its memory by, take twice as much.
+    """
+    ort = runtime()
+    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    as_requested = ort.OrtArenaCfg({"arena_extend_strategy": 1})
+    with suppress(RuntimeError):  # the application has registered an arena: that one serves as well
+        ort.create_and_register_allocator(memory, as_requested)
+
+
 class _Session:
     """One graph with every input and output bound to an array of ours."""
 
@@ -54,6 +69,9 @@ class _Session:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        _share_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        options.enable_mem_pattern = False
         # ONNX Runtime's threads must not spin on while the losses' kernels want the cores.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         self._session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -68,7 +86,14 @@ class _Session:
                 bind(value.name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
 
     def run(self) -> None:
+        """Compute the outputs."""
         self._session.run_with_iobinding(self._binding)
+
+    def run_and_release(self) -> None:
+        """Compute the outputs, and give the arena's free memory back to the system."""
+        options = runtime().RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._session.run_with_iobinding(self._binding, options)
 
 
 class Network:
@@ -142,7 +167,10 @@ class Network:
     def forward(self, image: Float32) -> None:
         """Compute `features` of an image, float32 (H, W, 3) in [0, 1]."""
         self._image[0] = image
-        self._forward.run()
+        if self.gradients:
+            self._forward.run()
+        else:  # measures an exemplar once, where a level begins: what the last level needed is no longer in use
+            self._forward.run_and_release()
 
     def backward(self) -> Float32:
         """Gradient with respect to the image, float32 (H, W, 3), from `gradients`. Overwritten by the next call."""
