@@ -183,7 +183,8 @@ def compare(exemplar: Path, images: tuple[Path, ...], as_json: bool) -> None:
     """Measure how much each IMAGE looks like EXEMPLAR, by figures that the synthesis does not optimise.
 
     Patch distance: of all 7x7 patches over a pyramid, 0 for the same. Drift: levels of 255 by which blocks are too
-    bright or dark, too harsh or pale. Seam ratio: the step across the border to the steps inside, 1 where it tiles.
+    bright or dark, too harsh or pale. Seam ratio: the step across the border to the sharpest inside, at most 1 where it
+    tiles.
     """
     from pyengine.images import load
     from pyengine.quality import drift, patch_distance, seam_ratio

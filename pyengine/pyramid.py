@@ -49,7 +49,7 @@ def level_sizes(size: tuple[int, int], levels: int) -> list[tuple[int, int]]:
     Examples
     --------
     >>> level_sizes((300, 201), 3)
-    [(75, 50), (150, 101), (300, 201)]
+    [(75, 50), (150, 100), (300, 201)]
     """
     width, height = size
     return [(_halved(width, k), _halved(height, k)) for k in reversed(range(levels))]

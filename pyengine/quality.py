@@ -95,9 +95,10 @@ def _block_statistics(image: Float32, block: int) -> tuple[Float32, Float32]:
 
 
 def seam_ratio(image: Float32) -> float:
-    """Mean step across the border, the image wrapped round, to the mean step inside: 1 where no seam can be seen.
+    """Mean step across the border, the image wrapped round, to the sharpest inside: above 1, the border is a seam.
 
-    The larger of the two for the horizontal and the vertical border.
+    A step is the mean difference of two neighbouring rows or columns; the ratio is the larger of the two directions'.
+    Compared with the sharpest rather than with the mean, a line of mortar that falls on the border is no seam.
 
     Parameters
     ----------
@@ -111,7 +112,8 @@ def seam_ratio(image: Float32) -> float:
     """
     ratios = []
     for axis in (0, 1):
-        inside = float(np.abs(np.diff(image, axis=axis)).mean())
+        others = (1 - axis, 2)
+        sharpest = float(np.abs(np.diff(image, axis=axis)).mean(axis=others).max())
         across = float(np.abs(np.take(image, 0, axis) - np.take(image, -1, axis)).mean())
-        ratios.append(across / max(inside, 1e-6))
+        ratios.append(across / max(sharpest, 1e-6))
     return max(ratios)

@@ -1,0 +1,44 @@
+"""The quality figures measure what they say."""
+
+import numpy as np
+import pytest
+from conftest import EXAMPLES
+
+from pyengine.images import load
+from pyengine.quality import drift, patch_distance, seam_ratio
+
+
+@pytest.fixture(scope="module")
+def gravel() -> np.ndarray:
+    return load(EXAMPLES / "gravel.png")
+
+
+def test_patch_distance_orders_pictures_by_likeness(gravel):
+    blurred = (gravel + np.roll(gravel, 1, 0) + np.roll(gravel, 1, 1)) / 3
+    noise = np.random.default_rng(0).random(gravel.shape, np.float32)
+    images = [gravel, np.roll(gravel, (37, 91), (0, 1)), blurred, noise]
+    distances = [patch_distance(gravel, image) for image in images]
+    assert distances == sorted(distances)
+    assert distances[0] == 0
+    assert distances[2] > 2 * distances[1]
+
+
+def test_patch_distance_of_small_images():
+    assert patch_distance(np.zeros((14, 14, 3), np.float32), np.zeros((14, 20, 3), np.float32)) == 0
+
+
+def test_drift_sees_a_shade_and_a_loss_of_contrast(gravel):
+    assert drift(gravel, gravel) == (0, 0)
+    shade = np.linspace(-0.1, 0.1, 256, dtype=np.float32)[:, None, None]
+    assert drift(gravel, gravel + shade)[0] > 8
+    brightness, contrast = drift(gravel, gravel.mean() + 0.5 * (gravel - gravel.mean()))
+    assert contrast > 5 * brightness
+
+
+def test_seam_ratio(gravel):
+    tiling = np.concatenate([gravel, gravel[::-1]])
+    tiling = np.concatenate([tiling, tiling[:, ::-1]], axis=1)
+    assert seam_ratio(tiling) < 0.1  # mirrored: the border meets itself
+    assert 0.5 < seam_ratio(np.random.default_rng(0).random((64, 64, 3), np.float32)) < 1.2
+    ramp = np.broadcast_to(np.linspace(0, 1, 64, dtype=np.float32)[:, None, None], (64, 64, 3))
+    assert seam_ratio(ramp) == pytest.approx(63, rel=1e-3)
