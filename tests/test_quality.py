@@ -20,7 +20,6 @@ def test_patch_distance_orders_pictures_by_likeness(gravel):
     distances = [patch_distance(gravel, image) for image in images]
     assert distances == sorted(distances)
     assert distances[0] == 0
-    assert distances[2] > 2 * distances[1]
 
 
 def test_patch_distance_of_small_images():
