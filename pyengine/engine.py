@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -36,11 +35,11 @@ if TYPE_CHECKING:
 
 DEVICES = ("auto", "cpu")
 
-BYTES_PER_PIXEL = 6000
+BYTES_PER_PIXEL = 5000
 """Peak memory of a synthesis for each pixel of the output (docs/performance.md)."""
 
-IDLE_NETWORKS = 8
-"""So many networks of different sizes are kept for the next run; those of one pyramid, as a rule."""
+IDLE_BYTES = 2**28
+"""Networks of other sizes are kept for the next run while they hold no more than this, and always the last one used."""
 
 
 class Engine:
@@ -86,7 +85,7 @@ class Engine:
         self.threads = int(threads)
         self.weights = load_weights(model)
         self._kernels = CpuKernels(self.threads)
-        self._idle: OrderedDict[Any, list[Network]] = OrderedDict()
+        self._idle: list[tuple[Any, Network]] = []  # least recently used first
         self._lock = Lock()
 
     def close(self) -> None:
@@ -170,8 +169,8 @@ class Engine:
         """
         key = (size, layers, padding, pooling, gradient)
         with self._lock:
-            idle = self._idle.get(key)
-            network = idle.pop() if idle else None
+            found = next((k for k, (idle_key, _) in enumerate(self._idle) if idle_key == key), None)
+            network = None if found is None else self._idle.pop(found)[1]
         if network is None:
             network = Network(
                 self.weights,
@@ -187,10 +186,9 @@ class Engine:
         finally:
             if gradient:  # one without has measured an exemplar, and is not asked for again soon
                 with self._lock:
-                    self._idle.setdefault(key, []).append(network)
-                    self._idle.move_to_end(key)
-                    while len(self._idle) > IDLE_NETWORKS:
-                        self._idle.popitem(last=False)
+                    self._idle.append((key, network))
+                    while len(self._idle) > 1 and sum(idle.nbytes for _, idle in self._idle) > IDLE_BYTES:
+                        del self._idle[0]
 
     def _run(self, recipe: Recipe, callback: Callable[[Progress], None] | None) -> Result:
         """Coarse to fine: measure the exemplar at each level's scale, optimise, enlarge."""

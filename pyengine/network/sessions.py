@@ -178,6 +178,11 @@ class Network:
         assert self._gradient is not None
         return self._gradient[0]  # type: ignore[no-any-return]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all the arrays in `held_bytes`."""
+        return sum(self.held_bytes().values())
+
     def held_bytes(self) -> dict[str, int]:
         """Bytes of the arrays that the sessions read and write."""
         return {
