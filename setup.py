@@ -1,6 +1,7 @@
 """Builds the compiled kernels, `pyengine._core`; everything else is in pyproject.toml."""
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -15,11 +16,15 @@ def has_openmp() -> bool:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "probe.cpp")
         source.write_text("#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n")
-        command = [os.environ.get("CXX", "c++"), "-fopenmp", str(source), "-o", str(Path(folder, "probe"))]
+        compiler = shlex.split(os.environ.get("CXX") or "c++")  # "ccache g++", "g++ -m64"
+        command = [*compiler, "-fopenmp", str(source), "-o", str(Path(folder, "probe"))]
         try:
-            return subprocess.run(command, capture_output=True).returncode == 0
+            found = subprocess.run(command, capture_output=True).returncode == 0
         except OSError:
-            return False
+            found = False
+    if not found:
+        print(f"OpenMP is off: {' '.join(compiler)} -fopenmp does not work; the kernels will run on one thread")
+    return found
 
 
 # The baseline instruction set is the architecture's own, so that a wheel runs on any machine of it; the inner loops are

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <exception>
 #include <new>
 
 #ifdef _OPENMP
@@ -13,14 +14,23 @@ namespace pyengine {
 
 // Calls body(unit, thread) for every unit. Which thread takes which unit is left to chance, so a unit must write what no
 // other does, and what the units wrote is summed afterwards, in their order: then the result does not depend on `threads`.
-// The body must not throw.
+// What a body throws ends the call, as it would a plain loop, but only once the other units are done: an exception that
+// left an OpenMP region would end the process.
 template <class Body>
 void parallel_for(std::size_t units, int threads, const Body &body) {
 #ifdef _OPENMP
     if (threads > 1 && units > 1) {
+        std::exception_ptr first;
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
-        for (std::ptrdiff_t unit = 0; unit < static_cast<std::ptrdiff_t>(units); ++unit)
-            body(static_cast<std::size_t>(unit), omp_get_thread_num());
+        for (std::ptrdiff_t unit = 0; unit < static_cast<std::ptrdiff_t>(units); ++unit) {
+            try {
+                body(static_cast<std::size_t>(unit), omp_get_thread_num());
+            } catch (...) {
+#pragma omp critical(pyengine_exception)
+                if (!first) first = std::current_exception();
+            }
+        }
+        if (first) std::rethrow_exception(first);
         return;
     }
 #endif

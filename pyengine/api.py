@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from pyengine.engine import Engine
 from pyengine.images import Source
-from pyengine.recipe import Options
+from pyengine.network.graphs import Padding, Pooling
 from pyengine.result import Progress, Result
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
+from pyengine.tuning import GRAM_LAYERS, HISTOGRAM_LAYERS, Weight
 
 
 def synthesize(
     exemplar: Source,
     *,
+    size: tuple[int, int] | int | None = None,
+    seed: int = 0,
+    levels: int | None = None,
+    iterations: int | Sequence[int] | None = None,
+    gram: Weight = "auto",
+    histogram: Weight = "auto",
+    gram_layers: Sequence[str] = GRAM_LAYERS,
+    histogram_layers: Sequence[str] = HISTOGRAM_LAYERS,
+    padding: Padding = "wrap",
+    pooling: Pooling = "average",
     device: str = "auto",
     model: str | os.PathLike[str] = "vgg16",
     threads: int | None = None,
     callback: Callable[[Progress], None] | None = None,
-    **options: Unpack[Options],
 ) -> Result:
     """Synthesise a texture that looks like the exemplar, of any size, and that tiles with itself.
 
@@ -36,7 +42,7 @@ def synthesize(
         Of at least 16x16 pixels. Arrays are (H, W), (H, W, 3) or (H, W, 4), uint8, uint16, or floats in [0, 1]. What is
         transparent is filled with the mean colour of the rest.
     size : (width, height) or int, optional
-        Of the result, in pixels, both 16 to 16384; by default the exemplar's own.
+        Of the result, in pixels, both 16 to 16383; by default the exemplar's own.
     seed : int
         Of the noise that it starts from. The same seed on the same machine gives the same image, bit for bit.
     levels : int, optional
@@ -80,4 +86,17 @@ def synthesize(
     ((48, 48, 3), 3)
     """
     with Engine(device, model, threads) as engine:
-        return engine.synthesize(exemplar, callback=callback, **options)
+        return engine.synthesize(
+            exemplar,
+            size=size,
+            seed=seed,
+            levels=levels,
+            iterations=iterations,
+            gram=gram,
+            histogram=histogram,
+            gram_layers=gram_layers,
+            histogram_layers=histogram_layers,
+            padding=padding,
+            pooling=pooling,
+            callback=callback,
+        )

@@ -108,6 +108,8 @@ def synthesize(exemplar: Path, output: Path, as_json: bool, **options: Any) -> N
     from pyengine.images import check_output
 
     check_output(output)
+    if output.exists() and exemplar.exists() and output.samefile(exemplar):
+        raise PyengineError(f"{output} is the exemplar: write to another file")
     given = {name: value for name, value in options.items() if value is not None}
     with _progress(lines=not as_json) as callback:
         result = pyengine.synthesize(exemplar, callback=callback, **given)
@@ -234,7 +236,8 @@ def bench(size: int, threads: int | None, repeats: int, against: str | None, as_
     if against is not None:
         click.echo(f"  PyTorch: {1000 * report['torch']['evaluation']:.0f} ms, {report['ratio']:.2f} times ours")
     for purpose, megabytes in report["memory_mb"].items():
-        click.echo(f"  memory, {purpose}: {megabytes:.0f} MB")
+        if megabytes is not None:
+            click.echo(f"  memory, {purpose}: {megabytes:.0f} MB")
 
 
 @main.group()
@@ -321,6 +324,8 @@ def import_model(
     if taken and not force:
         raise PyengineError(f"{taken} exists: choose another name, or --force")
     weights = read_weights(file, name, preprocessing=preprocessing, deepest=deepest)
+    if half:
+        weights.check_half()
     content = model_file(weights, half=half).SerializeToString()
     if output is None:
         try:

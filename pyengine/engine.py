@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,25 +21,25 @@ from pyengine.losses import Loss
 from pyengine.losses.gram import GramLoss
 from pyengine.losses.histogram import HistogramLoss
 from pyengine.network.graphs import Padding, Pooling
-from pyengine.network.sessions import Network, runtime
+from pyengine.network.sessions import Network, release_memory, runtime
 from pyengine.network.weights import load as load_weights
 from pyengine.objective import Evaluation, Objective, Stopwatch
 from pyengine.optimizers.lbfgsb import minimize
 from pyengine.pyramid import add_detail, white_noise
-from pyengine.recipe import LossOptions, Options, Recipe
+from pyengine.recipe import LossOptions, Recipe, is_integer
 from pyengine.result import Iteration, Progress, Result
-from pyengine.tuning import GRAM_LAYERS, loss_weights
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
+from pyengine.tuning import GRAM_LAYERS, HISTOGRAM_LAYERS, Weight, loss_weights
 
 DEVICES = ("auto", "cpu")
 
-BYTES_PER_PIXEL = 5000
-"""Peak memory of a synthesis for each pixel of the output (docs/performance.md)."""
+SYNTHESIS_BYTES, EVALUATION_BYTES, MEASURING_BYTES = 5000, 4000, 1500
+"""Peak memory for each pixel: of the output of a synthesis, of the image of an objective, of an exemplar
+(docs/performance.md)."""
+
+MOST_THREADS = 1024
 
 IDLE_BYTES = 2**28
-"""Networks of other sizes are kept for the next run while they hold no more than this, and always the last one used."""
+"""Networks of other kinds than the last one used are kept for the next run while all hold no more than this."""
 
 
 class Engine:
@@ -78,8 +78,8 @@ class Engine:
             raise PyengineError(f"device={device!r}: choose {' or '.join(map(repr, DEVICES))}")
         if threads is None:
             threads = usable_cores()
-        elif isinstance(threads, bool) or not isinstance(threads, (int, np.integer)) or threads < 1:
-            raise PyengineError(f"threads={threads!r}: give a whole number of at least 1")
+        elif not is_integer(threads) or not 1 <= threads <= MOST_THREADS:
+            raise PyengineError(f"threads={threads!r}: give a whole number from 1 to {MOST_THREADS}")
         runtime()
         self.device = "cpu"
         self.threads = int(threads)
@@ -89,9 +89,10 @@ class Engine:
         self._lock = Lock()
 
     def close(self) -> None:
-        """Free the networks that are kept for reuse. The engine can still be used."""
+        """Free the networks that are kept for reuse, and their memory. The engine can still be used."""
         with self._lock:
             self._idle.clear()
+        release_memory()
 
     def __enter__(self) -> Engine:
         return self
@@ -102,36 +103,80 @@ class Engine:
         self.close()
 
     def synthesize(
-        self, exemplar: Source, *, callback: Callable[[Progress], None] | None = None, **options: Unpack[Options]
+        self,
+        exemplar: Source,
+        *,
+        size: tuple[int, int] | int | None = None,
+        seed: int = 0,
+        levels: int | None = None,
+        iterations: int | Sequence[int] | None = None,
+        gram: Weight = "auto",
+        histogram: Weight = "auto",
+        gram_layers: Sequence[str] = GRAM_LAYERS,
+        histogram_layers: Sequence[str] = HISTOGRAM_LAYERS,
+        padding: Padding = "wrap",
+        pooling: Pooling = "average",
+        callback: Callable[[Progress], None] | None = None,
     ) -> Result:
-        """Synthesise a texture; the arguments are those of `pyengine.synthesize`."""
-        recipe = Recipe.create(exemplar, **options)
-        self.weights.check_layers(recipe.losses.layers)
+        """Synthesise a texture; see `pyengine.synthesize`, which has the same arguments.
+
+        Examples
+        --------
+        >>> with Engine(threads=1) as engine:
+        ...     results = [engine.synthesize(np.eye(20), seed=seed, iterations=1) for seed in (1, 2)]
+        >>> results[0].image.shape
+        (20, 20, 3)
+        """
+        losses = LossOptions(gram, histogram, gram_layers, histogram_layers, padding, pooling)
+        recipe = Recipe.create(exemplar, losses, size=size, seed=seed, levels=levels, iterations=iterations)
+        self.weights.check_layers(losses.layers)
         return self._run(recipe, callback)
 
     def objective(
         self,
         exemplar: Source,
         *,
-        gram: float = 1.0,
-        histogram: float = 1.0,
-        **options: Any,
+        gram: Weight = 1.0,
+        histogram: Weight = 1.0,
+        gram_layers: Sequence[str] = GRAM_LAYERS,
+        histogram_layers: Sequence[str] = HISTOGRAM_LAYERS,
+        padding: Padding = "wrap",
+        pooling: Pooling = "average",
     ) -> Objective:
-        """The function that a synthesis minimises, for an optimiser of your own.
+        """The paper's objective as a function of an image, for an optimiser of your own.
 
         ``gram * sum_l ||G(O_l) - G(S_l)||_F^2 / |G_l| + histogram * sum_l ||O_l - R(O_l)||_F^2 / |O_l|`` (Risser et
-        al., eq. 1 and sec. 4.3), on feature maps of the network's own scale: 0..255 in VGG's case.
+        al., eq. 1 and sec. 4.3), on feature maps of the network's own scale: 0..255 in VGG's case. The exemplar is
+        measured as the image is, under the same padding; `synthesize` measures it under reflection instead of
+        wrapping it round, because most exemplars do not tile.
 
         Parameters
         ----------
         exemplar : path, PIL image or array
-            Measured at its own size, under the same padding as the image.
+            As in `pyengine.synthesize`; measured at its own size.
         gram, histogram : float or "auto"
             Weight of every layer's loss; "auto" as in `pyengine.synthesize`.
         gram_layers, histogram_layers, padding, pooling
             As in `pyengine.synthesize`.
+
+        Returns
+        -------
+        Objective
+
+        Raises
+        ------
+        PyengineError
+            Input that can't be used; the message names it and the remedy.
+
+        Examples
+        --------
+        >>> with Engine(threads=1) as engine:
+        ...     objective = engine.objective(np.eye(32), histogram=0)
+        ...     value, gradient = objective(np.zeros((32, 32, 3), np.float32))
+        >>> value > 0, gradient.shape
+        (True, (32, 32, 3))
         """
-        losses = LossOptions(gram=gram, histogram=histogram, **options)
+        losses = LossOptions(gram, histogram, gram_layers, histogram_layers, padding, pooling)
         self.weights.check_layers(losses.layers)
         return self._objective(load(exemplar), losses, losses.padding)
 
@@ -172,6 +217,7 @@ class Engine:
             found = next((k for k, (idle_key, _) in enumerate(self._idle) if idle_key == key), None)
             network = None if found is None else self._idle.pop(found)[1]
         if network is None:
+            _check_memory("an image", size, EVALUATION_BYTES if gradient else MEASURING_BYTES)
             network = Network(
                 self.weights,
                 size,
@@ -187,12 +233,18 @@ class Engine:
             if gradient:  # one without has measured an exemplar, and is not asked for again soon
                 with self._lock:
                     self._idle.append((key, network))
-                    while len(self._idle) > 1 and sum(idle.nbytes for _, idle in self._idle) > IDLE_BYTES:
-                        del self._idle[0]
+                    self._drop_idle(keep=key)
+
+    def _drop_idle(self, keep: Any) -> None:
+        """Drop the networks not used for longest, other than those of one kind, until few enough bytes are held."""
+        others = [entry for entry in self._idle if entry[0] != keep]
+        while others and sum(network.nbytes for _, network in self._idle) > IDLE_BYTES:
+            self._idle.remove(others.pop(0))
 
     def _run(self, recipe: Recipe, callback: Callable[[Progress], None] | None) -> Result:
         """Coarse to fine: measure the exemplar at each level's scale, optimise, enlarge."""
-        _check_memory(recipe)
+        _check_memory("size", recipe.sizes[-1][::-1], SYNTHESIS_BYTES)
+        _check_memory("exemplar of", recipe.exemplar.shape[:2], MEASURING_BYTES)
         start = time.perf_counter()
         watch = Stopwatch()
         history: list[Iteration] = []
@@ -229,41 +281,46 @@ def _optimize(
     callback: Callable[[Progress], None] | None,
 ) -> tuple[Float32, bool]:
     """One level: the optimised image, and whether the callback ended the run. Appends to `history`."""
-    evaluations: list[Evaluation] = []
     stopped = False
     done = 0
-
-    def function(pixels: Float32) -> tuple[float, Float32]:
-        evaluations[:] = [objective.evaluate(pixels)]
-        return evaluations[0].value, evaluations[0].gradient
+    last: list[Evaluation] = []
 
     def after_iteration(pixels: Float32) -> None:
         nonlocal stopped, done
         done += 1
         # An iteration ends with the evaluation that its line search accepted.
-        history.append(Iteration(level, done, evaluations[0].value, evaluations[0].terms))
+        history.append(Iteration(level, done, last[0].value, last[0].terms))
         if callback is not None:
             progress = Progress(history[-1], recipe, pixels)
-            callback(progress)
+            try:
+                callback(progress)
+            except StopIteration:  # as SciPy's callbacks end a run
+                progress.stop()
             stopped = progress.stopped
             if stopped:
                 raise StopIteration
 
-    image = minimize(function, start, recipe.iterations[level], after_iteration)
+    with objective.network(start.shape[:2]) as network:  # one for the whole level
+
+        def function(pixels: Float32) -> tuple[float, Float32]:
+            last[:] = [objective.evaluate(pixels, network)]
+            return last[0].value, last[0].gradient
+
+        image = minimize(function, start, recipe.iterations[level], after_iteration)
     return image, stopped
 
 
-def _check_memory(recipe: Recipe) -> None:
-    """Raise PyengineError, before hours of work, for a size that this machine's memory can't hold."""
+def _check_memory(what: str, size: tuple[int, int], bytes_per_pixel: int) -> None:
+    """Raise PyengineError, before the work begins, for a (height, width) that this machine's memory can't hold."""
     if not hasattr(os, "sysconf"):
         return
-    width, height = recipe.sizes[-1]
-    needed = width * height * BYTES_PER_PIXEL / 1e9
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    height, width = size
+    needed = height * width * bytes_per_pixel
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:
         raise PyengineError(
-            f"size {width}x{height} needs about {needed:.0f} GB, and this machine has {memory:.0f} GB; "
-            f"the largest square that fits has {int((memory * 1e9 / BYTES_PER_PIXEL) ** 0.5)} pixels on a side"
+            f"{what} {width}x{height} pixels needs about {needed / 1e9:.0f} GB, and this machine has "
+            f"{memory / 1e9:.0f} GB: at most {int((memory / bytes_per_pixel) ** 0.5)} pixels on a side fit"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +42,7 @@ class Stopwatch:
             self.seconds[stage] += time.perf_counter() - start
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """Value of an objective at an image, the weighted terms that it is the sum of, and its gradient (H, W, 3)."""
 
@@ -62,7 +62,7 @@ class Objective:
     weights : tuple of float
         One a loss.
     stopwatch : Stopwatch
-        Seconds spent in forward, losses and backward, over all evaluations.
+        Seconds spent in forward, losses and backward, over all evaluations; exact while one thread evaluates.
 
     Examples
     --------
@@ -114,13 +114,17 @@ class Objective:
     def terms(self, image: npt.NDArray[np.floating]) -> dict[str, float]:
         """Each term by name, such as "gram/relu1_1", times its weight: they add up to the value."""
         checked = _checked(image)
-        with self._lease(checked.shape[:2]) as network:
+        with self.network(checked.shape[:2]) as network:
             return self._terms(network, checked, gradient=False)
 
-    def evaluate(self, image: npt.NDArray[np.floating]) -> Evaluation:
+    def network(self, size: tuple[int, int]) -> AbstractContextManager[Network]:
+        """Lend a network for images of this (height, width), to pass to `evaluate` again and again."""
+        return self._lease(size)
+
+    def evaluate(self, image: npt.NDArray[np.floating], network: Network | None = None) -> Evaluation:
         """Value, terms and gradient of one evaluation; arguments and errors as for a call."""
         checked = _checked(image)
-        with self._lease(checked.shape[:2]) as network:
+        with self.network(checked.shape[:2]) if network is None else nullcontext(network) as network:
             terms = self._terms(network, checked, gradient=True)
             with self.stopwatch("backward"):
                 gradient = network.backward().copy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from pyengine.errors import PyengineError
 from pyengine.images import resize
 from pyengine.kernels import Float32
 
@@ -12,6 +13,15 @@ PATCH = 7
 """Side of the patches, in pixels."""
 
 PROJECTIONS = 128
+
+SMALLEST = 2 * PATCH
+"""Least side of an image to measure, in pixels."""
+
+
+def _check_size(image: Float32, what: str) -> None:
+    height, width = image.shape[:2]
+    if min(height, width) < SMALLEST:
+        raise PyengineError(f"{what} of {width}x{height} pixels: a figure needs both sides to be at least {SMALLEST}")
 
 
 def patch_distance(exemplar: Float32, image: Float32, levels: int = 4) -> float:
@@ -28,6 +38,11 @@ def patch_distance(exemplar: Float32, image: Float32, levels: int = 4) -> float:
     levels : int
         Fewer where an image is too small for so many.
 
+    Raises
+    ------
+    PyengineError
+        A side of an image is shorter than 14 pixels.
+
     Examples
     --------
     >>> image = np.random.default_rng(0).random((64, 64, 3), np.float32)
@@ -36,11 +51,13 @@ def patch_distance(exemplar: Float32, image: Float32, levels: int = 4) -> float:
     >>> patch_distance(image, 0.5 * image) > 0.5
     True
     """
+    _check_size(exemplar, "exemplar")
+    _check_size(image, "image")
     generator = np.random.default_rng(0)
     quantiles = (np.arange(512) + 0.5) / 512
     distances = []
     for _ in range(levels):
-        if min(*exemplar.shape[:2], *image.shape[:2]) < 2 * PATCH:
+        if min(*exemplar.shape[:2], *image.shape[:2]) < SMALLEST:
             break
         directions = generator.standard_normal((3 * PATCH**2, PROJECTIONS)).astype(np.float32)
         directions /= np.linalg.norm(directions, axis=0)
@@ -68,7 +85,12 @@ def drift(exemplar: Float32, image: Float32, block: int = 32) -> tuple[float, fl
     ----------
     exemplar, image : float32 (H, W, 3) in [0, 1]
     block : int
-        Side of a block, in pixels; smaller than both images.
+        Side of a block, in pixels; an image with a shorter side is cut into blocks of that side.
+
+    Raises
+    ------
+    PyengineError
+        A side of an image is shorter than 14 pixels.
 
     Examples
     --------
@@ -76,6 +98,8 @@ def drift(exemplar: Float32, image: Float32, block: int = 32) -> tuple[float, fl
     >>> drift(grey, grey + np.float32(10 / 255))
     (10.0, 0.0)
     """
+    _check_size(exemplar, "exemplar")
+    _check_size(image, "image")
     expected, found = (_block_statistics(x, block) for x in (exemplar, image))
     quantiles = (np.arange(256) + 0.5) / 256
     brightness, contrast = (
@@ -104,12 +128,18 @@ def seam_ratio(image: Float32) -> float:
     ----------
     image : float32 (H, W, 3) in [0, 1]
 
+    Raises
+    ------
+    PyengineError
+        A side of the image is shorter than 14 pixels.
+
     Examples
     --------
-    >>> ramp = np.linspace(0, 1, 11, dtype=np.float32)
-    >>> round(seam_ratio(np.broadcast_to(ramp[:, None, None], (11, 11, 3))), 3)
-    10.0
+    >>> ramp = np.linspace(0, 1, 21, dtype=np.float32)
+    >>> round(seam_ratio(np.broadcast_to(ramp[:, None, None], (21, 21, 3))), 3)
+    20.0
     """
+    _check_size(image, "image")
     ratios = []
     for axis in (0, 1):
         others = (1 - axis, 2)

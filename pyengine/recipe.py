@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -16,23 +16,8 @@ from pyengine.network.sessions import SMALLEST
 from pyengine.pyramid import default_iterations, default_levels, level_sizes
 from pyengine.tuning import GRAM_LAYERS, HISTOGRAM_LAYERS, Weight
 
-LARGEST = 16384
-"""Pixels that a side may have."""
-
-
-class Options(TypedDict, total=False):
-    """Keyword arguments of `pyengine.synthesize` that describe the synthesis; see there."""
-
-    size: tuple[int, int] | int | None
-    seed: int
-    levels: int | None
-    iterations: int | Sequence[int] | None
-    gram: Weight
-    histogram: Weight
-    gram_layers: Sequence[str]
-    histogram_layers: Sequence[str]
-    padding: Literal["wrap", "zeros"]
-    pooling: Pooling
+LARGEST = 16383
+"""Pixels that a side may have: what a WebP file can hold."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +38,8 @@ class LossOptions:
 
     gram: Weight = "auto"
     histogram: Weight = "auto"
-    gram_layers: tuple[str, ...] = GRAM_LAYERS
-    histogram_layers: tuple[str, ...] = HISTOGRAM_LAYERS
+    gram_layers: Sequence[str] = GRAM_LAYERS
+    histogram_layers: Sequence[str] = HISTOGRAM_LAYERS
     padding: Padding = "wrap"
     pooling: Pooling = "average"
 
@@ -63,8 +48,10 @@ class LossOptions:
             weight, layers = getattr(self, name), getattr(self, f"{name}_layers")
             if weight != "auto" and not (_is_number(weight) and 0 <= weight < float("inf")):
                 raise PyengineError(f"{name}={weight!r}: give a number that is not negative, or 'auto'")
-            if isinstance(layers, str):
-                raise PyengineError(f"{name}_layers={layers!r}: give a sequence of names, such as ({layers!r},)")
+            if isinstance(layers, str) or not (
+                isinstance(layers, Sequence) and all(isinstance(x, str) for x in layers)
+            ):
+                raise PyengineError(f"{name}_layers={layers!r}: give a sequence of names, such as ('relu4_1',)")
             if weight and not layers:
                 raise PyengineError(f"{name}_layers is empty: name a layer, or leave the loss out with {name}=0")
             object.__setattr__(self, f"{name}_layers", tuple(layers))
@@ -76,11 +63,11 @@ class LossOptions:
     @property
     def layers(self) -> tuple[str, ...]:
         """The layers in use, each once."""
-        used = self.gram_layers * bool(self.gram) + self.histogram_layers * bool(self.histogram)
+        used = [*(self.gram_layers if self.gram else ()), *(self.histogram_layers if self.histogram else ())]
         return tuple(dict.fromkeys(used))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recipe:
     """A validated synthesis, every default filled in. Made by `Recipe.create`.
 
@@ -118,12 +105,12 @@ class Recipe:
     def create(
         cls,
         exemplar: Source,
+        losses: LossOptions | None = None,
         *,
         size: tuple[int, int] | int | None = None,
         seed: int = 0,
         levels: int | None = None,
         iterations: int | Sequence[int] | None = None,
-        **losses: Any,
     ) -> Recipe:
         """Check the arguments of `pyengine.synthesize` and fill in the defaults.
 
@@ -148,25 +135,29 @@ class Recipe:
         most = default_levels(own, size, coarsest=SMALLEST)
         if levels is None:
             levels = default_levels(own, size)
-        elif not _is_integer(levels) or not 1 <= levels <= most:
+        elif not is_integer(levels) or not 1 <= levels <= most:
             raise PyengineError(
                 f"levels={levels!r}: give 1 to {most}; the coarsest level's sides must be at least {SMALLEST}"
             )
         planned: Any = default_iterations(levels) if iterations is None else iterations
-        if _is_integer(planned):
+        if is_integer(planned):
             planned = (planned,) * levels
-        if len(planned) != levels or not all(_is_integer(n) and n >= 0 for n in planned):
+        if (
+            not isinstance(planned, (Sequence, np.ndarray))
+            or len(planned) != levels
+            or not all(is_integer(n) and n >= 0 for n in planned)
+        ):
             raise PyengineError(
                 f"iterations={planned!r}: give one number, or {levels} of them, one a level, coarsest first"
             )
-        if not _is_integer(seed) or seed < 0:
+        if not is_integer(seed) or seed < 0:
             raise PyengineError(f"seed={seed!r}: give a whole number that is not negative")
-        return cls(image, tuple(level_sizes(size, levels)), tuple(planned), int(seed), LossOptions(**losses))
+        return cls(image, tuple(level_sizes(size, levels)), tuple(planned), int(seed), losses or LossOptions())
 
 
 def _checked_size(size: Any) -> tuple[int, int]:
-    pair = (size, size) if _is_integer(size) else size
-    if not (isinstance(pair, Sequence) and len(pair) == 2 and all(map(_is_integer, pair))):
+    pair = (size, size) if is_integer(size) else size
+    if not (isinstance(pair, Sequence) and len(pair) == 2 and all(map(is_integer, pair))):
         raise PyengineError(f"size={size!r}: give (width, height) in pixels, or one number for a square")
     width, height = pair
     if min(pair) < SMALLEST or max(pair) > LARGEST:
@@ -183,5 +174,6 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
-def _is_integer(value: object) -> bool:
+def is_integer(value: object) -> bool:
+    """Whether a value is a whole number; True and False are none."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

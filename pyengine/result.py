@@ -35,7 +35,7 @@ class Iteration:
     terms: dict[str, float]
 
 
-@dataclass
+@dataclass(eq=False)
 class Progress:
     """What a callback is given after each iteration.
 
@@ -61,11 +61,14 @@ class Progress:
         return to_uint8(self.pixels)
 
     def stop(self) -> None:
-        """End the run after this iteration; the image so far, enlarged to the full size, is the result."""
+        """End the run after this iteration; the image so far, enlarged to the full size, is the result.
+
+        Raising StopIteration in the callback does the same.
+        """
         self.stopped = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """A synthesised image and how it came about.
 
@@ -75,8 +78,8 @@ class Result:
     history : list of Iteration
         Every iteration of every level.
     timings : dict of str to float
-        Seconds: "measure" (the exemplar), "forward", "losses", "backward", "optimizer" (the rest of the optimisation),
-        and "total".
+        Seconds: "measure" (the exemplar), "forward", "losses" and "backward" (of the evaluations, if there were any),
+        "optimizer" (the rest of the optimisation), and "total".
     recipe : Recipe
     stopped : bool
         Whether a callback ended the run early.

@@ -1,4 +1,4 @@
-"""Weights of the losses that need no tuning, and how much work a level gets."""
+"""Weights of the losses that need no tuning."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HISTOGRAM_LAYERS = ("relu1_1", "relu4_1")
 
 
 BLOCK_WEIGHTS = {"1": 10.0, "2": 3.0, "3": 1.0, "4": 0.3, "5": 0.1}
-"""Share of each block of the network: found by trying, by the patch distance of the results (docs/tuning.md)."""
+"""Share of each block of the network: found by trying, by the patch distance of the results (docs/quality.md)."""
 
 HISTOGRAM_WEIGHT = 0.2
 """Of a histogram loss against a Gram loss at the same layer; as found."""

@@ -25,6 +25,13 @@ def natural() -> np.ndarray:
         return np.asarray(image.convert("RGB"), np.float32)[100:196, 150:246] / 255
 
 
+@pytest.fixture(scope="session")
+def other() -> np.ndarray:
+    """Another part of the same photograph, float32 (64, 64, 3)."""
+    with Image.open(EXAMPLES / "galaxies.png") as image:
+        return np.asarray(image.convert("RGB"), np.float32)[:64, :64] / 255
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)

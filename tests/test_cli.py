@@ -19,6 +19,7 @@ from PIL import Image
 
 import pyengine
 from pyengine.cli import main
+from pyengine.network.sessions import runtime
 
 FAST = ("--iterations", "2", "--levels", "1", "--threads", "1")
 
@@ -285,6 +286,7 @@ def test_info_without_a_runtime(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setattr("pyengine.network.sessions.packages_distributions", lambda: {"onnxruntime": distributions})
+    runtime.cache_clear()
     result = invoke("info")
     assert (result.exit_code, result.stderr) == (0, "")
     assert f"pyengine {version('pyengine')}" in result.stdout
@@ -308,7 +310,7 @@ def test_process_json(exemplar: Path, tmp_path: Path) -> None:
 def test_process_error(exemplar: Path, output: Path) -> None:
     code, stdout, stderr = finish(program("synthesize", exemplar, "-o", output, "--size", "12", "--json"))
     assert (code, stdout) == (2, "")
-    assert stderr == "Error: size 12x12: both sides must be 16 to 16384 pixels\n"
+    assert stderr == "Error: size 12x12: both sides must be 16 to 16383 pixels\n"
     assert output.read_bytes() == b"precious"
 
 

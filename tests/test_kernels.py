@@ -1,6 +1,11 @@
 """The compiled kernels against the float64 reference."""
 
+import runpy
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -274,6 +279,43 @@ def test_one_histogram_serves_several_threads():
 def test_how_it_was_built():
     assert isinstance(_core.openmp, bool)
     assert _core.simd in {"avx512", "avx2", "baseline"}
+
+
+@pytest.mark.skipif(sys.platform == "win32" or not _core.openmp, reason="no compiler that takes -fopenmp")
+def test_setup_finds_openmp(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "setuptools", MagicMock())  # nothing is to be built
+    monkeypatch.setitem(sys.modules, "pybind11.setup_helpers", MagicMock())
+    has_openmp = runpy.run_path(str(Path(__file__).parent.parent / "setup.py"))["has_openmp"]
+    monkeypatch.setenv("CXX", "env c++")  # as "ccache g++" does, runs one program through another
+    if subprocess.run(["env", "c++", "--version"], capture_output=True).returncode == 0:
+        assert has_openmp()
+    capsys.readouterr()
+    monkeypatch.setenv("CXX", "env no-such-compiler")
+    assert not has_openmp()
+    assert capsys.readouterr().out.startswith("OpenMP is off: env no-such-compiler")
+
+
+EXHAUST = """
+import resource, numpy as np
+from pyengine import _core
+_core.Histogram(np.ones((4, 1000), np.float32), threads={threads})  # starts the threads, which takes memory
+features = np.random.default_rng(0).random((16, 1 << 20), np.float32)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (56 << 20), -1))  # enough to sort in, but not for what comes of it
+try:
+    _core.Histogram(features, threads={threads})
+except MemoryError:
+    print("refused")
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc and a limit that is heeded")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_no_memory_inside_a_loop(threads):
+    pytest.importorskip("resource")
+    command = [sys.executable, "-c", EXHAUST.format(threads=threads)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "refused\n", "")
 
 
 # ----------------------------------------------------------------- messages

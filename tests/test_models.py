@@ -163,6 +163,17 @@ def keras_onnx(path: Path, parameters: Parameters) -> Path:
     )
 
 
+def conv_attributes(path: Path, parameters: Parameters, **attributes: int | list[int] | str) -> Path:
+    """`torch_onnx`, with other attributes on its second convolution; pads only if given."""
+    file = torch_onnx(path, parameters)
+    model = onnx.load(file)
+    node = [node for node in model.graph.node if node.op_type == "Conv"][1]
+    del node.attribute[:]
+    node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
+    onnx.save(model, file)
+    return file
+
+
 def constants_onnx(path: Path, parameters: Parameters) -> Path:
     return onnx_graph(path, parameters, lambda name: name, constants=True)
 
@@ -349,6 +360,80 @@ def test_missing_layer(writer: Writer, tmp_path: Path) -> None:
     refused(tmp_path, writer(tmp_path / "theirs", parameters), "conv3_2 is missing")
 
 
+@pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER"])
+def test_automatic_padding(auto_pad: str, tmp_path: Path) -> None:
+    parameters = random_parameters()
+    same_parameters(read_weights(conv_attributes(tmp_path / "theirs", parameters, auto_pad=auto_pad), "a"), parameters)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({"pads": [1] * 4, "strides": [2, 2]}, "strides [2, 2], not [1, 1]"),
+        ({"auto_pad": "SAME_UPPER", "strides": [1, 2]}, "strides [1, 2], not [1, 1]"),
+        ({"pads": [1] * 4, "dilations": [2, 2]}, "dilations [2, 2], not [1, 1]"),
+        ({"pads": [1] * 4, "group": 64}, "group 64, not 1"),
+        ({"pads": [0, 0, 1, 1]}, "pads [0, 0, 1, 1], not [1, 1, 1, 1]"),
+        ({"auto_pad": "VALID"}, "pads [0, 0, 0, 0], not [1, 1, 1, 1]"),
+        ({}, "pads [0, 0, 0, 0], not [1, 1, 1, 1]"),
+    ],
+)
+def test_wrong_attributes(attributes: dict[str, int | list[int] | str], expected: str, tmp_path: Path) -> None:
+    file = conv_attributes(tmp_path / "theirs", random_parameters(), **attributes)
+    refused(tmp_path, file, "not a VGG-16 or VGG-19", expected)
+
+
+@pytest.mark.parametrize("part", ["weight", "bias"])
+def test_two_claim_one_convolution(part: str, tmp_path: Path) -> None:
+    kernel, bias = random_parameters()["conv1_1"]
+    arrays = {"features.0.weight": kernel, "features.0.bias": bias}
+    arrays[f"ema.features.0.{part}"] = arrays[f"features.0.{part}"] * 2
+    save_file(arrays, tmp_path / "theirs.safetensors")
+    np.savez(tmp_path / "theirs.npz", **arrays)
+    for suffix in (".safetensors", ".npz"):
+        names = f"'features.0.{part}'", f"'ema.features.0.{part}'"
+        refused(tmp_path, tmp_path / f"theirs{suffix}", *names, "the same convolution")
+
+
+def test_bfloat16_is_read(tmp_path: Path) -> None:
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    coarse = {name: (k.astype(bfloat16), b.astype(bfloat16)) for name, (k, b) in random_parameters().items()}
+    expected = {name: (k.astype(np.float32), b.astype(np.float32)) for name, (k, b) in coarse.items()}
+    for writer in (torchvision_safetensors, torch_onnx):
+        same_parameters(read_weights(writer(tmp_path / "theirs", coarse), "mine"), expected)
+    # numpy's own format forgets what the two bytes were.
+    refused(tmp_path, caffe_npz(tmp_path / "theirs", coarse), "conv1_1_W", "|V2")
+
+
+@pytest.mark.parametrize("part", [0, 1])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.complex64, bool])
+def test_other_dtypes(dtype: type, part: int, tmp_path: Path) -> None:
+    parameters = random_parameters()
+    spoilt = list(parameters["conv1_2"])
+    spoilt[part] = spoilt[part].astype(dtype)
+    parameters["conv1_2"] = spoilt[0], spoilt[1]
+    for writer, name in ((keras_npz, "block1_conv2/kernel:0"), (torch_onnx, "_output_1_2")):
+        refused(tmp_path, writer(tmp_path / "theirs", parameters), f"{name!r} holds {np.dtype(dtype)};")
+
+
+def test_beyond_float32(tmp_path: Path) -> None:
+    parameters = random_parameters()
+    parameters["conv1_2"] = (parameters["conv1_2"][0].astype(np.float64) * 1e200, parameters["conv1_2"][1])
+    refused(tmp_path, caffe_npz(tmp_path / "theirs", parameters), "NaN or infinite")
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_beyond_float16(part: int, tmp_path: Path) -> None:
+    parameters = random_parameters()
+    parameters["conv1_2"][part].flat[7] = -65504
+    file = caffe_npz(tmp_path / "theirs", parameters)
+    read_weights(file, "mine").check_half()
+    parameters["conv1_2"][part].flat[7] = -65536
+    with pytest.raises(PyengineError, match=r"^conv1_2 holds a weight of size 65536, float16 no more than 65504; "):
+        read_weights(caffe_npz(tmp_path / "theirs", parameters), "mine").check_half()
+    refused(tmp_path, caffe_npz(tmp_path / "theirs", parameters), "conv1_2", "65504", options=("--half",))
+
+
 def test_missing_bias(tmp_path: Path) -> None:
     kernel, bias = random_parameters()["conv1_1"]
     np.savez(tmp_path / "theirs.npz", conv1_1_W=kernel, conv1_2_b=bias)
@@ -503,6 +588,12 @@ def damage(kind: str, content: bytes) -> bytes:
             meta["preprocessing"].value = "{"
         case "no convolutions":
             meta["convolutions"].value = ""
+        case "unknown architecture":
+            meta["architecture"].value = "vgg13"
+        case "wrong order":
+            meta["convolutions"].value = "conv1_2 conv1_1"
+        case "foreign convolution":
+            meta["convolutions"].value += " conv2_3"
         case "missing weight":
             meta["convolutions"].value += " conv2_2"
         case "short weight":
@@ -525,6 +616,9 @@ def damage(kind: str, content: bytes) -> bytes:
         ("no origin", "origin"),
         ("bad preprocessing", "damaged"),
         ("no convolutions", "no convolutions"),
+        ("unknown architecture", "'vgg13' is none of vgg16, vgg19"),
+        ("wrong order", "conv1_2 conv1_1"),
+        ("foreign convolution", "conv2_1 conv2_3"),
         ("missing weight", "conv2_2.weight"),
         ("short weight", "damaged"),
         ("wrong shape", "conv1_2 has shapes (32, 128, 3, 3)"),
@@ -548,6 +642,36 @@ def test_damaged_model(kind: str, expected: str, models: Path, tmp_path: Path) -
     assert "\nvgg16: vgg16, relu1_1 ... relu4_2, 10.6 MB\n" in result.stdout
     listed = json.loads(CliRunner().invoke(main, ["models", "list", "--json"]).stdout)
     assert listed[0] == {"name": "mine", "path": str(models / "mine.onnx"), "error": message}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"channels": "GBR"}, "channels 'GBR' are neither RGB nor BGR"),
+        ({"channels": None}, "channels None"),
+        ({"mean": [1.0, 2.0]}, "mean and std are not three numbers each"),
+        ({"std": [1.0] * 4}, "mean and std are not three numbers each"),
+        ({"mean": "abc"}, "not all finite numbers"),
+        ({"mean": [float("nan"), 1.0, 1.0]}, "not all finite numbers"),
+        ({"std": [1.0, float("inf"), 1.0]}, "not all finite numbers"),
+        ({"scale": "255"}, "not all finite numbers"),
+        ({"scale": True}, "not all finite numbers"),
+        ({"scale": 10**400}, "damaged"),
+        ({"scale": 0}, "scale and std are not all above 0"),
+        ({"std": [1.0, 1.0, -1.0]}, "scale and std are not all above 0"),
+        ({"gamma": 2.2}, "gamma"),
+    ],
+)
+def test_damaged_preprocessing(changes: dict[str, object], expected: str, tmp_path: Path) -> None:
+    model = model_file(read_weights(caffe_npz(tmp_path / "theirs", random_parameters()), "mine"), half=False)
+    (entry,) = (entry for entry in model.metadata_props if entry.key == "preprocessing")
+    entry.value = json.dumps({**json.loads(entry.value), **changes})
+    onnx.save(model, tmp_path / "mine.onnx")
+    for reader in (load, lambda path: read_weights(path, "again")):
+        with pytest.raises(PyengineError, match="damaged model file") as caught:
+            reader(tmp_path / "mine.onnx")
+        assert expected in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 def test_unknown_model_lists_the_installed(models: Path) -> None:

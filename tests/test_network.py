@@ -94,6 +94,22 @@ def test_reflected_border_makes_no_edge(vgg):
     assert steps["reflect"] < steps["wrap"] / 5
 
 
+def test_one_pixel_is_reflected_in_itself(rng):
+    weights = random_weights(rng, *((f"conv{block}_1", 4) for block in (1, 2, 3, 4, 5)))
+    image = rng.random((16, 32, 3)).astype(np.float32)
+    maps = {}
+    for padding in ("reflect", "wrap"):
+        network = Network(weights, (16, 32), ("relu5_1",), padding=padding, threads=1, gradient=False)
+        network.forward(image)
+        maps[padding] = network.features["relu5_1"]
+    assert maps["reflect"].shape == maps["wrap"].shape == (4, 2)
+
+
+def test_there_is_no_gradient_under_reflection(vgg):
+    with pytest.raises(ValueError, match="no backward graph"):
+        Network(vgg, (32, 32), ("relu1_1",), padding="reflect", threads=1)
+
+
 def test_only_what_is_needed_is_computed(vgg):
     forward = forward_graph(vgg, (32, 32), ("relu2_1",))
     assert [node.op_type for node in forward.graph.node].count("Conv") == 3

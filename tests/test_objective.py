@@ -26,8 +26,8 @@ def picture(kind: str, size: tuple[int, int], natural: np.ndarray, seed: int = 0
 
 @pytest.mark.parametrize("size", [(47, 61), (64, 64)])
 @pytest.mark.parametrize("kind", ["random", "natural"])
-def test_value_and_gradient_of_the_papers_sum(engine, expected_vgg, natural, size, kind):
-    image, exemplar = picture(kind, size, natural), natural[20:84, 32:96]
+def test_value_and_gradient_of_the_papers_sum(engine, expected_vgg, natural, other, size, kind):
+    image, exemplar = picture(kind, size, natural), other
     objective = engine.objective(exemplar, gram=1.0, histogram=1.0)
     value, gradient = objective(image)
     expected_value, expected_gradient, expected_terms = reference.objective(expected_vgg, image, exemplar)
@@ -42,14 +42,18 @@ def test_value_and_gradient_of_the_papers_sum(engine, expected_vgg, natural, siz
 
 
 @pytest.mark.parametrize("name", TERMS)
-def test_gradient_of_each_term_alone(engine, expected_vgg, natural, name):
-    """In the sum the largest term hides the others."""
-    kind, layer = name.split("/")
-    chosen = {f"{k}_layers": (layer,) if k == kind else () for k in ("gram", "histogram")}
-    weights = {k: float(k == kind) for k in ("gram", "histogram")}
-    image, exemplar = natural[:61, :47], natural[20:84, 32:96]
-    _, gradient = engine.objective(exemplar, **weights, **chosen)(image)
-    _, expected, _ = reference.objective(expected_vgg, image, exemplar, **weights, **chosen)
+@pytest.mark.parametrize("size", [(47, 61), (64, 64)])
+@pytest.mark.parametrize("kind", ["random", "natural"])
+def test_gradient_of_each_term_alone(engine, expected_vgg, natural, other, name, size, kind):
+    """In the sum the largest term hides the others.
+
+    The largest error is the histogram loss's at relu1_1, where rounding swaps the ranks of nearly equal values.
+    """
+    loss, layer = name.split("/")
+    weights = {k: float(k == loss) for k in ("gram", "histogram")}
+    image, exemplar = picture(kind, size, natural), other
+    _, gradient = engine.objective(exemplar, **weights, **{f"{loss}_layers": (layer,)})(image)
+    _, expected, _ = reference.objective(expected_vgg, image, exemplar, **weights, **{f"{loss}_layers": (layer,)})
     assert relative_error(gradient, expected) < 1e-4
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from conftest import EXAMPLES
 
+from pyengine.errors import PyengineError
 from pyengine.images import load
 from pyengine.quality import drift, patch_distance, seam_ratio
 
@@ -41,3 +42,23 @@ def test_seam_ratio(gravel):
     assert 0.5 < seam_ratio(np.random.default_rng(0).random((64, 64, 3), np.float32)) < 1.2
     ramp = np.broadcast_to(np.linspace(0, 1, 64, dtype=np.float32)[:, None, None], (64, 64, 3))
     assert seam_ratio(ramp) == pytest.approx(63, rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(13, 64, 3), (64, 13, 3), (1, 1, 3)])
+def test_images_too_small_to_measure(gravel, shape):
+    small, size = np.zeros(shape, np.float32), f"{shape[1]}x{shape[0]} pixels: .* at least 14$"
+    for figure in (patch_distance, drift):
+        with pytest.raises(PyengineError, match=f"^image of {size}"):
+            figure(gravel, small)
+        with pytest.raises(PyengineError, match=f"^exemplar of {size}"):
+            figure(small, gravel)
+    with pytest.raises(PyengineError, match=f"^image of {size}"):
+        seam_ratio(small)
+
+
+@pytest.mark.filterwarnings("error")
+def test_smallest_images(gravel):
+    small = gravel[:14, :14]
+    assert patch_distance(small, small) == 0
+    assert drift(small, small, block=32) == (0, 0)
+    assert np.isfinite([patch_distance(gravel, small), *drift(gravel, small), seam_ratio(small)]).all()

@@ -33,7 +33,7 @@ def measure(size: int, threads: int | None, repeats: int, against: str | None) -
     -------
     dict
         "seconds" (medians: "forward", "losses", "backward", "evaluation"), "over_networks" (evaluation to forward and
-        backward, median of the ratios), "memory_mb" (peak of the process, and what is held in it), and with `against`
+        backward, median of the ratios), "memory_mb" (peak of the process, and what it is made of), and with `against`
         also "torch" with its seconds and "ratio" (its evaluation to ours, median of the ratios run by run).
 
     Raises
@@ -58,12 +58,18 @@ def measure(size: int, threads: int | None, repeats: int, against: str | None) -
             objective(image)
             runs.append({**objective.stopwatch.seconds, "evaluation": time.perf_counter() - start})
 
+        before = _peak_megabytes()
         evaluate()  # makes the sessions
-        evaluate()
+        with objective.network((size, size)) as network:
+            held = network.nbytes / 1e6
         report: dict[str, Any] = {
             "size": size,
             "threads": engine.threads,
-            "memory_mb": {"peak of the process": _peak_megabytes(), **_held(engine, size)},
+            "memory_mb": {
+                "peak of the process": _peak_megabytes(),
+                "before the first evaluation": before,
+                "feature maps and their gradients": held,
+            },
         }
         other: Callable[[], float] | None = None
         if against is not None:
@@ -96,12 +102,6 @@ def _torch_evaluation(exemplar: Float32, image: Float32, engine: Engine) -> Call
         return time.perf_counter() - start
 
     return timed
-
-
-def _held(engine: Engine, size: int) -> dict[str, float]:
-    """Megabytes of the buffers that an evaluation reads and writes; the rest of the peak is ONNX Runtime's own."""
-    with engine.network((size, size), gradient=True) as network:
-        return {f"of it {purpose}": count / 1e6 for purpose, count in network.held_bytes().items()}
 
 
 def _peak_megabytes() -> float | None:

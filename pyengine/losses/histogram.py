@@ -14,9 +14,10 @@ class HistogramLoss:
     """Mean squared distance of a feature map to itself with the exemplar's histograms (Risser et al., sec. 4.3).
 
     ``|| O - R(O) ||_F^2 / |O|``, where R gives each channel of O the distribution of the exemplar's and keeps its
-    ranks. The match is exact in rank: the loss is the squared Wasserstein-2 distance of the channels' distributions
-    (up to a constant where sizes differ), and ``2 (O - R(O)) / |O|`` its true gradient, so a line search may trust it.
-    Equal values, of which a ReLU makes many at 0, are one mass and go to the mean of what they cover.
+    ranks. The match is exact in rank, so that ``2 (O - R(O)) / |O|`` is the loss's true gradient and a line search may
+    trust it. Equal values, of which a ReLU makes many at 0, are one mass and go to the mean of what they cover. The
+    loss is thus the squared Wasserstein-2 distance of the channels' distributions, less the spread of the exemplar's
+    values within what each of the output's masses covers: it steps up by that where a mass breaks up.
 
     Examples
     --------
@@ -34,7 +35,11 @@ class HistogramLoss:
     @classmethod
     def measure(cls, layer: str, features: Float32, kernels: Kernels) -> HistogramLoss:
         """Take the distributions of an exemplar's feature map (C, N) as target."""
-        return cls(layer, kernels.histogram(features), float(np.vdot(features, features)) / features.size)
+        return cls(
+            layer,
+            kernels.histogram(features),
+            float(np.einsum("cn,cn->", features, features, dtype=np.float64)) / features.size,
+        )
 
     @property
     def name(self) -> str:

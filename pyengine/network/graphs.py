@@ -49,7 +49,7 @@ class _Graph:
             self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
         return name
 
-    def convolve(self, x: str, output: str, weight: npt.NDArray[np.float32], bias: str, padding: Padding) -> str:
+    def convolve(self, x: str, output: str, weight: npt.NDArray[np.float32], bias: str, padding: str) -> str:
         """3x3 convolution that keeps the size; `bias` names a constant, or is empty."""
         inputs = [x, self.constant(f"{output}.weight", weight)]
         if padding == "zeros":
@@ -119,7 +119,9 @@ def forward_graph(
         if starts_block(name):
             x = _pool(graph, x, f"{x}.pooled", pooling)
             h, w = -(-h // 2), -(-w // 2)
-        x = graph.convolve(x, name, weight, graph.constant(f"{name}.bias", bias), padding)
+        # One pixel has no neighbour to reflect, but itself.
+        mode = "edge" if padding == "reflect" and min(h, w) == 1 else padding
+        x = graph.convolve(x, name, weight, graph.constant(f"{name}.bias", bias), mode)
         x = graph.add("Relu", [x], relu_of(name))
         if x in outputs:
             shapes[x] = (1, weight.shape[0], h, w)
@@ -176,9 +178,12 @@ def backward_graph(forward: onnx.ModelProto, layers: tuple[str, ...]) -> onnx.Mo
         elif node.op_type == "Conv":
             weight = numpy_helper.to_array(constants[node.input[1]])
             adjoint = weight.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
-            padding: Padding = "zeros"
+            padding = "zeros"
             if made_by[source].op_type == "Pad":
-                padding, source = "wrap", made_by[source].input[0]
+                padding = made_by[source].attribute[0].s.decode()
+                if padding != "wrap":  # reflected borders would have to be added up
+                    raise ValueError(f"there is no backward graph under {padding!r} padding")
+                source = made_by[source].input[0]
             if made_by[source].op_type.endswith("Pool"):
                 adjoint = adjoint / 4  # the pool's own factor, see _unpool
             gradient = graph.convolve(gradient, f"{value}.adjoint", adjoint, "", padding)

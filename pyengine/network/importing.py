@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,9 @@ from pyengine.network.weights import (
     read,
     reason,
 )
+
+if TYPE_CHECKING:
+    import onnx
 
 Array = npt.NDArray[Any]
 
@@ -122,11 +126,14 @@ def _as_vgg(path: Path, found: list[_Found]) -> tuple[str, tuple[Convolution, ..
         kernel = f.kernel if f.kernel.shape == shape else f.kernel.transpose(3, 2, 0, 1)
         if f.bias.shape != shape[:1]:
             raise PyengineError(f"{path}: bias of {f.name!r} has shape {f.bias.shape}, not {shape[:1]}")
-        if not (np.isfinite(kernel).all() and np.isfinite(f.bias).all()):
+        for array in (kernel, f.bias):
+            if array.dtype.kind != "f" and array.dtype.name != "bfloat16":  # which numpy takes for an unknown kind
+                raise PyengineError(f"{path}: {f.name!r} holds {array.dtype}; save it as float32 and import that")
+        with np.errstate(over="ignore"):  # of float64: what is then infinite is refused
+            kernel, bias = np.ascontiguousarray(kernel, np.float32), np.ascontiguousarray(f.bias, np.float32)
+        if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
             raise PyengineError(f"{path}: {f.name!r} holds NaN or infinite weights")
-        convolutions.append(
-            Convolution(name, np.ascontiguousarray(kernel, np.float32), np.ascontiguousarray(f.bias, np.float32))
-        )
+        convolutions.append(Convolution(name, kernel, bias))
     return architecture, tuple(convolutions)
 
 
@@ -178,12 +185,30 @@ def _read_onnx(path: Path) -> list[_Found] | Weights:
             name = node.name or node.output[0]
             if not all(i in arrays for i in node.input[1:]) or len(node.input) != 3:
                 raise PyengineError(f"{path}: convolution {name!r} has no constant kernel and bias")
+            _check_attributes(path, name, node)
             kernel, bias = arrays[node.input[1]], arrays[node.input[2]]
             framework, numbers = _identify([node.input[1], *node.output, node.name])
             found.append(_Found(name, framework, numbers, kernel, bias))
         elif node.op_type in ("Flatten", "Gemm", "MatMul"):  # the classifier: what it normalises is its own business
             break
     return found
+
+
+def _check_attributes(path: Path, name: str, node: onnx.NodeProto) -> None:
+    """Refuse a convolution that is not of stride 1 or does not keep the size, as all of a VGG's do."""
+    from onnx.helper import get_attribute_value
+
+    ones = [1, 1]
+    found = {"strides": ones, "dilations": ones, "group": 1, "pads": [0] * 4}  # ONNX's defaults
+    given = {attribute.name: get_attribute_value(attribute) for attribute in node.attribute}
+    found |= {key: given[key] for key in found if key in given}
+    if given.get("auto_pad") in (b"SAME_UPPER", b"SAME_LOWER"):  # which, for a 3x3 kernel of stride 1, is one all round
+        found["pads"] = [1] * 4
+    for key, expected in {"strides": ones, "dilations": ones, "group": 1, "pads": [1] * 4}.items():
+        if found[key] != expected:
+            raise PyengineError(
+                f"{path}: not a VGG-16 or VGG-19: convolution {name!r} has {key} {found[key]}, not {expected}"
+            )
 
 
 def _read_npz(path: Path) -> list[_Found]:
@@ -194,28 +219,27 @@ def _read_npz(path: Path) -> list[_Found]:
 def _read_safetensors(path: Path) -> list[_Found]:
     from safetensors.numpy import load_file
 
+    with suppress(ImportError):  # onnx brings it since 1.19; it teaches numpy bfloat16
+        import ml_dtypes  # noqa: F401
     return _pair(path, load_file(path))
 
 
 def _pair(path: Path, arrays: dict[str, Array]) -> list[_Found]:
     """The convolutions among named arrays: those of four dimensions are kernels, of one their biases."""
-    kernels: dict[tuple[int, ...], tuple[str, str, Array]] = {}
-    biases: dict[tuple[int, ...], Array] = {}
-    for name, array in arrays.items():
-        framework, numbers = _identify([name])
-        if framework is None or array.dtype.kind != "f":
-            continue
-        if "running_mean" in name:
-            _refuse_normalised(path)
-        if array.ndim == 4:
-            kernels[numbers] = (name, framework, array)
-        elif array.ndim == 1:
-            biases[numbers] = array
+    named = {name: identity for name in arrays if (identity := _identify([name]))[0] is not None}
+    if any("running_mean" in name for name in named):
+        _refuse_normalised(path)
+    parts: dict[tuple[int, tuple[int, ...]], str] = {}  # names by dimensions and numbers
+    for name, (_, numbers) in named.items():
+        other = parts.setdefault((arrays[name].ndim, numbers), name)
+        if arrays[name].ndim in (1, 4) and other != name:
+            raise PyengineError(f"{path}: {other!r} and {name!r} are named as the same convolution; keep one of them")
     found = []
-    for numbers, (name, framework, kernel) in sorted(kernels.items()):
-        if numbers not in biases:
-            raise PyengineError(f"{path}: no bias beside {name!r}")
-        found.append(_Found(name, framework, numbers, kernel, biases[numbers]))
+    for (dimensions, numbers), name in sorted(parts.items()):
+        if dimensions == 4:
+            if (1, numbers) not in parts:
+                raise PyengineError(f"{path}: no bias beside {name!r}")
+            found.append(_Found(name, named[name][0], numbers, arrays[name], arrays[parts[1, numbers]]))
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import packages_distributions
@@ -11,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyengine.errors import PyengineError
-from pyengine.network.graphs import Padding, Pooling, backward_graph, forward_graph
+from pyengine.network.graphs import IR_VERSION, OPSET, Padding, Pooling, backward_graph, forward_graph
 from pyengine.network.weights import Weights
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ SMALLEST = 16
 """Pixels on the shorter side that an image must have."""
 
 
+@cache  # to look through all distributions takes 50 ms
 def runtime() -> Any:
     """The `onnxruntime` module.
 
@@ -96,6 +99,31 @@ class _Session:
         self._session.run_with_iobinding(self._binding, options)
 
 
+def _allocate(shapes: dict[str, tuple[int, ...]]) -> dict[str, Float32]:
+    """Arrays in one piece of memory, which goes back to the system with the last of them.
+
+    Of arrays allocated one by one, the C library keeps those below 32 MB for itself.
+    """
+    sizes = {name: -(-math.prod(shape) // 16) * 16 for name, shape in shapes.items()}  # each at a cache line
+    memory = np.frombuffer(mmap.mmap(-1, 4 * sum(sizes.values())), np.float32)
+    ends = np.cumsum(list(sizes.values()))
+    return {
+        name: memory[end - size : end][: math.prod(shapes[name])].reshape(shapes[name])
+        for (name, size), end in zip(sizes.items(), ends, strict=True)
+    }
+
+
+def release_memory() -> None:
+    """Give the free memory of the sessions' arena back to the system."""
+    from onnx import TensorProto, helper
+
+    one = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "nothing", one[:1], one[1:])
+    opset = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
+    _Session(model, {name: np.zeros(1, np.float32) for name in ("x", "y")}, threads=1).run_and_release()
+
+
 class Network:
     """A VGG for images of one size. Not for several threads at once.
 
@@ -147,26 +175,27 @@ class Network:
         deepest = max(map(weights.layers.index, layers))
         outputs = tuple(weights.layers[: deepest + 1]) if gradient else layers
         graph = forward_graph(weights, size, outputs, padding, pooling)
-        self._gradient: Float32 | None = None
-        self._image: Float32 = np.empty((1, *size, 3), np.float32)
-        self._maps: dict[str, Float32] = {
-            value.name: np.empty([d.dim_value for d in value.type.tensor_type.shape.dim], np.float32)
-            for value in graph.graph.output
+        shapes = {
+            value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+            for value in [*graph.graph.input, *graph.graph.output]
         }
-        self._forward = _Session(graph, {"image": self._image, **self._maps}, threads)
-        self.features = {layer: self._maps[layer].reshape(self._maps[layer].shape[1], -1) for layer in layers}
+        if gradient:
+            shapes |= {f"gradient/{name}": shapes[name] for name in ("image", *layers)}
+        self._buffers = _allocate(shapes)
+        self._forward = _Session(graph, self._buffers, threads)
+        self.features = {layer: self._flat(layer) for layer in layers}
         self.gradients: dict[str, Float32] = {}
         if gradient:
-            entering = {f"gradient/{layer}": np.empty_like(self._maps[layer]) for layer in layers}
-            self._gradient = np.empty_like(self._image)
-            buffers = {**self._maps, **entering, "gradient/image": self._gradient}
-            self._backward = _Session(backward_graph(graph, layers), buffers, threads)
-            for layer in layers:
-                self.gradients[layer] = entering[f"gradient/{layer}"].reshape(self.features[layer].shape)
+            self._backward = _Session(backward_graph(graph, layers), self._buffers, threads)
+            self.gradients = {layer: self._flat(f"gradient/{layer}") for layer in layers}
+
+    def _flat(self, name: str) -> Float32:
+        buffer = self._buffers[name]
+        return buffer.reshape(buffer.shape[1], -1)
 
     def forward(self, image: Float32) -> None:
         """Compute `features` of an image, float32 (H, W, 3) in [0, 1]."""
-        self._image[0] = image
+        self._buffers["image"][0] = image
         if self.gradients:
             self._forward.run()
         else:  # measures an exemplar once, where a level begins: what the last level needed is no longer in use
@@ -175,17 +204,10 @@ class Network:
     def backward(self) -> Float32:
         """Gradient with respect to the image, float32 (H, W, 3), from `gradients`. Overwritten by the next call."""
         self._backward.run()
-        assert self._gradient is not None
-        return self._gradient[0]  # type: ignore[no-any-return]
+        gradient: Float32 = self._buffers["gradient/image"][0]
+        return gradient
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all the arrays in `held_bytes`."""
-        return sum(self.held_bytes().values())
-
-    def held_bytes(self) -> dict[str, int]:
-        """Bytes of the arrays that the sessions read and write."""
-        return {
-            "feature maps": sum(array.nbytes for array in self._maps.values()),
-            "gradients of feature maps": sum(array.nbytes for array in self.gradients.values()),
-        }
+        """Bytes of the arrays that the sessions read and write: feature maps, their gradients, and the image."""
+        return sum(buffer.nbytes for buffer in self._buffers.values())

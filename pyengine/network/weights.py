@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -129,6 +130,17 @@ class Weights:
             if layer not in self.layers:
                 raise PyengineError(f"layer {layer!r}: model {self.name!r} has {', '.join(self.layers)}")
 
+    def check_half(self) -> None:
+        """Raise PyengineError for a convolution that float16 cannot hold."""
+        most = float(np.finfo(np.float16).max)
+        for convolution in self.convolutions:
+            largest = max(float(np.abs(array).max()) for array in (convolution.weight, convolution.bias))
+            if largest > most:
+                raise PyengineError(
+                    f"{convolution.name} holds a weight of size {largest:g}, float16 no more than {most:g}; "
+                    "store it as float32, without --half"
+                )
+
 
 def relu_of(convolution: str) -> str:
     """Name of the feature map behind a convolution.
@@ -246,12 +258,17 @@ def _unpack(name: str, model: onnx.ModelProto) -> Weights:
 
     meta = {entry.key: entry.value for entry in model.metadata_props}
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    preprocessing = json.loads(meta["preprocessing"])
-    for key in ("mean", "std"):
-        preprocessing[key] = tuple(preprocessing[key])
+    preprocessing = _unpack_preprocessing(meta["preprocessing"])
+    architecture, names = meta["architecture"], meta["convolutions"].split()
+    if architecture not in BLOCKS:
+        raise ValueError(f"architecture {architecture!r} is none of {', '.join(BLOCKS)}")
+    if not names:
+        raise ValueError("no convolutions")
+    if names != list(convolution_shapes(architecture))[: len(names)]:
+        raise ValueError(f"its convolutions are not the first of a {architecture}, in order: {' '.join(names)}")
     convolutions = []
     inputs = 3
-    for convolution in meta["convolutions"].split():
+    for convolution in names:
         weight, bias = arrays[f"{convolution}.weight"], arrays[f"{convolution}.bias"]
         outputs = len(bias)
         if weight.shape != (outputs, inputs, 3, 3) or bias.ndim != 1:
@@ -260,9 +277,24 @@ def _unpack(name: str, model: onnx.ModelProto) -> Weights:
             raise ValueError(f"{convolution} holds NaN or infinite weights")
         convolutions.append(Convolution(convolution, weight.astype(np.float32), bias.astype(np.float32)))
         inputs = outputs
-    if not convolutions:
-        raise ValueError("no convolutions")
-    return Weights(name, meta["architecture"], Preprocessing(**preprocessing), tuple(convolutions), meta["origin"])
+    return Weights(name, architecture, preprocessing, tuple(convolutions), meta["origin"])
+
+
+def _unpack_preprocessing(text: str) -> Preprocessing:
+    fields = json.loads(text)
+    for key in ("mean", "std"):
+        fields[key] = tuple(fields[key])
+    preprocessing = Preprocessing(**fields)
+    if preprocessing.channels not in ("RGB", "BGR"):
+        raise ValueError(f"channels {preprocessing.channels!r} are neither RGB nor BGR")
+    scale, mean, std = preprocessing.scale, preprocessing.mean, preprocessing.std
+    if len(mean) != 3 or len(std) != 3:
+        raise ValueError("mean and std are not three numbers each")
+    if not all(type(x) in (int, float) and math.isfinite(x) for x in (scale, *mean, *std)):
+        raise ValueError("scale, mean and std are not all finite numbers")
+    if min(scale, *std) <= 0:
+        raise ValueError("scale and std are not all above 0")
+    return preprocessing
 
 
 def reason(error: Exception) -> str:

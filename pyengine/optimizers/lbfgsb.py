@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Lock
+from threading import Event, Lock, Thread
 from typing import Any
 
 import numpy as np
@@ -67,24 +67,49 @@ def minimize(
     return image_of(result.x)
 
 
+class _BlasLimit(Thread):
+    """Holds BLAS to one thread from `start` to `release`. A thread, as only the one that sets the limit may lift it."""
+
+    def __init__(self) -> None:
+        super().__init__(name="pyengine-blas-limit", daemon=True)
+        self._set, self._released = Event(), Event()
+
+    def run(self) -> None:
+        """Hold the limit."""
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(limits=1, user_api="blas"):
+            self._set.set()
+            self._released.wait()
+
+    def hold(self) -> None:
+        """Return once the limit is set."""
+        self.start()
+        self._set.wait()
+
+    def release(self) -> None:
+        """Return once the limit is lifted."""
+        self._released.set()
+        self.join()
+
+
 _lock = Lock()
 _users = 0
-_limits: Any = None
+_limit: _BlasLimit | None = None
 
 
 @contextmanager
 def _blas_on_one_thread() -> Iterator[None]:
-    """Keep SciPy's BLAS to the calling thread, for as long as anyone is in here.
+    """Keep SciPy's BLAS to the calling threads, for as long as any of them is in here.
 
     L-BFGS-B's sums of vectors gain nothing from more, but OpenBLAS' idle threads spin on for some 30 ms after each, and
-    take the cores from the network: a synthesis took 1.4 times as long. The limit is the process's, so it is counted.
+    take the cores from the network: a synthesis took 1.4 times as long. And a sum's bits would depend on their number.
     """
-    from threadpoolctl import threadpool_limits
-
-    global _users, _limits
+    global _users, _limit
     with _lock:
-        if _users == 0:
-            _limits = threadpool_limits(limits=1, user_api="blas")
+        if _limit is None:
+            _limit = _BlasLimit()
+            _limit.hold()
         _users += 1
     try:
         yield
@@ -92,4 +117,5 @@ def _blas_on_one_thread() -> Iterator[None]:
         with _lock:
             _users -= 1
             if _users == 0:
-                _limits.restore_original_limits()
+                _limit.release()
+                _limit = None
