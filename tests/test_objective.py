@@ -65,6 +65,16 @@ def test_weights_scale_the_terms(engine, natural):
         assert scaled[name] == pytest.approx(value * (3.0 if name.startswith("gram") else 0.5))
 
 
+def test_gradients_add_up_where_losses_share_a_layer(engine, natural, other):
+    """Weighted so that neither kind hides the other."""
+    image = natural[:48, :32]
+    weights = {"gram": 1e-6, "histogram": 1.0}
+    alone = [engine.objective(other, **{"gram": 0, "histogram": 0, kind: w})(image)[1] for kind, w in weights.items()]
+    together = engine.objective(other, **weights)(image)[1]
+    assert all(relative_error(together, gradient) > 1e-2 for gradient in alone)
+    assert relative_error(together, alone[0] + alone[1]) < 1e-5
+
+
 def test_automatic_weights_do_not_depend_on_the_exemplars_contrast(engine, natural):
     """Relative to the exemplar's own feature maps, a term of a plain image is of the order of its layer's share."""
     for contrast in (1.0, 0.1):

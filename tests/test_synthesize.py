@@ -204,6 +204,22 @@ def test_an_exemplar_beyond_memory_is_refused_before_it_starts(engine, natural, 
         engine.objective(natural)
 
 
+@pytest.mark.parametrize(("padding", "exemplars"), [("wrap", "reflect"), ("zeros", "zeros")])
+def test_an_exemplar_is_reflected_where_the_output_is_wrapped(monkeypatch, natural, padding, exemplars):
+    used = {}
+
+    def network(*args, gradient, **options):
+        used[gradient] = options["padding"]
+        return sessions.Network(*args, gradient=gradient, **options)
+
+    monkeypatch.setattr("pyengine.engine.Network", network)
+    with Engine(threads=1) as engine:
+        engine.synthesize(natural[:32, :32], iterations=1, padding=padding)
+        assert used == {True: padding, False: exemplars}
+        engine.objective(natural[:32, :32], padding=padding)  # as given: people compare it with the paper's sum
+        assert used[False] == padding
+
+
 def test_networks_are_kept_but_not_all(monkeypatch, natural):
     made = []
     monkeypatch.setattr("pyengine.engine.Network", lambda *a, **k: made.append(a[1]) or sessions.Network(*a, **k))
