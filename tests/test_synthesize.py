@@ -123,7 +123,7 @@ def test_the_output_tiles(engine):
     for padding in ("wrap", "zeros"):  # under zeros, nothing makes the borders meet
         image = engine.synthesize(exemplar, iterations=25, padding=padding).image
         ratios[padding] = seam_ratio(image / np.float32(255))
-    assert ratios["wrap"] < 1.05 < ratios["zeros"]
+    assert ratios["wrap"] < min(1.1, ratios["zeros"])
 
 
 def test_brightness_and_contrast_are_the_exemplars(engine):
