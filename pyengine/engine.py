@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
 from pyengine.images import Source, load, resize, to_uint8, upsample_circular
-from pyengine.kernels import Float32
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.losses import Loss
 from pyengine.losses.gram import GramLoss
@@ -190,6 +190,7 @@ class Engine:
                 measured.append(HistogramLoss.measure(layer, network.features[layer], self._kernels))
             for layer in options.gram_layers if options.gram else ():
                 measured.append(GramLoss.measure(layer, network.features[layer], self._kernels))
+        release_memory()  # a level begins: what the last one needed, and the measuring, is not in use any more
         weights = loss_weights(measured, {"gram": options.gram, "histogram": options.histogram})
         lease = partial(lend, padding=options.padding, gradient=True)
         return Objective(lease, measured, weights, self._kernels)

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
 
-FloatImage: TypeAlias = NDArray[np.float32]
 ByteImage: TypeAlias = NDArray[np.uint8]
 Source: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[Any]"
 
@@ -46,7 +46,7 @@ _FIRST_FRAME_IS_THE_PICTURE = {"MPO", "PSD"}
 _ROUNDING = 1e-5
 
 
-def load(source: Source, name: str = "exemplar") -> FloatImage:
+def load(source: Source, name: str = "exemplar") -> Float32:
     """Turn a file, a Pillow image or an array into float32 (H, W, 3), RGB in [0, 1].
 
     A file is turned upright by its EXIF orientation and converted to sRGB by its colour profile, where it has
@@ -90,7 +90,7 @@ def load(source: Source, name: str = "exemplar") -> FloatImage:
     raise PyengineError(f"{name}: pass a path, a PIL image or a numpy array, not {type(source).__name__}")
 
 
-def _from_file(path: Path, name: str) -> FloatImage:
+def _from_file(path: Path, name: str) -> Float32:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -115,7 +115,7 @@ def _from_file(path: Path, name: str) -> FloatImage:
     return _from_pillow(image, name)
 
 
-def _from_pillow(image: Image.Image, name: str) -> FloatImage:
+def _from_pillow(image: Image.Image, name: str) -> Float32:
     try:
         frames = 1 if image.format in _FIRST_FRAME_IS_THE_PICTURE else getattr(image, "n_frames", 1)
         if frames == 1:
@@ -172,7 +172,7 @@ def _too_large(name: str, found: str) -> PyengineError:
     return PyengineError(f"{name}: {found}: crop it, scale it down, or raise PIL.Image.MAX_IMAGE_PIXELS")
 
 
-def _from_array(array: NDArray[Any], name: str) -> FloatImage:
+def _from_array(array: NDArray[Any], name: str) -> Float32:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         remedy = "pass (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
         if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] > 4:
@@ -194,7 +194,7 @@ def _from_array(array: NDArray[Any], name: str) -> FloatImage:
     return np.array(np.broadcast_to(pixels, (*array.shape[:2], 3)), order="C")
 
 
-def _in_range(array: NDArray[Any], name: str) -> FloatImage:
+def _in_range(array: NDArray[Any], name: str) -> Float32:
     low, high = float(array.min()), float(array.max())
     if not np.isfinite([low, high]).all():  # one NaN is enough to make both NaN
         bad = np.count_nonzero(~np.isfinite(array))
@@ -205,17 +205,17 @@ def _in_range(array: NDArray[Any], name: str) -> FloatImage:
     return np.clip(array.astype(np.float32), 0, 1)
 
 
-def _composite(rgb: FloatImage, alpha: FloatImage, name: str) -> FloatImage:
+def _composite(rgb: Float32, alpha: Float32, name: str) -> Float32:
     """Fill what is transparent with the mean colour of what is not."""
     opacity = alpha.sum(dtype=np.float64)
     if opacity == 0:
         raise PyengineError(f"{name}: fully transparent: remove its alpha channel or make it opaque")
     mean = (rgb * alpha).sum((0, 1), dtype=np.float64) / opacity
-    composite: FloatImage = rgb * alpha + mean.astype(np.float32) * (1 - alpha)
+    composite: Float32 = rgb * alpha + mean.astype(np.float32) * (1 - alpha)
     return composite.clip(0, 1)  # rounding may exceed 1
 
 
-def to_uint8(image: FloatImage) -> ByteImage:
+def to_uint8(image: Float32) -> ByteImage:
     """Levels 0 to 255 of an image, rounded to the nearest (half up) and clipped.
 
     Examples
@@ -342,7 +342,7 @@ def _reason(error: Exception) -> str:
     return " ".join(text.split())
 
 
-def resize(image: FloatImage, size: tuple[int, int]) -> FloatImage:
+def resize(image: Float32, size: tuple[int, int]) -> Float32:
     """Scale an image that does not wrap, such as an exemplar, to a smaller size.
 
     The filter is Hamming's: it has no negative lobes, so it neither rings nor overshoots; it is sharper than
@@ -363,7 +363,7 @@ def resize(image: FloatImage, size: tuple[int, int]) -> FloatImage:
     return _resample(image, size, Image.Resampling.HAMMING, margin=0)
 
 
-def upsample_circular(image: FloatImage, size: tuple[int, int]) -> FloatImage:
+def upsample_circular(image: Float32, size: tuple[int, int]) -> Float32:
     """Scale an image that wraps around to a larger size, bilinearly; the result wraps around too.
 
     Parameters
@@ -384,7 +384,7 @@ def upsample_circular(image: FloatImage, size: tuple[int, int]) -> FloatImage:
     return _resample(image, size, Image.Resampling.BILINEAR, margin=1)
 
 
-def _resample(image: FloatImage, size: tuple[int, int], resampling: Image.Resampling, margin: int) -> FloatImage:
+def _resample(image: Float32, size: tuple[int, int], resampling: Image.Resampling, margin: int) -> Float32:
     """Resize channel by channel, in floating point, with `margin` pixels of the opposite side in reach."""
     height, width = image.shape[:2]
     box = (margin, margin, margin + width, margin + height)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
-from pyengine.kernels import Float32, Kernels
+from pyengine.kernels import Kernels
 from pyengine.losses import Loss
 from pyengine.network.sessions import Network
 

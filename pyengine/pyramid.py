@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pyengine.arrays import Float32
 from pyengine.images import resize, upsample_circular
-from pyengine.kernels import Float32
 
 COARSEST = 32
 """Pixels on the shorter side at the coarsest level, at least: there, the deepest feature maps span the image."""

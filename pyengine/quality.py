@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
 from pyengine.images import resize
-from pyengine.kernels import Float32
 
 PATCH = 7
 """Side of the patches, in pixels."""
@@ -69,7 +68,7 @@ def patch_distance(exemplar: Float32, image: Float32, levels: int = 4) -> float:
     return float(np.mean(distances))
 
 
-def _patches(image: Float32) -> npt.NDArray[np.float32]:
+def _patches(image: Float32) -> Float32:
     windows = np.lib.stride_tricks.sliding_window_view(image, (PATCH, PATCH), axis=(0, 1))
     return windows.reshape(-1, 3 * PATCH**2)
 

@@ -8,9 +8,9 @@ from typing import Any, get_args
 
 import numpy as np
 
+from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
 from pyengine.images import Source, load
-from pyengine.kernels import Float32
 from pyengine.network.graphs import Padding, Pooling
 from pyengine.network.sessions import SMALLEST
 from pyengine.pyramid import default_iterations, default_levels, level_sizes

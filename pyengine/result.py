@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from pyengine.arrays import Float32
 from pyengine.images import save, to_uint8
-from pyengine.kernels import Float32
 from pyengine.recipe import Recipe
 
 

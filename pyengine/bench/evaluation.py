@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from pyengine.arrays import Float32
 from pyengine.engine import Engine
 from pyengine.errors import PyengineError
-from pyengine.kernels import Float32
 
 
 def measure(size: int, threads: int | None, repeats: int, against: str | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from pyengine.kernels import Float32
+from pyengine.arrays import Float32
 from pyengine.network.weights import Weights, relu_of, starts_block
 from pyengine.tuning import GRAM_LAYERS, HISTOGRAM_LAYERS
 

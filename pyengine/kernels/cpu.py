@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pyengine import _core
-from pyengine.kernels import Float32, Float64, Histogram
+from pyengine.arrays import Float32, Float64
+from pyengine.kernels import Histogram
 
 
 @dataclass(frozen=True)

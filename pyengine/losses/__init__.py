@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pyengine.kernels import Float32, Kernels
+from pyengine.arrays import Float32
+from pyengine.kernels import Kernels
 
 
 class Loss(Protocol):

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pyengine.kernels import Float32, Float64, Kernels
+from pyengine.arrays import Float32, Float64
+from pyengine.kernels import Kernels
 
 
 @dataclass(frozen=True)

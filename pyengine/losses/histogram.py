@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pyengine.kernels import Float32, Histogram, Kernels
+from pyengine.arrays import Float32
+from pyengine.kernels import Histogram, Kernels
 
 
 @dataclass(frozen=True)

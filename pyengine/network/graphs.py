@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from pyengine.arrays import Float32
 from pyengine.network.weights import Weights, relu_of, starts_block
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ OPSET = 19  # the first with Pad(mode="wrap")
 IR_VERSION = 9
 
 
-class _Graph:
+class Graph:
     """Nodes and constants of a graph under construction."""
 
     def __init__(self) -> None:
@@ -37,19 +38,21 @@ class _Graph:
         self.constants: dict[str, onnx.TensorProto] = {}
 
     def add(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Append a node; returns the name of its output."""
         from onnx import helper
 
         self.nodes.append(helper.make_node(op, inputs, [output], **attributes))
         return output
 
     def constant(self, name: str, value: npt.NDArray[Any]) -> str:
+        """Keep a constant, unless there is one of this name; returns the name."""
         from onnx import numpy_helper
 
         if name not in self.constants:
             self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
         return name
 
-    def convolve(self, x: str, output: str, weight: npt.NDArray[np.float32], bias: str, padding: str) -> str:
+    def convolve(self, x: str, output: str, weight: Float32, bias: str, padding: str) -> str:
         """3x3 convolution that keeps the size; `bias` names a constant, or is empty."""
         inputs = [x, self.constant(f"{output}.weight", weight)]
         if padding == "zeros":
@@ -65,6 +68,7 @@ class _Graph:
     def model(
         self, name: str, inputs: dict[str, tuple[int | str, ...]], outputs: dict[str, tuple[int | str, ...]]
     ) -> onnx.ModelProto:
+        """The nodes and the constants they use, with float32 inputs and outputs of these shapes."""
         from onnx import TensorProto, helper
 
         def infos(shapes: dict[str, tuple[int | str, ...]]) -> list[onnx.ValueInfoProto]:
@@ -74,6 +78,14 @@ class _Graph:
         constants = [tensor for key, tensor in self.constants.items() if key in used]
         graph = helper.make_graph(self.nodes, name, infos(inputs), infos(outputs), constants)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+
+
+def shapes_of(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Shapes of a model's inputs and outputs by name."""
+    return {
+        value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        for value in [*model.graph.input, *model.graph.output]
+    }
 
 
 def forward_graph(
@@ -100,11 +112,10 @@ def forward_graph(
     Examples
     --------
     >>> from pyengine.network.weights import load
-    >>> graph = forward_graph(load("vgg16"), (32, 48), ("relu2_1",)).graph
-    >>> [d.dim_value for d in graph.output[0].type.tensor_type.shape.dim]
-    [1, 128, 16, 24]
+    >>> shapes_of(forward_graph(load("vgg16"), (32, 48), ("relu2_1",)))
+    {'image': (1, 32, 48, 3), 'relu2_1': (1, 128, 16, 24)}
     """
-    graph = _Graph()
+    graph = Graph()
     preprocessing = weights.preprocessing
     x = graph.add("Transpose", ["image"], "planes", perm=[0, 3, 1, 2])
     if padding == "zeros":
@@ -130,7 +141,7 @@ def forward_graph(
     return graph.model("forward", {"image": (1, *size, 3)}, shapes)
 
 
-def _pool(graph: _Graph, x: str, output: str, pooling: Pooling) -> str:
+def _pool(graph: Graph, x: str, output: str, pooling: Pooling) -> str:
     op = "AveragePool" if pooling == "average" else "MaxPool"
     return graph.add(op, [x], output, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
 
@@ -152,13 +163,10 @@ def backward_graph(forward: onnx.ModelProto, layers: tuple[str, ...]) -> onnx.Mo
     """
     from onnx import numpy_helper
 
-    graph = _Graph()
+    graph = Graph()
     constants = {tensor.name: tensor for tensor in forward.graph.initializer}
     made_by = {node.output[0]: node for node in forward.graph.node}
-    shapes = {
-        value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
-        for value in [*forward.graph.input, *forward.graph.output]
-    }
+    shapes = shapes_of(forward)
     inputs: dict[str, tuple[int | str, ...]] = {}
     gradient = ""
     for node in reversed(forward.graph.node):
@@ -194,7 +202,7 @@ def backward_graph(forward: onnx.ModelProto, layers: tuple[str, ...]) -> onnx.Mo
     return graph.model("backward", inputs, {"gradient/image": shapes["image"]})
 
 
-def _unpool(graph: _Graph, gradient: str, source: str, shape: tuple[int, ...], op: str) -> str:
+def _unpool(graph: Graph, gradient: str, source: str, shape: tuple[int, ...], op: str) -> str:
     """Adjoint of a 2x2 pool of `source`, times 4: the quarter is in the kernel of the convolution before."""
     name = f"{source}.unpooled"
     h, w = shape[2:]
@@ -249,7 +257,7 @@ def model_file(weights: Weights, *, half: bool) -> onnx.ModelProto:
     """
     from onnx import TensorProto
 
-    graph = _Graph()
+    graph = Graph()
     pre = weights.preprocessing
     x = graph.add("Transpose", ["image"], "planes", perm=[0, 3, 1, 2])
     if pre.channels == "BGR":

@@ -20,8 +20,8 @@ from pyengine.network.weights import (
     Weights,
     convolution_shapes,
     is_own,
-    read,
     reason,
+    unpack,
 )
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _read_onnx(path: Path) -> list[_Found] | Weights:
 
     model = onnx.load(path)
     if is_own(model):
-        return read(path)
+        return unpack(path, model)
     graph = model.graph
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     found: list[_Found] = []

@@ -10,16 +10,14 @@ from importlib.metadata import packages_distributions
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
-from pyengine.network.graphs import IR_VERSION, OPSET, Padding, Pooling, backward_graph, forward_graph
+from pyengine.network.graphs import Graph, Padding, Pooling, backward_graph, forward_graph, shapes_of
 from pyengine.network.weights import Weights
 
 if TYPE_CHECKING:
     import onnx
-
-Float32 = npt.NDArray[np.float32]
 
 SMALLEST = 16
 """Pixels on the shorter side that an image must have."""
@@ -115,13 +113,10 @@ def _allocate(shapes: dict[str, tuple[int, ...]]) -> dict[str, Float32]:
 
 def release_memory() -> None:
     """Give the free memory of the sessions' arena back to the system."""
-    from onnx import TensorProto, helper
-
-    one = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
-    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "nothing", one[:1], one[1:])
-    opset = [helper.make_opsetid("", OPSET)]
-    model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
-    _Session(model, {name: np.zeros(1, np.float32) for name in ("x", "y")}, threads=1).run_and_release()
+    graph = Graph()
+    graph.add("Neg", ["x"], "y")
+    nothing = graph.model("nothing", {"x": (1,)}, {"y": (1,)})
+    _Session(nothing, _allocate(shapes_of(nothing)), threads=1).run_and_release()
 
 
 class Network:
@@ -175,10 +170,7 @@ class Network:
         deepest = max(map(weights.layers.index, layers))
         outputs = tuple(weights.layers[: deepest + 1]) if gradient else layers
         graph = forward_graph(weights, size, outputs, padding, pooling)
-        shapes = {
-            value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
-            for value in [*graph.graph.input, *graph.graph.output]
-        }
+        shapes = shapes_of(graph)
         if gradient:
             shapes |= {f"gradient/{name}": shapes[name] for name in ("image", *layers)}
         self._buffers = _allocate(shapes)
@@ -196,10 +188,7 @@ class Network:
     def forward(self, image: Float32) -> None:
         """Compute `features` of an image, float32 (H, W, 3) in [0, 1]."""
         self._buffers["image"][0] = image
-        if self.gradients:
-            self._forward.run()
-        else:  # measures an exemplar once, where a level begins: what the last level needed is no longer in use
-            self._forward.run_and_release()
+        self._forward.run()
 
     def backward(self) -> Float32:
         """Gradient with respect to the image, float32 (H, W, 3), from `gradients`. Overwritten by the next call."""

@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
 
 if TYPE_CHECKING:
     import onnx
-
-Float32 = npt.NDArray[np.float32]
 
 BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 """Convolutions in each block; a pool stands between blocks (Simonyan and Zisserman 2014, table 1, D and E)."""
@@ -242,6 +240,11 @@ def read(path: Path) -> Weights:
         raise PyengineError(f"{path}: cannot be read as ONNX ({reason(error)}); import it again") from None
     if not is_own(model):
         raise PyengineError(f"{path}: not a model of pyengine's; convert it with `pyengine models import`")
+    return unpack(path, model)
+
+
+def unpack(path: Path, model: onnx.ModelProto) -> Weights:
+    """Weights of a model of pyengine's own that was read from `path`; PyengineError if it is damaged."""
     try:
         return _unpack(path.stem, model)
     except Exception as error:

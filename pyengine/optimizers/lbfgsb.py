@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Float32 = npt.NDArray[np.float32]
+from pyengine.arrays import Float32
 
 
 def minimize(
@@ -71,14 +71,16 @@ class _BlasLimit(Thread):
     """Holds BLAS to one thread from `start` to `release`. A thread, as only the one that sets the limit may lift it."""
 
     def __init__(self) -> None:
+        # Here, not in `run`: if it is missing, the caller must hear of it rather than wait.
+        from threadpoolctl import threadpool_limits
+
         super().__init__(name="pyengine-blas-limit", daemon=True)
+        self._limits = threadpool_limits
         self._set, self._released = Event(), Event()
 
     def run(self) -> None:
         """Hold the limit."""
-        from threadpoolctl import threadpool_limits
-
-        with threadpool_limits(limits=1, user_api="blas"):
+        with self._limits(limits=1, user_api="blas"):
             self._set.set()
             self._released.wait()
 
