@@ -2,14 +2,17 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
 #include <cmath>
-#include <optional>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
+#include "content.hpp"
 #include "dispatch.hpp"
 #include "gram.hpp"
 #include "histogram.hpp"
+#include "variation.hpp"
 
 namespace py = pybind11;
 using namespace pyengine;
@@ -86,20 +89,43 @@ Map as_map(py::handle features, py::handle weights) {
     return map;
 }
 
-float *as_output(py::handle object, const char *name, const Map &map) {
-    py::array array = float_array(object, name, "(C, N)");
+// A second map of the same shape.
+const float *as_other(py::handle object, const char *name, const Map &map) {
+    const py::array array = float_array(object, name, "(C, N)");
     check_shape(array, name, {map.channels, map.pixels});
+    check_contiguous(array, name);
+    return static_cast<const float *>(array.data());
+}
+
+// What an output must not overlap.
+struct Input {
+    const char *name;
+    const float *data;
+    std::size_t size;
+};
+
+float *as_output(py::handle object, const char *name, const char *form, const std::vector<std::size_t> &shape,
+                 std::initializer_list<Input> inputs) {
+    py::array array = float_array(object, name, form);
+    check_shape(array, name, shape);
     check_contiguous(array, name);
     if (!array.writeable()) throw py::value_error(std::string(name) + ": expected a writeable array, got a read-only one");
     float *out = static_cast<float *>(array.mutable_data());
-    const std::size_t size = map.channels * map.pixels;
-    if (out < map.features + size && map.features < out + size)
-        throw py::value_error(std::string(name) + ": expected memory of its own, got memory shared with features");
+    for (const Input &input : inputs) {
+        if (input.data && out < input.data + input.size && input.data < out + array.size())
+            throw py::value_error(std::string(name) + ": expected memory of its own, got memory shared with " +
+                                  input.name);
+    }
     return out;
 }
 
-py::array_t<double> call_gram(py::handle features, py::handle weights, int threads) {
-    const Map map = as_map(features, weights);
+float *as_output(py::handle object, const char *name, const Map &map, const float *target = nullptr) {
+    const std::size_t n = map.pixels, size = map.channels * n;
+    return as_output(object, name, "(C, N)", {map.channels, n},
+                     {{"features", map.features, size}, {"target", target, size}, {"weights", map.weights, n}});
+}
+
+py::array_t<double> gram_of(const Map &map, const float *other, int threads) {
     check_threads(threads);
     py::array_t<double> result({map.channels, map.channels});
     double *out = result.mutable_data();
@@ -107,9 +133,19 @@ py::array_t<double> call_gram(py::handle features, py::handle weights, int threa
     if (map.total == 0) {
         std::fill_n(out, map.channels * map.channels, 0.0);
     } else {
-        gram(map.features, map.weights, map.total, map.channels, map.pixels, out, threads);
+        gram(map.features, other, map.weights, map.total, map.channels, map.pixels, out, threads);
     }
     return result;
+}
+
+py::array_t<double> call_gram(py::handle features, py::handle weights, int threads) {
+    const Map map = as_map(features, weights);
+    return gram_of(map, map.features, threads);
+}
+
+py::array_t<double> call_cross_gram(py::handle features, py::handle other, py::handle weights, int threads) {
+    const Map map = as_map(features, weights);
+    return gram_of(map, as_other(other, "other", map), threads);
 }
 
 void call_gram_gradient(py::handle features, py::handle difference, double scale, py::handle out, py::handle weights,
@@ -168,6 +204,37 @@ double call_loss(const Histogram &histogram, py::handle features, py::handle gra
     return histogram.loss(map, out, scale, accumulate, threads);
 }
 
+double call_content_loss(py::handle features, py::handle target, py::handle gradient, double scale, py::handle weights,
+                         bool accumulate, int threads) {
+    const Map map = as_map(features, weights);
+    const float *other = as_other(target, "target", map);
+    float *out = gradient.is_none() ? nullptr : as_output(gradient, "gradient", map, other);
+    check_threads(threads);
+    py::gil_scoped_release release;
+    if (map.total == 0) {
+        if (out && !accumulate) std::fill_n(out, map.channels * map.pixels, 0.0f);
+        return 0.0;
+    }
+    return content_loss(map.features, other, map.weights, map.total, map.channels, map.pixels, out, scale, accumulate,
+                        threads);
+}
+
+double call_variation(py::handle image, py::handle gradient, double scale, bool wrap, bool accumulate, int threads) {
+    const py::array array = float_array(image, "image", "(H, W, C)");
+    if (array.ndim() != 3) throw py::value_error("image: expected shape (H, W, C), got " + describe(array));
+    check_contiguous(array, "image");
+    if (array.size() == 0)
+        throw py::value_error("image: expected at least 1 pixel and 1 channel, got " + describe(array));
+    const float *pixels = static_cast<const float *>(array.data());
+    const std::vector<std::size_t> shape(array.shape(), array.shape() + 3);
+    const std::size_t size = static_cast<std::size_t>(array.size());
+    float *out = gradient.is_none() ? nullptr
+                                    : as_output(gradient, "gradient", "(H, W, C)", shape, {{"image", pixels, size}});
+    check_threads(threads);
+    py::gil_scoped_release release;
+    return variation(pixels, shape[0], shape[1], shape[2], wrap, out, scale, accumulate, threads);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_core, module) {
@@ -181,6 +248,8 @@ PYBIND11_MODULE(_core, module) {
 
     module.def("gram", &call_gram, "The Gram matrix of a feature map.", py::arg("features"),
                py::arg("weights") = py::none(), py::arg("threads") = 1);
+    module.def("cross_gram", &call_cross_gram, "The Gram matrix of one feature map with another.", py::arg("features"),
+               py::arg("other"), py::arg("weights") = py::none(), py::arg("threads") = 1);
     module.def("gram_gradient", &call_gram_gradient, "scale * (difference @ features) * weights, written to out.",
                py::arg("features"), py::arg("difference"), py::arg("scale"), py::arg("out"),
                py::arg("weights") = py::none(), py::arg("accumulate") = false, py::arg("threads") = 1);
@@ -193,4 +262,10 @@ PYBIND11_MODULE(_core, module) {
         .def("loss", &call_loss, "The distance of a feature map from its match; writes the gradient.",
              py::arg("features"), py::arg("gradient") = py::none(), py::arg("scale") = 1.0,
              py::arg("weights") = py::none(), py::arg("accumulate") = false, py::arg("threads") = 1);
+    module.def("content_loss", &call_content_loss, "The distance of a feature map from another; writes the gradient.",
+               py::arg("features"), py::arg("target"), py::arg("gradient") = py::none(), py::arg("scale") = 1.0,
+               py::arg("weights") = py::none(), py::arg("accumulate") = false, py::arg("threads") = 1);
+    module.def("variation", &call_variation, "How much neighbouring pixels differ; writes the gradient.",
+               py::arg("image"), py::arg("gradient") = py::none(), py::arg("scale") = 1.0, py::arg("wrap") = true,
+               py::arg("accumulate") = false, py::arg("threads") = 1);
 }

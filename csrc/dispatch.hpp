@@ -44,6 +44,10 @@ struct Vector {
             return *this;
         }
         friend type operator+(type a, const type &b) { return a += b; }
+        friend type operator-(type a, const type &b) {
+            for (int l = 0; l < Lanes; ++l) a.lane[l] -= b.lane[l];
+            return a;
+        }
         friend type operator*(type a, const type &b) {
             for (int l = 0; l < Lanes; ++l) a.lane[l] *= b.lane[l];
             return a;

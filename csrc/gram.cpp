@@ -9,8 +9,8 @@
 namespace pyengine {
 namespace {
 
-// ---------------------------------------------------------------------------------------------------------- F F^T
-// Both operands of F F^T are rows of F, contiguous along the pixels that are summed over. So a tile of the result is a
+// ---------------------------------------------------------------------------------------------------------- A B^T
+// Both operands of A B^T are rows, contiguous along the pixels that are summed over. So a tile of the result is a
 // block of dot products: each accumulator is a vector of partial sums along the pixels, and nothing is transposed.
 // The rows are copied chunk by chunk into a scratch whose row stride is no power of two, since rows that are a power of
 // two apart would share a few cache sets; the copy also applies the weights and pads with zeros.
@@ -39,16 +39,18 @@ FORCE_INLINE float sum_lanes(const typename Vector<Lanes>::type &v) {
     }
 }
 
-// One chunk's contribution to rows [first, last) of the upper triangle: result (C, C) = or += left right^T. `left` holds
-// the rows from `first` on, `right` too; both go on with rows for the last tiles, whose sums are not kept.
+// One chunk's contribution to rows [first, last) of the result (C, C) = or += left right^T, or of its upper triangle.
+// `left` holds the rows from `first` on, `right` those too for the triangle, else all; both go on with rows for the
+// last tiles, whose sums are not kept.
 template <class S>
 FORCE_INLINE void gram_chunk(const float *left, const float *right, std::size_t length, std::size_t first,
-                             std::size_t last, std::size_t channels, double *result, bool add) {
+                             std::size_t last, std::size_t channels, bool triangle, double *result, bool add) {
     constexpr std::size_t R = S::gram_rows, K = S::gram_columns;
+    const std::size_t origin = triangle ? first : 0;
     for (std::size_t i = first; i < last; i += R) {
-        for (std::size_t j = i; j < channels; j += K) {
+        for (std::size_t j = triangle ? i : 0; j < channels; j += K) {
             typename S::vector sums[R][K] = {};
-            const float *a = left + (i - first) * stride, *b = right + (j - first) * stride;
+            const float *a = left + (i - first) * stride, *b = right + (j - origin) * stride;
             for (std::size_t p = 0; p < length; p += S::lanes) {
                 typename S::vector x[R], y;
                 UNROLL
@@ -75,8 +77,8 @@ FORCE_INLINE void gram_chunk(const float *left, const float *right, std::size_t 
 
 DISPATCH(run_gram_chunk, gram_chunk,
          (const float *left, const float *right, std::size_t length, std::size_t first, std::size_t last,
-          std::size_t channels, double *result, bool add),
-         (left, right, length, first, last, channels, result, add))
+          std::size_t channels, bool triangle, double *result, bool add),
+         (left, right, length, first, last, channels, triangle, result, add))
 
 // ------------------------------------------------------------------------------------------------------------ D F
 // An ordinary matrix product, blocked along the pixels only: the sum over the channels is short enough for a strip of F
@@ -161,8 +163,10 @@ constexpr std::size_t padding = 16;  // more rows than any tile has
 
 }  // namespace
 
-void gram(const float *features, const float *weights, double total, std::size_t channels, std::size_t pixels,
-          double *gram, int threads) {
+void gram(const float *features, const float *other, const float *weights, double total, std::size_t channels,
+          std::size_t pixels, double *gram, int threads) {
+    const bool triangle = features == other;
+    const bool separate = weights || !triangle;  // whether the left rows are not the right ones
     const std::size_t slices = std::clamp(pixels / least_slice, std::size_t{1}, most_slices);
     const std::size_t slice = (pixels + slices - 1) / slices;
     const std::size_t bands = (channels + band - 1) / band;
@@ -174,37 +178,39 @@ void gram(const float *features, const float *weights, double total, std::size_t
     for (int t = 0; t < threads; ++t) {
         right.emplace_back((channels + padding) * stride);
         std::fill_n(right.back().data(), (channels + padding) * stride, 0.0f);
-        left.emplace_back(weights ? (band + padding) * stride : 0);
-        if (weights) std::fill_n(left.back().data(), (band + padding) * stride, 0.0f);
+        left.emplace_back(separate ? (band + padding) * stride : 0);
+        if (separate) std::fill_n(left.back().data(), (band + padding) * stride, 0.0f);
     }
 
     // The first band is the longest: bands in the outer loop leave the short ones for the end.
     parallel_for(units, threads, [&](std::size_t unit, int thread) {
         const std::size_t first = unit / slices * band, last = std::min(first + band, channels);
         const std::size_t begin = std::min(unit % slices * slice, pixels), end = std::min(begin + slice, pixels);
+        const std::size_t origin = triangle ? first : 0;
         double *result = partial.data() + unit % slices * channels * channels;
-        float *rows = right[thread].data(), *weighted = weights ? left[thread].data() : rows;
+        float *right_rows = right[thread].data(), *left_rows = separate ? left[thread].data() : right_rows;
         for (std::size_t p = begin; p < end; p += chunk) {
             const std::size_t length = std::min(chunk, end - p), padded = (length + 15) / 16 * 16;
-            for (std::size_t i = first; i < channels; ++i) {
-                float *row = rows + (i - first) * stride;
-                std::fill(std::copy_n(features + i * pixels + p, length, row), row + padded, 0.0f);
+            for (std::size_t i = origin; i < channels; ++i) {
+                float *row = right_rows + (i - origin) * stride;
+                std::fill(std::copy_n(other + i * pixels + p, length, row), row + padded, 0.0f);
             }
-            for (std::size_t i = first; weights && i < last; ++i) {
-                const float *from = rows + (i - first) * stride;
-                float *row = weighted + (i - first) * stride;
-                for (std::size_t k = 0; k < length; ++k) row[k] = from[k] * weights[p + k];
+            for (std::size_t i = first; separate && i < last; ++i) {
+                const float *from = features + i * pixels + p;
+                float *row = left_rows + (i - first) * stride;
+                for (std::size_t k = 0; k < length; ++k) row[k] = weights ? from[k] * weights[p + k] : from[k];
                 std::fill(row + length, row + padded, 0.0f);
             }
-            run_gram_chunk(weighted, rows, length, first, last, channels, result, p > begin);
+            run_gram_chunk(left_rows, right_rows, length, first, last, channels, triangle, result, p > begin);
         }
     });
 
     parallel_for(channels, useful_threads(channels, channels < band ? 1 : threads), [&](std::size_t i, int) {
-        for (std::size_t j = i; j < channels; ++j) {
+        for (std::size_t j = triangle ? i : 0; j < channels; ++j) {
             double sum = 0;
             for (std::size_t s = 0; s < slices; ++s) sum += partial.data()[(s * channels + i) * channels + j];
-            gram[i * channels + j] = gram[j * channels + i] = sum / total;
+            gram[i * channels + j] = sum / total;
+            if (triangle) gram[j * channels + i] = gram[i * channels + j];
         }
     });
 }

@@ -1,9 +1,10 @@
-"""The compiled kernels: Gram matrices and the exact histogram loss, on the CPU.
+"""The compiled kernels: the losses on feature maps and on the image itself, on the CPU.
 
 A feature map is a C-contiguous float32 array (C, N), channels times pixels; weights are one float32 >= 0
-a pixel, and `None` means 1 everywhere. No argument is copied or converted; what does not fit raises
-`TypeError` (not an array, its dtype) or `ValueError` (shape, layout, values). Every call releases the
-interpreter's lock, and its result does not depend on the number of threads, to the last bit.
+a pixel, and `None` means 1 everywhere. An array that is written shares no memory with the others. No
+argument is copied or converted; what does not fit raises `TypeError` (not an array, its dtype) or
+`ValueError` (shape, layout, values). Every call releases the interpreter's lock, and its result does not
+depend on the number of threads, to the last bit.
 """
 
 from typing import Literal, final
@@ -40,6 +41,33 @@ def gram(
         G, (C, C), symmetric to the last bit; zeros if the weights sum to 0.
     """
 
+def cross_gram(
+    features: NDArray[np.float32],
+    other: NDArray[np.float32],
+    weights: NDArray[np.float32] | None = None,
+    threads: int = 1,
+) -> NDArray[np.float64]:
+    """Return the Gram matrix of one feature map with another, A diag(w) B^T / sum(w).
+
+    With B a translated A, the products across a distance of Berger & Memisevic (1606.01286).
+
+    Parameters
+    ----------
+    features
+        Feature map A, (C, N).
+    other
+        Feature map B, (C, N).
+    weights
+        Weight w of every pixel, (N,).
+    threads
+        How many threads to use at most.
+
+    Returns
+    -------
+    numpy.ndarray
+        The matrix, (C, C), rows by channels of A; zeros if the weights sum to 0.
+    """
+
 def gram_gradient(
     features: NDArray[np.float32],
     difference: NDArray[np.float64] | NDArray[np.float32],
@@ -51,18 +79,19 @@ def gram_gradient(
 ) -> None:
     """Write scale * (difference @ features) * weights, the gradient of a loss on a Gram matrix.
 
-    For ||G(F) - T||_F^2 / C^2, `difference` is G(F) - T and `scale` is 4 / (C^2 sum(w)).
+    For ||G(F) - T||_F^2 / C^2, `difference` is G(F) - T and `scale` is 4 / (C^2 sum(w)). For a `cross_gram`
+    in place of G, half of that: D B diag(w) is the gradient at A, and D^T A diag(w) that at B.
 
     Parameters
     ----------
     features
         Feature map F, (C, N).
     difference
-        Matrix (C, C); multiplied by `scale` and rounded to float32.
+        Matrix (C, C), symmetric or not; multiplied by `scale` and rounded to float32.
     scale
         Factor of the result.
     out
-        Array (C, N) that is written; it shares no memory with `features`.
+        Array (C, N) that is written.
     weights
         Weight of every pixel, (N,).
     accumulate
@@ -139,8 +168,7 @@ class Histogram:
         features
             Feature map O, (C, N); N may differ from the exemplar's.
         gradient
-            Array (C, N) to which `scale` times the gradient, 2 w (O - R(O)) / (C sum(w)), is written; it
-            shares no memory with `features`.
+            Array (C, N) to which `scale` times the gradient, 2 w (O - R(O)) / (C sum(w)), is written.
         scale
             Factor of the gradient, not of the value.
         weights
@@ -155,3 +183,75 @@ class Histogram:
         float
             The value; 0 if either side has no mass, NaN if a sample of some weight is NaN.
         """
+
+def content_loss(
+    features: NDArray[np.float32],
+    target: NDArray[np.float32],
+    gradient: NDArray[np.float32] | None = None,
+    scale: float = 1.0,
+    weights: NDArray[np.float32] | None = None,
+    accumulate: bool = False,
+    threads: int = 1,
+) -> float:
+    """Return the content loss, sum w (O - T)^2 / (C sum(w)), and write its gradient.
+
+    Eq. 4 of Risser et al. (1701.08893). Sums run in float32 over short stretches of pixels and in float64
+    over these.
+
+    Parameters
+    ----------
+    features
+        Feature map O, (C, N).
+    target
+        Feature map T, (C, N).
+    gradient
+        Array (C, N) to which `scale` times the gradient, 2 w (O - T) / (C sum(w)), is written.
+    scale
+        Factor of the gradient, not of the value.
+    weights
+        Weight w of every pixel, (N,).
+    accumulate
+        Whether to add to `gradient` instead of overwriting it.
+    threads
+        How many threads to use at most.
+
+    Returns
+    -------
+    float
+        The value; 0 if the weights sum to 0.
+    """
+
+def variation(
+    image: NDArray[np.float32],
+    gradient: NDArray[np.float32] | None = None,
+    scale: float = 1.0,
+    wrap: bool = True,
+    accumulate: bool = False,
+    threads: int = 1,
+) -> float:
+    """Return the mean squared difference of neighbouring pixels, and write its gradient.
+
+    The total variation of Mahendran & Vedaldi (1412.0035) with exponent 2, as a mean: the sum of (x' - x)^2
+    over all pairs of pixels side by side or one above the other, divided by their number and by C.
+
+    Parameters
+    ----------
+    image
+        Image, (H, W, C), C-contiguous.
+    gradient
+        Array (H, W, C) to which `scale` times the gradient is written.
+    scale
+        Factor of the gradient, not of the value.
+    wrap
+        Whether the last row and column neighbour the first, so that there are 2 H W pairs (a side of one pixel
+        is its own neighbour); otherwise only the (W - 1) H + (H - 1) W inner pairs count.
+    accumulate
+        Whether to add to `gradient` instead of overwriting it.
+    threads
+        How many threads to use at most.
+
+    Returns
+    -------
+    float
+        The value; 0 if there is no pair.
+    """

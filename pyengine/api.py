@@ -1,62 +1,91 @@
-"""One call from an exemplar to a texture."""
+"""One call from an exemplar to an image."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pyengine.engine import Engine
 from pyengine.images import Source
-from pyengine.network.graphs import Padding, Pooling
+from pyengine.recipe import Options
 from pyengine.result import Progress, Result
-from pyengine.tuning import GRAM_LAYERS, HISTOGRAM_LAYERS, Weight
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def synthesize(
-    exemplar: Source,
+    exemplar: Source | None = None,
     *,
-    size: tuple[int, int] | int | None = None,
-    seed: int = 0,
-    levels: int | None = None,
-    iterations: int | Sequence[int] | None = None,
-    gram: Weight = "auto",
-    histogram: Weight = "auto",
-    gram_layers: Sequence[str] = GRAM_LAYERS,
-    histogram_layers: Sequence[str] = HISTOGRAM_LAYERS,
-    padding: Padding = "wrap",
-    pooling: Pooling = "average",
     device: str = "auto",
     model: str | os.PathLike[str] = "vgg16",
     threads: int | None = None,
     callback: Callable[[Progress], None] | None = None,
+    **options: Unpack[Options],
 ) -> Result:
-    """Synthesise a texture that looks like the exemplar, of any size, and that tiles with itself.
+    """Synthesise an image that looks like the exemplar: a texture, a picture in its style, a layout, a filled hole.
 
     The method is that of Risser, Wilmot and Barnes 2017 (arXiv 1701.08893): the pixels of an image are optimised, from
     coarse to fine, until the image's features in a VGG network have the Gram matrices and the histograms of the
-    exemplar's.
+    exemplar's. By default the result is a texture of the exemplar's size, and tiles with itself.
+
+    Wherever an image is asked for, give a path, a PIL image, or an array: (H, W), (H, W, 3) or (H, W, 4), uint8,
+    uint16, or floats in [0, 1]. Masks are grey images.
 
     Parameters
     ----------
-    exemplar : path, PIL image, or array
-        Of at least 16x16 pixels. Arrays are (H, W), (H, W, 3) or (H, W, 4), uint8, uint16, or floats in [0, 1]. What is
-        transparent is filled with the mean colour of the rest.
+    exemplar : image
+        Of at least 16x16 pixels. What is less than half opaque is not measured.
+    exemplars : list of images, instead of `exemplar`
+        Their statistics are pooled, every pixel counting alike.
+    exemplar_weights : list of float, optional
+        By which the exemplars' statistics are interpolated instead.
     size : (width, height) or int, optional
-        Of the result, in pixels, both 16 to 16383; by default the exemplar's own.
-    seed : int
-        Of the noise that it starts from. The same seed on the same machine gives the same image, bit for bit.
-    levels : int, optional
-        Of the pyramid, each half as large as the next; by default as many as keep the coarsest at 32 pixels or more.
-    iterations : int or sequence of int, optional
-        Of the optimiser at each level, or at each, coarsest first.
-    gram, histogram : float or "auto"
-        Weight of each kind of loss, at every layer; 0 leaves it out. "auto" needs no tuning: it puts every layer's loss
-        in units of the exemplar's own feature map.
-    gram_layers, histogram_layers : sequence of str
+        Of the result, in pixels, both 16 to 16383; by default that of the content, of the picture to fill, of
+        `output_regions`, or of the exemplar, the first of these that there is.
+    content : image, optional
+        Style transfer: the result shows this picture in the exemplar's style.
+    init : image, "noise" or "content", optional
+        What to start from; by default the content if there is one, else noise. With `keep`, `fill` or `tile`, the
+        picture that is kept, if it is not the exemplar.
+    style_scale : float
+        Size of the exemplar's features in the result, against their own; with `content`, against those of the exemplar
+        reduced to the result's area. 0 < style_scale <= 8.
+    preserve_color : {"luminance", "match"}, optional
+        Keep the content's colours: by transferring luminance only, or by giving the exemplar the content's mean and
+        covariance of colours first.
+    exemplar_regions, output_regions : index image, or list of masks, optional
+        Painting by numbers: each region of the output is matched to the exemplar's region of the same number. An index
+        image has whole numbers, of which 0 is no region, or flat colours, of which black is none; a list has one soft
+        mask for each of regions 1, 2, ... With several exemplars, `exemplar_regions` is a list of one such for each.
+        Left out, all of the k-th exemplar is region k. With `content`, what is in no region is left as the content.
+    keep, fill : mask, optional
+        White is what is kept of a picture, or what is filled in it; the rest is the other. `fill="alpha"` fills what is
+        less than half opaque. The picture is `init`, or else the exemplar, which is then not measured in the hole. What
+        is kept stays the same to the last bit.
+    tile : bool
+        Make a band at the picture's borders again, an eighth of the shorter side wide, so that it tiles.
+    method : {"histogram", "gatys"}
+        "gatys" is the baseline: Gram losses only, on one scale under zero padding, 500 iterations (Gatys et al. 2015).
+    weights : "auto", "thresholds" or dict
+        "auto" needs no tuning; "thresholds" is the paper's own scheme, which limits each term's gradient (Risser et
+        al., sec. 6). A dict has numbers by kind of term ("gram", "histogram", "structure", "content", "variation") or
+        by kind and layer ("gram/relu1_1"): factors of the losses as defined in the paper, or "auto" as for those not
+        named; 0 leaves a term out. The total variation is left out unless it is named.
+    structure : bool
+        Match Gram matrices of translated feature maps as well, for regular patterns (Berger and Memisevic 2016).
+    gram_layers, histogram_layers, content_layers : sequence of str
         Feature maps of the network, such as "relu3_1".
     padding : {"wrap", "zeros"}
         What the network sees beyond the border. Only with "wrap" does the result tile.
     pooling : {"average", "max"}
+    seed : int
+        Of the noise. The same seed on the same machine gives the same image, bit for bit.
+    levels : int, optional
+        Of the pyramid, each half as large as the next; by default as many as keep the coarsest at 32 pixels or more.
+    iterations : int or sequence of int, optional
+        Of the optimiser at each level, or at each, coarsest first.
     device : {"auto", "cpu"}
     model : str or path
     threads : int, optional
@@ -86,17 +115,4 @@ def synthesize(
     ((48, 48, 3), 3)
     """
     with Engine(device, model, threads) as engine:
-        return engine.synthesize(
-            exemplar,
-            size=size,
-            seed=seed,
-            levels=levels,
-            iterations=iterations,
-            gram=gram,
-            histogram=histogram,
-            gram_layers=gram_layers,
-            histogram_layers=histogram_layers,
-            padding=padding,
-            pooling=pooling,
-            callback=callback,
-        )
+        return engine.synthesize(exemplar, callback=callback, **options)

@@ -65,11 +65,23 @@ def _iterations(text: str) -> int | list[int]:
     return counts[0] if len(counts) == 1 else counts
 
 
-def _weight(text: str) -> str | float:
+def _weight(text: str) -> tuple[str, str | float]:
+    term, _, weight = text.partition("=")
     try:
-        return text if text == "auto" else float(text)
+        return term, weight if weight == "auto" else float(weight)
     except ValueError:
-        raise click.BadParameter(f"{text!r}: give a number or auto") from None
+        raise click.BadParameter(f"{text!r}: give TERM=NUMBER, such as histogram=0, or TERM=auto") from None
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{text!r}: give numbers with commas in between, such as 2,1") from None
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
 
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and nothing else.")
@@ -78,41 +90,82 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print one J
 @click.group("pyengine", cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pyengine")
 def main() -> None:
-    """Neural texture synthesis: a new image, of any size, that looks like the one you give and tiles with itself."""
+    """Neural texture synthesis and style transfer: new images, of any size, that look like the ones you give."""
 
 
 @main.command()
-@click.argument("exemplar", type=click.Path(path_type=Path))
+@click.argument("exemplars", metavar="EXEMPLAR...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="FILE",
     help="Image to write; its suffix says the format: .png, .jpg, .tif or .webp.",
 )  # fmt: skip
-@click.option("--size", type=_size, metavar="WxH", help="Size in pixels, or one number [default: the exemplar's].")
-@click.option("--seed", type=int, metavar="N", help="Of the noise it starts from [default: 0].")
+@click.option("--size", type=_size, metavar="WxH", help="In pixels, or one number [default: the input's].")
+@click.option("--exemplar-weights", type=_numbers, metavar="W,W...", help="Of several exemplars [default: pooled].")
+@click.option("--content", metavar="FILE", help="Style transfer: the picture to show in the exemplar's style.")
+@click.option("--init", metavar="FILE", help="Picture to start from, or noise, or content [default: content, if any].")
+@click.option("--style-scale", type=float, metavar="S", help="Size of the exemplar's features [default: 1].")
+@click.option("--preserve-color", type=click.Choice(["luminance", "match"]), help="Keep the content's colours.")
+@click.option(
+    "--exemplar-regions", multiple=True, metavar="FILE",
+    help="Index image of the exemplar; again for each exemplar, or for a soft mask of each region.",
+)  # fmt: skip
+@click.option(
+    "--output-regions", multiple=True, metavar="FILE",
+    help="Index image of the layout to make; again for a soft mask of each region.",
+)  # fmt: skip
+@click.option("--keep", metavar="FILE", help="Mask: white stays as it is, the rest is made again.")
+@click.option("--fill", metavar="FILE", help="Mask: white is made again, the rest stays; or alpha.")
+@click.option("--tile", is_flag=True, help="Make a band at the borders again, so that the picture tiles.")
+@click.option("--method", type=click.Choice(["histogram", "gatys"]), help="[default: histogram].")
+@click.option(
+    "--weight", "weights", type=_weight, multiple=True, metavar="TERM=W",
+    help="Weight of gram, histogram, structure, content or variation, or of one layer's, as gram/relu1_1 "
+    "[default: auto].",
+)  # fmt: skip
+@click.option("--structure", is_flag=True, help="Match arrangements too, for regular patterns.")
+@click.option("--gram-layers", type=_names, metavar="L,L...", help="[default: relu1_1,relu2_1,relu3_1,relu4_1].")
+@click.option("--histogram-layers", type=_names, metavar="L,L...", help="[default: relu1_1,relu4_1].")
+@click.option("--content-layers", type=_names, metavar="L,L...", help="[default: relu4_1].")
+@click.option("--padding", type=click.Choice(["wrap", "zeros"]), help="Only with wrap, the default, does it tile.")
+@click.option("--pooling", type=click.Choice(["average", "max"]), help="Of the network [default: average].")
+@click.option("--seed", type=int, metavar="N", help="Of the noise [default: 0].")
 @click.option("--levels", type=int, metavar="N", help="Levels of the pyramid [default: by size].")
 @click.option(
     "--iterations", type=_iterations, metavar="N[,N...]",
     help="At every level, or at each, coarsest first [default: by level].",
 )  # fmt: skip
-@click.option("--gram", type=_weight, metavar="W", help="Weight of the Gram losses, or auto [default: auto].")
-@click.option("--histogram", type=_weight, metavar="W", help="Weight of the histogram losses, or auto [default: auto].")
-@click.option("--padding", type=click.Choice(["wrap", "zeros"]), help="Only with wrap, the default, does it tile.")
-@click.option("--pooling", type=click.Choice(["average", "max"]), help="Of the network [default: average].")
 @click.option("--model", metavar="NAME", help="As `pyengine models list` shows, or a file [default: vgg16].")
 @click.option("--threads", type=int, metavar="N", help="[default: every core].")
 @click.option("--device", type=click.Choice(["auto", "cpu"]), help="[default: auto].")
 @_json_option
-def synthesize(exemplar: Path, output: Path, as_json: bool, **options: Any) -> None:
-    """Make a texture that looks like the image EXEMPLAR."""
+def synthesize(
+    exemplars: tuple[Path, ...],
+    output: Path,
+    weights: tuple[tuple[str, str | float], ...],
+    exemplar_regions: tuple[str, ...],
+    output_regions: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Make an image that looks like the EXEMPLAR: a texture, or what the options say.
+
+    Several exemplars are mixed, or with --output-regions the first is region 1, the second region 2, and so on.
+    """
     import pyengine
     from pyengine.images import check_output
 
     check_output(output)
-    if output.exists() and exemplar.exists() and output.samefile(exemplar):
-        raise PyengineError(f"{output} is the exemplar: write to another file")
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None and value is not False}
+    pictures = (given[name] for name in ("content", "init", "keep", "fill") if name in given)
+    _check_no_input(output, *exemplars, *map(Path, [*exemplar_regions, *output_regions, *pictures]))
+    if weights:
+        given["weights"] = dict(weights)
+    for name, files in (("exemplar_regions", exemplar_regions), ("output_regions", output_regions)):
+        if files:
+            given[name] = files[0] if len(files) == 1 else list(files)
+    given |= {"exemplar": exemplars[0]} if len(exemplars) == 1 else {"exemplars": list(exemplars)}
     with _progress(lines=not as_json) as callback:
-        result = pyengine.synthesize(exemplar, callback=callback, **given)
+        result = pyengine.synthesize(callback=callback, **given)
     result.save(output)
     if as_json:
         click.echo(json.dumps({"output": str(output), **_report(result)}))
@@ -165,6 +218,7 @@ def _report(result: Result) -> dict[str, Any]:
                 "iterations": len(states),
                 "value": states[-1].value if states else None,
                 "terms": states[-1].terms if states else {},
+                "weights": states[-1].weights if states else {},
             }
         )
     return {
@@ -180,31 +234,37 @@ def _report(result: Result) -> dict[str, Any]:
 @main.command()
 @click.argument("exemplar", type=click.Path(path_type=Path))
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--picture", type=click.Path(path_type=Path), metavar="FILE",
+    help="Write all of them side by side, with names and patch distances, to this image.",
+)  # fmt: skip
 @_json_option
-def compare(exemplar: Path, images: tuple[Path, ...], as_json: bool) -> None:
+def compare(exemplar: Path, images: tuple[Path, ...], picture: Path | None, as_json: bool) -> None:
     """Measure how much each IMAGE looks like EXEMPLAR, by figures that the synthesis does not optimise.
 
     Patch distance: of all 7x7 patches over a pyramid, 0 for the same. Drift: levels of 255 by which blocks are too
     bright or dark, too harsh or pale. Seam ratio: the step across the border to the sharpest inside, at most 1 where it
     tiles.
     """
-    from pyengine.images import load
-    from pyengine.quality import drift, patch_distance, seam_ratio
+    from dataclasses import asdict
 
+    from pyengine import quality
+    from pyengine.images import check_output, load, save
+    from pyengine.sheet import sheet
+
+    if picture is not None:
+        check_output(picture)
+        _check_no_input(picture, exemplar, *images)
     expected = load(exemplar)
-    figures: list[dict[str, Any]] = []
-    for path in images:
-        image = load(path, "image")
-        brightness, contrast = drift(expected, image)
-        figures.append(
-            {
-                "image": str(path),
-                "patch_distance": patch_distance(expected, image),
-                "brightness_drift": brightness,
-                "contrast_drift": contrast,
-                "seam_ratio": seam_ratio(image),
-            }
-        )
+    loaded = [load(path, "image") for path in images]
+    figures: list[dict[str, Any]] = [
+        {"image": str(path), **asdict(quality.compare(expected, image))}
+        for path, image in zip(images, loaded, strict=True)
+    ]
+    if picture is not None:
+        distances = [f"patch distance {figure['patch_distance']:.3f}" for figure in figures]
+        labels = [f"{path.name}\n{distance}" for path, distance in zip(images, distances, strict=True)]
+        save(sheet([[expected, *loaded]], [[exemplar.name, *labels]]), picture)
     if as_json:
         click.echo(json.dumps(figures))
         return
@@ -215,14 +275,31 @@ def compare(exemplar: Path, images: tuple[Path, ...], as_json: bool) -> None:
         )
 
 
-@main.command()
+def _check_no_input(output: Path, *inputs: Path) -> None:
+    """Refuse, before the work, to write over what is read."""
+    if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
+        raise PyengineError(f"{output} is one of the images to read: write to another file")
+
+
+@main.group(invoke_without_command=True)
 @click.option("--size", type=click.IntRange(min=16), default=512, show_default=True, help="Pixels on a side.")
 @click.option("--threads", type=int, metavar="N", help="[default: every core].")
 @click.option("--repeats", type=click.IntRange(min=1), default=5, show_default=True, help="Evaluations to measure.")
 @click.option("--against", type=click.Choice(["torch"]), help="Measure a plain PyTorch version of it in between.")
 @_json_option
-def bench(size: int, threads: int | None, repeats: int, against: str | None, as_json: bool) -> None:
-    """Time an evaluation of the losses and their gradient, stage by stage, and show the memory it takes."""
+@click.pass_context
+def bench(
+    context: click.Context, size: int, threads: int | None, repeats: int, against: str | None, as_json: bool
+) -> None:
+    """Time an evaluation of the losses and their gradient, stage by stage, and show the memory it takes.
+
+    The commands measure what the default method gains; they take long.
+    """
+    command, default = context.invoked_subcommand, click.core.ParameterSource.DEFAULT
+    if command is not None:
+        if any(context.get_parameter_source(name) is not default for name in context.params):
+            raise PyengineError(f"options before {command!r} are not for it: put its own behind it")
+        return
     from pyengine.bench.evaluation import measure
 
     report = {**measure(size, threads, repeats, against), "versions": _versions()}
@@ -238,6 +315,103 @@ def bench(size: int, threads: int | None, repeats: int, against: str | None, as_
     for purpose, megabytes in report["memory_mb"].items():
         if megabytes is not None:
             click.echo(f"  memory, {purpose}: {megabytes:.0f} MB")
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        return [int(size) for size in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{text!r}: give pixels on a side, such as 128,256,512") from None
+
+
+@bench.command("drift")
+@click.argument("exemplar", type=click.Path(path_type=Path))
+@click.option(
+    "--sizes", type=_sizes, default="128,256,512", show_default=True, metavar="N[,N...]",
+    help="Of the outputs: pixels on a side.",
+)  # fmt: skip
+@click.option("--crop", type=int, metavar="N", help="Use only the NxN pixels at the exemplar's top left.")
+@click.option("--iterations", type=int, metavar="N", help="At every level [default: the method's].")
+@click.option("--seed", type=int, default=0, metavar="N", help="Of the noise they start from [default: 0].")
+@click.option("--threads", type=int, metavar="N", help="[default: every core].")
+@click.option(
+    "--plot", type=click.Path(path_type=Path), metavar="FILE",
+    help="Draw drift against size, to this image; needs matplotlib.",
+)  # fmt: skip
+@_json_option
+def bench_drift(exemplar: Path, sizes: list[int], plot: Path | None, as_json: bool, **options: Any) -> None:
+    """Show how brightness and contrast drift without histograms.
+
+    Synthesises from EXEMPLAR at every size by Gram matrices alone, as Gatys et al. 2015 do, and by the default method:
+    the larger the output, the more the two differ. The figures are those of `pyengine compare`.
+    """
+    from dataclasses import asdict
+
+    from pyengine.bench import stability
+    from pyengine.images import check_output, save
+
+    if plot is not None:
+        check_output(plot)
+        _check_no_input(plot, exemplar)
+        stability.check_plot()
+    runs: list[stability.DriftRun] = []
+    for run in stability.drift(exemplar, sizes, **options):
+        if not as_json:
+            if not runs:
+                click.echo(f"{'method':>9} {'size':>5}  patch distance  brightness drift  contrast drift  seconds")
+            click.echo(
+                f"{run.method:>9} {run.size:5} {run.patch_distance:15.3f} {run.brightness_drift:17.1f} "
+                f"{run.contrast_drift:15.1f} {run.seconds:8.1f}"
+            )
+        runs.append(run)
+    if plot is not None:
+        save(stability.plot(runs), plot)
+    if as_json:
+        click.echo(json.dumps({"exemplar": str(exemplar), "runs": [asdict(r) for r in runs], "versions": _versions()}))
+
+
+@bench.command("convergence")
+@click.argument("exemplars", metavar="EXEMPLAR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--size", type=int, metavar="N", help="Pixels on a side of the outputs [default: the exemplar's].")
+@click.option("--seed", type=int, default=0, metavar="N", help="Of the noise they start from [default: 0].")
+@click.option("--threads", type=int, metavar="N", help="[default: every core].")
+@_json_option
+def bench_convergence(exemplars: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+    """Count the iterations to the quality of the Gatys baseline.
+
+    For each EXEMPLAR: first 500 iterations of Gatys et al. 2015, by Gram matrices alone at full size, then those of the
+    default method until its patch distance is no larger. An iteration of a coarser level counts as a part of one of the
+    full size, by its pixels: about what it costs.
+    """
+    from dataclasses import asdict
+
+    from pyengine.bench import stability
+
+    figures = []
+    for path, found in zip(exemplars, stability.convergence(exemplars, **options), strict=True):
+        figures.append({"exemplar": str(path), **asdict(found)})
+        if as_json:
+            continue
+        width, height = found.size
+        click.echo(f"{path}, {width}x{height} pixels:")
+        click.echo(
+            f"  baseline: patch distance {found.baseline_distance:.3f} after {found.baseline_iterations} iterations, "
+            f"{found.baseline_seconds:.1f} s"
+        )
+        if not found.reached:
+            click.echo(f"  default: never that near; {found.best_distance:.3f} at best, {found.seconds:.1f} s in all")
+            continue
+        click.echo(
+            f"  default: {found.best_distance:.3f} after {found.iterations} iterations, {found.finest_iterations} of "
+            f"them at the finest level, or {found.full_size_iterations:.1f} of the full size; {found.seconds:.1f} s"
+        )
+        if found.iterations:
+            click.echo(
+                f"  baseline / default: iterations {found.iterations_ratio:.1f}, of the full size "
+                f"{found.full_size_ratio:.1f}, seconds {found.seconds_ratio:.1f}"
+            )
+    if as_json:
+        click.echo(json.dumps({"exemplars": figures, "versions": _versions()}))
 
 
 @main.group()

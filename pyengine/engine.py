@@ -4,31 +4,43 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from threading import Lock
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pyengine.arrays import Float32
+from pyengine.checks import is_integer
+from pyengine.color import with_colors_of
 from pyengine.errors import PyengineError
-from pyengine.images import Source, load, resize, to_uint8, upsample_circular
+from pyengine.images import Source, to_uint8, upsample_circular
 from pyengine.kernels.cpu import CpuKernels
+from pyengine.level import Level
 from pyengine.losses import Loss
+from pyengine.losses.content import ContentLoss
 from pyengine.losses.gram import GramLoss
 from pyengine.losses.histogram import HistogramLoss
+from pyengine.losses.options import LossOptions
+from pyengine.losses.structure import StructureLoss
+from pyengine.losses.variation import VariationLoss
 from pyengine.network.graphs import Padding, Pooling
 from pyengine.network.sessions import Network, release_memory, runtime
 from pyengine.network.weights import load as load_weights
 from pyengine.objective import Evaluation, Objective, Stopwatch
 from pyengine.optimizers.lbfgsb import minimize
 from pyengine.pyramid import add_detail, white_noise
-from pyengine.recipe import LossOptions, Recipe, is_integer
+from pyengine.recipe import Options, Recipe
 from pyengine.result import Iteration, Progress, Result
-from pyengine.tuning import GRAM_LAYERS, HISTOGRAM_LAYERS, Weight, loss_weights
+from pyengine.tuning import GRAM_LAYERS, REFRESHED_AFTER, auto_weight, threshold_weights
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 DEVICES = ("auto", "cpu")
 
@@ -104,21 +116,12 @@ class Engine:
 
     def synthesize(
         self,
-        exemplar: Source,
+        exemplar: Source | None = None,
         *,
-        size: tuple[int, int] | int | None = None,
-        seed: int = 0,
-        levels: int | None = None,
-        iterations: int | Sequence[int] | None = None,
-        gram: Weight = "auto",
-        histogram: Weight = "auto",
-        gram_layers: Sequence[str] = GRAM_LAYERS,
-        histogram_layers: Sequence[str] = HISTOGRAM_LAYERS,
-        padding: Padding = "wrap",
-        pooling: Pooling = "average",
         callback: Callable[[Progress], None] | None = None,
+        **options: Unpack[Options],
     ) -> Result:
-        """Synthesise a texture; see `pyengine.synthesize`, which has the same arguments.
+        """Synthesise an image; see `pyengine.synthesize`, which has the same arguments.
 
         Examples
         --------
@@ -127,37 +130,25 @@ class Engine:
         >>> results[0].image.shape
         (20, 20, 3)
         """
-        losses = LossOptions(gram, histogram, gram_layers, histogram_layers, padding, pooling)
-        recipe = Recipe.create(exemplar, losses, size=size, seed=seed, levels=levels, iterations=iterations)
-        self.weights.check_layers(losses.layers)
+        recipe = Recipe.create(exemplar, **options)
+        self.weights.check_layers(recipe.losses.layers)
         return self._run(recipe, callback)
 
-    def objective(
-        self,
-        exemplar: Source,
-        *,
-        gram: Weight = 1.0,
-        histogram: Weight = 1.0,
-        gram_layers: Sequence[str] = GRAM_LAYERS,
-        histogram_layers: Sequence[str] = HISTOGRAM_LAYERS,
-        padding: Padding = "wrap",
-        pooling: Pooling = "average",
-    ) -> Objective:
+    def objective(self, exemplar: Source | None = None, **options: Unpack[Options]) -> Objective:
         """The paper's objective as a function of an image, for an optimiser of your own.
 
-        ``gram * sum_l ||G(O_l) - G(S_l)||_F^2 / |G_l| + histogram * sum_l ||O_l - R(O_l)||_F^2 / |O_l|`` (Risser et
-        al., eq. 1 and sec. 4.3), on feature maps of the network's own scale: 0..255 in VGG's case. The exemplar is
-        measured as the image is, under the same padding; `synthesize` measures it under reflection instead of
-        wrapping it round, because most exemplars do not tile.
+        ``sum_l alpha_l ||G(O_l) - G(S_l)||_F^2 / |G_l| + gamma_l ||O_l - R(O_l)||_F^2 / |O_l| + beta_l ||O_l -
+        C_l||_F^2 / |O_l|`` (Risser et al., eq. 1, 4, 8 and sec. 4.3), on feature maps of the network's own scale:
+        0..255 in VGG's case. The exemplar is measured as the image is, under the same padding; `synthesize` measures
+        it under reflection instead of wrapping it round, because most exemplars do not tile.
 
         Parameters
         ----------
         exemplar : path, PIL image or array
             As in `pyengine.synthesize`; measured at its own size.
-        gram, histogram : float or "auto"
-            Weight of every layer's loss; "auto" as in `pyengine.synthesize`.
-        gram_layers, histogram_layers, padding, pooling
-            As in `pyengine.synthesize`.
+        **options
+            Those of `pyengine.synthesize` that say what is matched: exemplars, content, regions, layers, padding,
+            pooling and so on; but all weights are 1 by default.
 
         Returns
         -------
@@ -171,29 +162,67 @@ class Engine:
         Examples
         --------
         >>> with Engine(threads=1) as engine:
-        ...     objective = engine.objective(np.eye(32), histogram=0)
+        ...     objective = engine.objective(np.eye(32), weights={"histogram": 0})
         ...     value, gradient = objective(np.zeros((32, 32, 3), np.float32))
         >>> value > 0, gradient.shape
         (True, (32, 32, 3))
         """
-        losses = LossOptions(gram, histogram, gram_layers, histogram_layers, padding, pooling)
-        self.weights.check_layers(losses.layers)
-        return self._objective(load(exemplar), losses, losses.padding)
+        weights = options.get("weights")
+        if weights is None or isinstance(weights, Mapping):
+            used = {"gram": True, "histogram": True, "structure": options.get("structure")}
+            used["content"] = options.get("content") is not None
+            options["weights"] = {kind: 1.0 for kind, is_used in used.items() if is_used} | dict(weights or {})
+        recipe = Recipe.create(exemplar, **options)
+        self.weights.check_layers(recipe.losses.layers)
+        return self._objective(recipe.level, recipe.losses, recipe.losses.padding)
 
-    def _objective(self, exemplar: Float32, options: LossOptions, exemplar_padding: Padding) -> Objective:
-        measured: list[Loss] = []
-        lend = partial(self.network, layers=options.layers, pooling=options.pooling)
-        with lend(exemplar.shape[:2], padding=exemplar_padding, gradient=False) as network:
-            network.forward(exemplar)
-            # Histograms first: they scatter their gradients, which costs less into a map that need not be read.
-            for layer in options.histogram_layers if options.histogram else ():
-                measured.append(HistogramLoss.measure(layer, network.features[layer], self._kernels))
-            for layer in options.gram_layers if options.gram else ():
-                measured.append(GramLoss.measure(layer, network.features[layer], self._kernels))
+    def _objective(self, level: Level, options: LossOptions, exemplar_padding: Padding) -> Objective:
+        """Measure exemplars and content at a level."""
+        wrap = options.padding == "wrap"
+        lend = partial(self.network, pooling=options.pooling)
+        maps = []  # of each exemplar; the arrays outlive their networks
+        for exemplar in level.exemplars:
+            with lend(exemplar.image.shape[:2], options.style_layers, padding=exemplar_padding) as network:
+                network.forward(exemplar.image)
+                maps.append(network.features)
+
+        losses: list[Loss] = []
+        # Histograms first: they scatter their gradients, which costs less into a map that need not be read.
+        kinds: list[tuple[str, Callable[..., Loss]]] = [
+            ("histogram", HistogramLoss.measure),
+            ("gram", GramLoss.measure),
+            ("structure", partial(StructureLoss.measure, wrap=wrap)),
+        ]
+        regions = level.loss_regions(options.style_layers, wrap=wrap)
+        for kind, measure in kinds:
+            for layer in options.used(kind):
+                for k, region in enumerate(regions):
+                    samples = [e.sample(k, m[layer], layer) for e, m in zip(level.exemplars, maps, strict=True)]
+                    if region.has_pixels(layer) and any(sample.mass > 0 for sample in samples):
+                        losses.append(measure(layer, samples, self._kernels, region))
+        del maps
+
+        if level.content is not None:
+            with lend(level.content.shape[:2], options.used("content"), padding=options.padding) as network:
+                network.forward(level.content)
+                losses.extend(ContentLoss.measure(layer, network.features[layer]) for layer in options.used("content"))
+        variation = None
+        if options.weight("variation"):
+            own = [self._kernels.variation(exemplar.image, 1.0, None, wrap=False) for exemplar in level.exemplars]
+            variation = VariationLoss(float(np.mean(own)), wrap)
         release_memory()  # a level begins: what the last one needed, and the measuring, is not in use any more
-        weights = loss_weights(measured, {"gram": options.gram, "histogram": options.histogram})
-        lease = partial(lend, padding=options.padding, gradient=True)
-        return Objective(lease, measured, weights, self._kernels)
+
+        magnitudes = {loss.name: loss.magnitude for loss in losses}
+        if variation is not None:
+            magnitudes[variation.name] = variation.magnitude
+        shares = dict.fromkeys(magnitudes, 1.0) | {loss.name: loss.region.share for loss in losses}
+        weights = {}
+        for name, magnitude in magnitudes.items():
+            weight = options.weight(*name.split("/")[:2])
+            weights[name] = shares[name] * (auto_weight(name, magnitude) if weight == "auto" else weight)
+        lease = partial(lend, layers=options.layers, padding=options.padding, gradient=True)
+        size = level.size if level.fixes_size else None
+        return Objective(lease, losses, variation, weights, shares, self._kernels, size)
 
     @contextmanager
     def network(
@@ -245,7 +274,8 @@ class Engine:
     def _run(self, recipe: Recipe, callback: Callable[[Progress], None] | None) -> Result:
         """Coarse to fine: measure the exemplar at each level's scale, optimise, enlarge."""
         _check_memory("size", recipe.sizes[-1][::-1], SYNTHESIS_BYTES)
-        _check_memory("exemplar of", recipe.exemplar.shape[:2], MEASURING_BYTES)
+        for exemplar in recipe.level.exemplars:
+            _check_memory("exemplar of", exemplar.image.shape[:2], MEASURING_BYTES)
         start = time.perf_counter()
         watch = Stopwatch()
         history: list[Iteration] = []
@@ -253,22 +283,25 @@ class Engine:
         stopped = False
         # An exemplar does not tile: wrapped round, its border would be an edge, and edges would be made of it.
         padding: Padding = "reflect" if recipe.losses.padding == "wrap" else recipe.losses.padding
-        for level, size in enumerate(recipe.sizes):
-            exemplar = resize(recipe.exemplar, recipe.exemplar_size(level))
-            if level == 0:
-                image = white_noise(exemplar, size, generator)
-            elif stopped:
-                image = upsample_circular(image, size)
+        for k, size in enumerate(recipe.sizes):
+            level = recipe.at(k)
+            if k == 0:
+                image = white_noise(level, generator) if level.init is None else level.init
             else:
-                image = add_detail(upsample_circular(image, size), exemplar, generator)
+                image = upsample_circular(image, size)
+                if not stopped:
+                    image = add_detail(image, level, generator)
+            image = level.keep(image)
             if not stopped:
                 with watch("measure"):
-                    objective = self._objective(exemplar, recipe.losses, padding)
+                    objective = self._objective(level, recipe.losses, padding)
                 with watch("optimizer"):
-                    image, stopped = _optimize(recipe, level, objective, image, history, callback)
+                    image, stopped = _optimize(recipe, k, objective, image, level.free, history, callback)
                 for stage, seconds in objective.stopwatch.seconds.items():
                     watch.seconds[stage] += seconds
                     watch.seconds["optimizer"] -= seconds
+        if recipe.colors is not None:
+            image = with_colors_of(image, recipe.colors)
         watch.seconds["total"] = time.perf_counter() - start
         return Result(to_uint8(image), history, dict(watch.seconds), recipe, stopped)
 
@@ -278,6 +311,7 @@ def _optimize(
     level: int,
     objective: Objective,
     start: Float32,
+    free: npt.NDArray[np.bool_] | None,
     history: list[Iteration],
     callback: Callable[[Progress], None] | None,
 ) -> tuple[Float32, bool]:
@@ -290,7 +324,7 @@ def _optimize(
         nonlocal stopped, done
         done += 1
         # An iteration ends with the evaluation that its line search accepted.
-        history.append(Iteration(level, done, last[0].value, last[0].terms))
+        history.append(Iteration(level, done, last[0].value, last[0].terms, objective.weights))
         if callback is not None:
             progress = Progress(history[-1], recipe, pixels)
             try:
@@ -307,7 +341,14 @@ def _optimize(
             last[:] = [objective.evaluate(pixels, network)]
             return last[0].value, last[0].gradient
 
-        image = minimize(function, start, recipe.iterations[level], after_iteration)
+        image, planned = start, recipe.iterations[level]
+        renewals = REFRESHED_AFTER if recipe.losses.weights == "thresholds" else (0,)
+        for begin, end in pairwise((*(k for k in renewals if k < planned), planned)):
+            if recipe.losses.weights == "thresholds":
+                objective.weights = threshold_weights(objective.gradient_sizes(image, network), objective.shares)
+            image = minimize(function, image, end - begin, after_iteration, free)
+            if stopped:
+                break
     return image, stopped
 
 

@@ -1,7 +1,8 @@
 """Images at the files' edge: whatever the user brings becomes one kind of array, and results become files.
 
-Inside the engine an image is float32 (H, W, 3), RGB in [0, 1]. Pillow does the reading, the writing and the
-resampling; this module decides what is accepted and says what is wrong with the rest.
+Inside the engine an image is float32 (H, W, 3), RGB in [0, 1], a mask float32 (H, W) in [0, 1], and an index image
+uint32 (H, W). Pillow does the reading, the writing and the resampling; this module decides what is accepted and says
+what is wrong with the rest.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -23,6 +25,7 @@ from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
 
 ByteImage: TypeAlias = NDArray[np.uint8]
+Indices: TypeAlias = NDArray[np.uint32]
 Source: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[Any]"
 
 # Suffix -> Pillow's format and options, all as near to lossless as the format goes.
@@ -44,6 +47,12 @@ _FIRST_FRAME_IS_THE_PICTURE = {"MPO", "PSD"}
 
 # Arithmetic in float32 may leave [0, 1] by rounding; that is no reason to refuse an image.
 _ROUNDING = 1e-5
+
+MOST_INDICES = 64
+"""Distinct values of an index image, at most: more are the blended colours of edges, or of JPEG."""
+
+# Added to the numbers of colours, which so differ from those of grey levels and palette entries.
+_COLORS = 1 << 24
 
 
 def load(source: Source, name: str = "exemplar") -> Float32:
@@ -81,16 +90,142 @@ def load(source: Source, name: str = "exemplar") -> Float32:
     ...
     pyengine.errors.PyengineError: content: values from 200 to 200 are not in [0, 1]: divide by 255 if ...
     """
+    return load_with_alpha(source, name)[0]
+
+
+def load_with_alpha(source: Source, name: str = "exemplar") -> tuple[Float32, Float32 | None]:
+    """Load an image like `load`, and its opacity with it.
+
+    Parameters
+    ----------
+    source, name
+        As in `load`.
+
+    Returns
+    -------
+    image : numpy.ndarray
+        A new float32 array (H, W, 3), composited over its mean colour.
+    alpha : numpy.ndarray or None
+        A new float32 array (H, W), 1 where the image is opaque; None if it is so everywhere.
+
+    Raises
+    ------
+    PyengineError
+        As in `load`.
+
+    Examples
+    --------
+    >>> image, alpha = load_with_alpha(np.array([[[1, 0, 0, 1], [0, 0, 1, 0.0]]]))
+    >>> image[0, 1], alpha
+    (array([1., 0., 0.], dtype=float32), array([[1., 0.]], dtype=float32))
+    >>> load_with_alpha(np.ones((8, 8, 4)))[1] is None
+    True
+    """
+    array, name = _read(source, name, _decode)
+    colors, alpha = _split(_as_pixels(array, name))
+    if alpha is not None:
+        colors = _composite(colors, alpha[:, :, None], name)
+    return np.array(np.broadcast_to(colors, (*colors.shape[:2], 3)), order="C"), alpha
+
+
+def load_mask(source: Source, name: str) -> Float32:
+    """Turn a file, a Pillow image or an array into a mask: float32 (H, W) in [0, 1], white is 1.
+
+    Levels are taken as they are stored: a colour profile doesn't apply to them. They may come as three equal
+    channels; an alpha channel is refused unless it is opaque, for there is no telling which of the two is the mask.
+
+    Parameters
+    ----------
+    source : str, os.PathLike, PIL.Image.Image or numpy.ndarray
+        An array is (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): bool, uint8, uint16, or floating point in [0, 1].
+    name : str
+        What the mask is to the caller; error messages begin with it.
+
+    Returns
+    -------
+    numpy.ndarray
+        A new float32 array (H, W).
+
+    Raises
+    ------
+    PyengineError
+        If the source cannot be read or is not one opaque grey image with finite values in range.
+
+    Examples
+    --------
+    >>> load_mask(np.array([[0, 51, 255]], np.uint8), "known")
+    array([[0. , 0.2, 1. ]], dtype=float32)
+    >>> load_mask(np.array([[True, False]]), "known")
+    array([[1., 0.]], dtype=float32)
+    """
+    array, name = _read(source, name, partial(_decode, managed=False))
+    pixels = _as_pixels(array.astype(np.float32) if array.dtype == bool else array, name)
+    levels, alpha = _split(pixels)
+    if alpha is not None:
+        raise _transparent(name)
+    if (levels != levels[:, :, :1]).any():
+        raise PyengineError(f"{name}: a mask is grey, this is in colour: convert it to greyscale, white for 1")
+    return levels[:, :, 0].copy()
+
+
+def load_indices(source: Source, name: str) -> Indices:
+    """Turn a file, a Pillow image or an array into an index image: a number for each pixel, uint32 (H, W).
+
+    Numbers are a palette image's indices, a grey image's levels or an array's integers, as they are stored. A layout
+    painted in flat colours will do as well: red, green and blue make ``0x1000000 + (red << 16) + (green << 8) + blue``,
+    except that a grey colour is its level.
+
+    Parameters
+    ----------
+    source : str, os.PathLike, PIL.Image.Image or numpy.ndarray
+        An array is bool, integer, or whole floating point of (H, W) or (H, W, 1), none negative; or uint8 of
+        (H, W, 3) or (H, W, 4), opaque.
+    name : str
+        What the index image is to the caller; error messages begin with it.
+
+    Returns
+    -------
+    numpy.ndarray
+        A new uint32 array (H, W).
+
+    Raises
+    ------
+    PyengineError
+        If the source cannot be read, is not one opaque image of whole numbers, or has more than 64 distinct ones.
+
+    Examples
+    --------
+    >>> load_indices(np.array([[0, 7]]), "layout")
+    array([[0, 7]], dtype=uint32)
+    >>> [hex(number) for number in load_indices(np.array([[[255, 0, 0], [9, 9, 9]]], np.uint8), "layout")[0]]
+    ['0x1ff0000', '0x9']
+    """
+    array, name = _read(source, name, _decode_indices)
+    _check_shape(array, name)
+    in_colors = array.ndim == 3 and array.shape[2] > 1
+    indices = _color_numbers(array, name) if in_colors else _whole_numbers(array.reshape(array.shape[:2]), name)
+    distinct = len(np.unique(indices))
+    if distinct > MOST_INDICES:
+        raise PyengineError(
+            f"{name}: {distinct} distinct values: paint regions in flat colours, without antialiasing, and save as "
+            f"PNG, not JPEG"
+        )
+    return indices
+
+
+def _read(source: Source, name: str, decode: Callable[[Image.Image], NDArray[Any]]) -> tuple[NDArray[Any], str]:
+    """Make an array of any source; with it comes the name, and the path where it has one, for error messages."""
     if isinstance(source, (str, os.PathLike)):
-        return _from_file(Path(source), f"{name} {os.fspath(source)}")
+        name = f"{name} {os.fspath(source)}"
+        return _from_pillow(_open(Path(source), name), name, decode), name
     if isinstance(source, Image.Image):
-        return _from_pillow(source, name)
+        return _from_pillow(source, name, decode), name
     if isinstance(source, np.ndarray):
-        return _from_array(source, name)
+        return source, name
     raise PyengineError(f"{name}: pass a path, a PIL image or a numpy array, not {type(source).__name__}")
 
 
-def _from_file(path: Path, name: str) -> Float32:
+def _open(path: Path, name: str) -> Image.Image:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -112,14 +247,14 @@ def _from_file(path: Path, name: str) -> Float32:
     limit = Image.MAX_IMAGE_PIXELS  # Pillow itself only warns up to twice of it
     if limit is not None and image.width * image.height > limit:
         raise _too_large(name, f"{image.width}x{image.height} is more pixels than Pillow trusts")
-    return _from_pillow(image, name)
+    return image
 
 
-def _from_pillow(image: Image.Image, name: str) -> Float32:
+def _from_pillow(image: Image.Image, name: str, decode: Callable[[Image.Image], NDArray[Any]]) -> NDArray[Any]:
     try:
         frames = 1 if image.format in _FIRST_FRAME_IS_THE_PICTURE else getattr(image, "n_frames", 1)
         if frames == 1:
-            array = _decode(image)
+            array = decode(image)
     except Exception as error:
         raise _undecodable(name, error) from error
     if frames > 1:
@@ -129,12 +264,12 @@ def _from_pillow(image: Image.Image, name: str) -> Float32:
         if beyond.size:
             raise PyengineError(f"{name}: 32-bit levels such as {beyond[0]}: convert it to 8 or 16 bits")
         array = array.astype(np.uint16)
-    return _from_array(array, name)
+    return array
 
 
-def _decode(image: Image.Image) -> NDArray[Any]:
-    """Upright pixels: (H, W) of a deep grey image, else uint8 RGB or RGBA."""
-    profile = image.info.get("icc_profile")
+def _decode(image: Image.Image, managed: bool = True) -> NDArray[Any]:
+    """Upright pixels: (H, W) of a deep grey image, else uint8 RGB or RGBA, by the colour profile if managed."""
+    profile = image.info.get("icc_profile") if managed else None
     image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return np.asarray(image)
@@ -152,6 +287,13 @@ def _decode(image: Image.Image) -> NDArray[Any]:
             image = _to_srgb(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
     rgb = np.asarray(image.convert("RGB"))
     return rgb if alpha is None else np.dstack([rgb, np.asarray(alpha)])
+
+
+def _decode_indices(image: Image.Image) -> NDArray[Any]:
+    """Upright numbers (H, W) as they are stored, whatever their colours in a palette, else uint8 RGB or RGBA."""
+    if image.mode in ("1", "L", "P"):
+        return np.asarray(ImageOps.exif_transpose(image))
+    return _decode(image, managed=False)
 
 
 def _to_srgb(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
@@ -172,7 +314,7 @@ def _too_large(name: str, found: str) -> PyengineError:
     return PyengineError(f"{name}: {found}: crop it, scale it down, or raise PIL.Image.MAX_IMAGE_PIXELS")
 
 
-def _from_array(array: NDArray[Any], name: str) -> Float32:
+def _check_shape(array: NDArray[Any], name: str) -> None:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         remedy = "pass (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
         if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] > 4:
@@ -180,6 +322,11 @@ def _from_array(array: NDArray[Any], name: str) -> Float32:
         raise PyengineError(f"{name}: shape {array.shape} is not an image's: {remedy}")
     if array.size == 0:
         raise PyengineError(f"{name}: shape {array.shape} has no pixels: pass at least one")
+
+
+def _as_pixels(array: NDArray[Any], name: str) -> Float32:
+    """Turn an array of any accepted shape and type into a new one: float32 (H, W, C) in [0, 1]."""
+    _check_shape(array, name)
     if array.dtype.kind == "u" and array.dtype.itemsize <= 2:
         pixels = array.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
     elif array.dtype.kind == "f":
@@ -188,10 +335,40 @@ def _from_array(array: NDArray[Any], name: str) -> Float32:
         raise PyengineError(
             f"{name}: values of type {array.dtype}: convert to uint8, uint16 or floating point in [0, 1]"
         )
-    pixels = pixels.reshape(*array.shape[:2], -1)
-    if pixels.shape[2] == 4:
-        pixels = _composite(pixels[:, :, :3], pixels[:, :, 3:], name)
-    return np.array(np.broadcast_to(pixels, (*array.shape[:2], 3)), order="C")
+    return pixels.reshape(*array.shape[:2], -1)
+
+
+def _split(pixels: Float32) -> tuple[Float32, Float32 | None]:
+    """Colours (H, W, 1 or 3) and opacity (H, W), None if it is 1 everywhere."""
+    if pixels.shape[2] < 4:
+        return pixels, None
+    alpha = pixels[:, :, 3].copy()
+    return pixels[:, :, :3], None if (alpha == 1).all() else alpha
+
+
+def _transparent(name: str) -> PyengineError:
+    return PyengineError(f"{name}: it is transparent in places: remove its alpha channel or make it opaque")
+
+
+def _color_numbers(array: NDArray[Any], name: str) -> Indices:
+    if array.dtype != np.uint8:
+        raise PyengineError(f"{name}: colours of type {array.dtype}: convert to uint8, or pass numbers as (H, W)")
+    if (array[:, :, 3:] < 255).any():
+        raise _transparent(name)
+    red, green, blue = (array[:, :, channel].astype(np.uint32) for channel in range(3))
+    numbers = _COLORS + (red << 16) + (green << 8) + blue
+    return np.where((red == green) & (green == blue), red, numbers)
+
+
+def _whole_numbers(array: NDArray[Any], name: str) -> Indices:
+    if array.dtype.kind not in "buif":
+        raise PyengineError(f"{name}: values of type {array.dtype}: convert to integers")
+    with np.errstate(invalid="ignore"):
+        numbers = array.astype(np.uint32)
+    wrong = array[numbers != array]  # negative, too large, a fraction or NaN
+    if wrong.size:
+        raise PyengineError(f"{name}: index images hold whole numbers from 0, not {wrong[0]}: renumber the regions")
+    return numbers
 
 
 def _in_range(array: NDArray[Any], name: str) -> Float32:
@@ -351,7 +528,7 @@ def resize(image: Float32, size: tuple[int, int]) -> Float32:
     Parameters
     ----------
     image : numpy.ndarray
-        Float32 (H, W, 3).
+        Float32 (H, W, 3), or a mask (H, W).
     size : tuple of int
         Width and height.
 
@@ -369,7 +546,7 @@ def upsample_circular(image: Float32, size: tuple[int, int]) -> Float32:
     Parameters
     ----------
     image : numpy.ndarray
-        Float32 (H, W, 3).
+        Float32 (H, W, 3), or a mask (H, W).
     size : tuple of int
         Width and height, neither smaller than the image's.
 
@@ -388,6 +565,7 @@ def _resample(image: Float32, size: tuple[int, int], resampling: Image.Resamplin
     """Resize channel by channel, in floating point, with `margin` pixels of the opposite side in reach."""
     height, width = image.shape[:2]
     box = (margin, margin, margin + width, margin + height)
-    padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="wrap")
-    channels = (Image.fromarray(np.ascontiguousarray(padded[:, :, c])) for c in range(3))
-    return np.dstack([np.asarray(channel.resize(size, resampling, box)) for channel in channels])
+    padded = np.pad(np.atleast_3d(image), ((margin, margin), (margin, margin), (0, 0)), mode="wrap")
+    channels = (Image.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(padded, 2, 0))
+    resampled = np.dstack([np.asarray(channel.resize(size, resampling, box)) for channel in channels])
+    return resampled.reshape(*resampled.shape[:2], *image.shape[2:])

@@ -15,6 +15,7 @@ from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
 from pyengine.kernels import Kernels
 from pyengine.losses import Loss
+from pyengine.losses.variation import VariationLoss
 from pyengine.network.sessions import Network
 
 
@@ -55,13 +56,17 @@ class Evaluation:
 class Objective:
     """A weighted sum of losses, as a function of an image. Made by `Engine.objective`.
 
-    May be called from several threads at once, with images of any size of at least 16x16.
+    May be called from several threads at once, with images of any size of at least 16x16; of one size only where there
+    are regions or a content.
 
     Attributes
     ----------
     losses : tuple of Loss
-    weights : tuple of float
-        One a loss.
+    variation : VariationLoss or None
+    weights, shares : dict of str to float
+        Weight, and share of the output's pixels, by the term's name.
+    size : (width, height) or None
+        Of the images, if only one size will do.
     stopwatch : Stopwatch
         Seconds spent in forward, losses and backward, over all evaluations; exact while one thread evaluates.
 
@@ -81,13 +86,19 @@ class Objective:
         self,
         lease: Callable[[tuple[int, int]], AbstractContextManager[Network]],
         losses: Sequence[Loss],
-        weights: Sequence[float],
+        variation: VariationLoss | None,
+        weights: dict[str, float],
+        shares: dict[str, float],
         kernels: Kernels,
+        size: tuple[int, int] | None = None,
     ) -> None:
         self._lease = lease
         self._kernels = kernels
         self.losses = tuple(losses)
-        self.weights = tuple(weights)
+        self.variation = variation
+        self.weights = weights
+        self.shares = shares
+        self.size = size
         self.stopwatch = Stopwatch()
 
     def __call__(self, image: npt.NDArray[np.floating]) -> tuple[float, Float32]:
@@ -107,16 +118,17 @@ class Objective:
         Raises
         ------
         PyengineError
-            An array of another shape, smaller than 16x16, or with values that are not finite.
+            An array of another shape or size, smaller than 16x16, or with values that are not finite.
         """
         evaluation = self.evaluate(image)
         return evaluation.value, evaluation.gradient
 
     def terms(self, image: npt.NDArray[np.floating]) -> dict[str, float]:
         """Each term by name, such as "gram/relu1_1", times its weight: they add up to the value."""
-        checked = _checked(image)
+        checked = self._checked(image)
         with self.network(checked.shape[:2]) as network:
-            return self._terms(network, checked, gradient=False)
+            terms = self._map_terms(network, checked, gradient=False)
+        return terms | self._variation_term(checked, None)
 
     def network(self, size: tuple[int, int]) -> AbstractContextManager[Network]:
         """Lend a network for images of this (height, width), to pass to `evaluate` again and again."""
@@ -124,21 +136,41 @@ class Objective:
 
     def evaluate(self, image: npt.NDArray[np.floating], network: Network | None = None) -> Evaluation:
         """Value, terms and gradient of one evaluation; arguments and errors as for a call."""
-        checked = _checked(image)
+        checked = self._checked(image)
         with self.network(checked.shape[:2]) if network is None else nullcontext(network) as network:
-            terms = self._terms(network, checked, gradient=True)
+            terms = self._map_terms(network, checked, gradient=True)
             with self.stopwatch("backward"):
                 gradient = network.backward().copy()
+        terms |= self._variation_term(checked, gradient)
         return Evaluation(sum(terms.values()), terms, gradient)
 
-    def _terms(self, network: Network, image: Float32, *, gradient: bool) -> dict[str, float]:
-        """Weighted terms at an image; with `gradient`, the network's gradients are filled in for its backward pass."""
+    def gradient_sizes(self, image: Float32, network: Network) -> dict[str, float]:
+        """Size of each term's own gradient with respect to what it is evaluated on, before any weight.
+
+        It is the root mean square of the gradient of the sum rather than the mean over the feature map's elements, so
+        that it does not depend on the image's size.
+        """
+        network.forward(image)
+        sizes = {}
+        for loss in self.losses:
+            gradient = network.gradients[loss.layer]
+            loss.evaluate(network.features[loss.layer], self._kernels, gradient=gradient)
+            sizes[loss.name] = _size(gradient)
+        if self.variation is not None:
+            gradient = np.zeros_like(image)
+            self.variation.evaluate(image, self._kernels, gradient=gradient)
+            sizes[self.variation.name] = _size(gradient)
+        return sizes
+
+    def _map_terms(self, network: Network, image: Float32, *, gradient: bool) -> dict[str, float]:
+        """Weighted terms of the feature maps; with `gradient`, the network's gradients are filled in as well."""
         with self.stopwatch("forward"):
             network.forward(image)
         terms: dict[str, float] = {}
         written: set[str] = set()
         with self.stopwatch("losses"):
-            for loss, weight in zip(self.losses, self.weights, strict=True):
+            for loss in self.losses:
+                weight = self.weights[loss.name]
                 value = loss.evaluate(
                     network.features[loss.layer],
                     self._kernels,
@@ -148,15 +180,35 @@ class Objective:
                 )
                 terms[loss.name] = weight * value
                 written.add(loss.layer)
+            if gradient:
+                for layer in network.gradients.keys() - written:  # all its regions are empty at this scale
+                    network.gradients[layer].fill(0)
         return terms
 
+    def _variation_term(self, image: Float32, gradient: Float32 | None) -> dict[str, float]:
+        """The weighted term of the image itself, if there is one; its gradient is added to `gradient`."""
+        if self.variation is None:
+            return {}
+        with self.stopwatch("losses"):
+            weight = self.weights[self.variation.name]
+            value = self.variation.evaluate(image, self._kernels, weight=weight, gradient=gradient)
+        return {self.variation.name: weight * value}
 
-def _checked(image: npt.NDArray[np.floating]) -> Float32:
-    array = np.asarray(image)
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype.kind != "f":
-        raise PyengineError(
-            f"image: expected a float array (height, width, 3) in [0, 1], got {array.dtype} {array.shape}"
-        )
-    if not np.isfinite(array).all():
-        raise PyengineError("image: holds NaN or infinite values")
-    return array.astype(np.float32, copy=False)
+    def _checked(self, image: npt.NDArray[np.floating]) -> Float32:
+        array = np.asarray(image)
+        if array.ndim != 3 or array.shape[2] != 3 or array.dtype.kind != "f":
+            raise PyengineError(
+                f"image: expected a float array (height, width, 3) in [0, 1], got {array.dtype} {array.shape}"
+            )
+        if self.size is not None and self.size != (array.shape[1], array.shape[0]):
+            raise PyengineError(
+                f"image of {array.shape[1]}x{array.shape[0]} pixels: regions or content are of "
+                f"{self.size[0]}x{self.size[1]}, so it must be too"
+            )
+        if not np.isfinite(array).all():
+            raise PyengineError("image: holds NaN or infinite values")
+        return np.ascontiguousarray(array, np.float32)
+
+
+def _size(gradient: Float32) -> float:
+    return float(np.sqrt(gradient.size * np.einsum("i,i->", gradient.ravel(), gradient.ravel(), dtype=np.float64)))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterator
 
-from pyengine.arrays import Float32
+import numpy as np
+import numpy.typing as npt
+
+from pyengine.arrays import Float32, Float64
 from pyengine.images import resize, upsample_circular
+from pyengine.level import Level
 
 COARSEST = 32
 """Pixels on the shorter side at the coarsest level, at least: there, the deepest feature maps span the image."""
@@ -59,20 +63,25 @@ def _halved(side: int, times: int) -> int:
     return round(side / (1 << times))
 
 
-def white_noise(exemplar: Float32, size: tuple[int, int], generator: np.random.Generator) -> Float32:
-    """White noise in the exemplar's colours: every pixel is one of the exemplar's, drawn at random.
+def white_noise(level: Level, generator: np.random.Generator) -> Float32:
+    """White noise in the exemplars' colours: every pixel is one of its region's, drawn at random.
 
-    Parameters
-    ----------
-    exemplar : float32 (H, W, 3)
-    size : (width, height)
-    generator : numpy.random.Generator
+    Returns
+    -------
+    float32 (H, W, 3)
+        Of the level's size.
     """
-    pixels = exemplar.reshape(-1, 3)
-    return pixels[generator.integers(len(pixels), size=size[::-1])]
+    width, height = level.size
+    image = np.empty((height, width, 3), np.float32)
+    colours = np.concatenate([exemplar.image.reshape(-1, 3) for exemplar in level.exemplars])
+    for region, where in _territories(level):
+        mass = np.cumsum(_counts(level, region))
+        drawn = generator.random(np.count_nonzero(where)) * mass[-1]
+        image[where] = colours[np.minimum(np.searchsorted(mass, drawn, "right"), len(colours) - 1)]
+    return image
 
 
-def add_detail(image: Float32, exemplar: Float32, generator: np.random.Generator) -> Float32:
+def add_detail(image: Float32, level: Level, generator: np.random.Generator) -> Float32:
     """Give an enlarged image white noise for the detail that enlarging can't bring.
 
     A smooth start leaves the finest scale to grow out of the rounding of the pools, in blocks of their size; from a
@@ -82,15 +91,43 @@ def add_detail(image: Float32, exemplar: Float32, generator: np.random.Generator
     ----------
     image : float32 (H, W, 3)
         From the level below.
-    exemplar : float32 (h, w, 3)
-        At the same scale; its detail is what is lost when it is halved and enlarged again.
+    level : Level
+        The detail of its exemplars is what is lost when they are halved and enlarged again.
     generator : numpy.random.Generator
     """
-    height, width = exemplar.shape[:2]
-    smooth = upsample_circular(resize(exemplar, (max(width // 2, 1), max(height // 2, 1))), (width, height))
-    covariance = np.cov((exemplar - smooth).reshape(-1, 3), rowvar=False)
-    values, axes = np.linalg.eigh(covariance)
-    mixing = axes * np.sqrt(np.maximum(values, 0))
-    noise = generator.standard_normal(image.shape) @ mixing.T
+    detail = np.concatenate([_detail(exemplar.image) for exemplar in level.exemplars])
+    noise = generator.standard_normal(image.shape)
+    for region, where in _territories(level):
+        covariance = np.cov(detail, rowvar=False, aweights=_counts(level, region))
+        values, axes = np.linalg.eigh(covariance)
+        mixing = axes * np.sqrt(np.maximum(values, 0))
+        noise[where] = noise[where] @ mixing.T
     detailed: Float32 = np.clip(image + DETAIL * noise, 0, 1).astype(np.float32)
     return detailed
+
+
+def _detail(image: Float32) -> Float32:
+    """What a picture loses when it is halved and enlarged again, as (N, 3)."""
+    height, width = image.shape[:2]
+    smooth = upsample_circular(resize(image, (max(width // 2, 1), max(height // 2, 1))), (width, height))
+    return (image - smooth).reshape(-1, 3)
+
+
+def _counts(level: Level, region: int) -> Float64:
+    """How much each pixel of the exemplars, one after another, counts for a region."""
+    return np.concatenate(
+        [
+            np.full(e.image[:, :, 0].size, e.factor) if e.masks is None else e.factor * e.masks[region].ravel()
+            for e in level.exemplars
+        ],
+        dtype=np.float64,
+    )
+
+
+def _territories(level: Level) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
+    """Each region that has pixels and where: a pixel is of the region that it belongs to most."""
+    width, height = level.size
+    owners = np.zeros((height, width), np.intp) if level.masks is None else level.masks.argmax(axis=0)
+    for region in range(len(level.regions)):
+        if (owners == region).any():
+            yield region, owners == region

@@ -27,12 +27,15 @@ class Iteration:
         Of the objective. Levels have objectives of their own: compare values within a level.
     terms : dict of str to float
         The weighted terms by name; they add up to `value`.
+    weights : dict of str to float
+        By which the terms' losses were multiplied.
     """
 
     level: int
     iteration: int
     value: float
     terms: dict[str, float]
+    weights: dict[str, float]
 
 
 @dataclass(eq=False)
@@ -78,7 +81,7 @@ class Result:
     history : list of Iteration
         Every iteration of every level.
     timings : dict of str to float
-        Seconds: "measure" (the exemplar), "forward", "losses" and "backward" (of the evaluations, if there were any),
+        Seconds: "measure" (exemplars and content), "forward", "losses" and "backward" (of the evaluations, if there were any),
         "optimizer" (the rest of the optimisation), and "total".
     recipe : Recipe
     stopped : bool

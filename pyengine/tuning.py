@@ -1,43 +1,82 @@
-"""Weights of the losses that need no tuning."""
+"""Weights of the losses that need no tuning, and the settings of the methods."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
-from pyengine.losses import Loss
+from pyengine.network.graphs import Padding
 
-Weight = float | Literal["auto"]
+Weight: TypeAlias = "float | Literal['auto']"
+Weights: TypeAlias = "Literal['auto', 'thresholds'] | Mapping[str, Weight]"
+"""How all terms are weighted, or numbers by kind ("gram") or by kind and layer ("gram/relu1_1")."""
 
 GRAM_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 HISTOGRAM_LAYERS = ("relu1_1", "relu4_1")
+CONTENT_LAYERS = ("relu4_1",)
 """The paper's layers (Risser et al., sec. 4.3)."""
 
+STRUCTURE_LAYERS = ("relu3_1",)
+
+Method = Literal["histogram", "gatys"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a method sets where the caller says nothing; None: by the size of the pyramid."""
+
+    weights: Mapping[str, Weight] = field(default_factory=dict)
+    padding: Padding = "wrap"
+    levels: int | None = None
+    iterations: int | None = None
+
+
+METHODS: dict[str, Preset] = {
+    "histogram": Preset(),
+    "gatys": Preset({"gram": 1.0, "histogram": 0.0}, padding="zeros", levels=1, iterations=500),
+}
 
 BLOCK_WEIGHTS = {"1": 10.0, "2": 3.0, "3": 1.0, "4": 0.3, "5": 0.1}
 """Share of each block of the network: found by trying, by the patch distance of the results (docs/quality.md)."""
 
-HISTOGRAM_WEIGHT = 0.2
-"""Of a histogram loss against a Gram loss at the same layer; as found."""
+KIND_WEIGHTS = {"gram": 1.0, "histogram": 0.2, "structure": 1.0, "content": 10.0, "variation": 1.0}
+"""Of each kind of loss against a Gram loss at the same layer; as found."""
 
 
-def loss_weights(losses: Sequence[Loss], kinds: dict[str, Weight]) -> list[float]:
-    """Weight of each loss.
+THRESHOLDS = {"gram": 1.0, "histogram": 1.0, "structure": 1.0, "content": 100.0, "variation": 1.0}
+"""Of the gradients' sizes (Risser et al., sec. 6)."""
+
+REFRESHED_AFTER = (0, 10)
+"""Iterations of a level before which weights by thresholds are taken anew: at first gradients shrink fast."""
+
+
+def threshold_weights(sizes: Mapping[str, float], shares: Mapping[str, float]) -> dict[str, float]:
+    """Weights at which no term's gradient exceeds its kind's threshold (Risser et al., sec. 6).
 
     Parameters
     ----------
-    losses : sequence of Loss
-    kinds : dict
-        For each kind of loss, the part of its name before the slash, a number that every layer gets, or "auto": the
-        loss in units of the exemplar's own mean square at that layer. A gradient's size then depends neither on the
-        layer nor on the exemplar, whose values differ by orders of magnitude.
+    sizes : dict of str to float
+        Size of each term's own gradient with respect to its feature map, see `Objective.gradient_sizes`.
+    shares : dict of str to float
+        Of the output that each term is about.
+
+    Examples
+    --------
+    >>> threshold_weights({"gram/relu1_1": 4.0, "content/relu4_1": 20.0}, {"gram/relu1_1": 1, "content/relu4_1": 1})
+    {'gram/relu1_1': 0.25, 'content/relu4_1': 1.0}
     """
-    weights = []
-    for loss in losses:
-        kind = loss.name.partition("/")[0]
-        weight = kinds[kind]
-        if weight == "auto":
-            share = BLOCK_WEIGHTS[loss.layer[4]] * (HISTOGRAM_WEIGHT if kind == "histogram" else 1.0)
-            weight = share / loss.magnitude if loss.magnitude > 0 else 0.0
-        weights.append(weight)
-    return weights
+    return {
+        name: shares[name] * min(1.0, THRESHOLDS[name.partition("/")[0]] / max(size, 1e-30))
+        for name, size in sizes.items()
+    }
+
+
+def auto_weight(name: str, magnitude: float) -> float:
+    """Weight of a term in units of its target's own mean square, `magnitude`.
+
+    A gradient's size then depends neither on the layer nor on the exemplar, whose values differ by orders of magnitude.
+    """
+    kind, _, rest = name.partition("/")
+    size = KIND_WEIGHTS[kind] * (BLOCK_WEIGHTS[rest[4]] if rest else 1.0)
+    return size / magnitude if magnitude > 0 else 0.0

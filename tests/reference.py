@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 Padding = Literal["wrap", "zeros"]
 Pooling = Literal["average", "max"]
 Term = tuple[float, Array]
+Shift = tuple[int, int]
 
 SHIFTS = [(dy, dx) for dy in range(3) for dx in range(3)]
 WINDOW = [(0, 0), (0, 1), (1, 0), (1, 1)]
@@ -236,6 +237,13 @@ def gram(features: ArrayLike, w: ArrayLike | None = None) -> Array:
 gram_of = gram  # `objective` has an argument of that name
 
 
+def cross_gram(features: ArrayLike, other: ArrayLike, w: ArrayLike | None = None) -> Array:
+    """A diag(w) B^T / sum(w) of A and B (C, N); zeros if there is no mass."""
+    A, B = np.asarray(features, np.float64), np.asarray(other, np.float64)
+    w = weights(w, A.shape[1])
+    return (A * w) @ B.T / (w.sum() or 1.0)
+
+
 def gram_loss(features: ArrayLike, target: ArrayLike, w: ArrayLike | None = None) -> Term:
     """||G(F) - target||^2 / C^2 and its gradient (C, N); both zero if there is no mass."""
     F = np.asarray(features, np.float64)
@@ -295,6 +303,79 @@ def histogram_loss(
     return float((w * difference**2).sum() / elements), 2 * w * difference / elements
 
 
+def content_loss(features: ArrayLike, target: ArrayLike, w: ArrayLike | None = None) -> Term:
+    """Sum of w (F - target)^2 / (C sum(w)) and its gradient (C, N); both zero if there is no mass."""
+    F = np.asarray(features, np.float64)
+    difference = F - np.asarray(target, np.float64)
+    w = weights(w, F.shape[1])
+    elements = len(F) * (w.sum() or 1.0)
+    return float((w * difference**2).sum() / elements), 2 * w * difference / elements
+
+
+def pair_weights(height: int, width: int, shift: Shift, w: ArrayLike | None, wrap: bool) -> Array:
+    """Weight (H, W) of the pair that each pixel makes with the one `shift` further on: the product of theirs."""
+    dy, dx = shift
+    grid = weights(w, height * width).reshape(height, width)
+    pairs = grid * np.roll(grid, (-dy, -dx), (0, 1))
+    y, x = np.mgrid[:height, :width]
+    inside = (y + dy >= 0) & (y + dy < height) & (x + dx >= 0) & (x + dx < width)
+    return pairs if wrap else pairs * inside
+
+
+def translated_gram(features: ArrayLike, shift: Shift, w: ArrayLike | None = None, wrap: bool = True) -> Array:
+    """X_s = sum_p w(p) w(p+s) F(p) F(p+s)^T / sum_p w(p) w(p+s) of F (C, H, W); zeros if there is no mass.
+
+    p+s wraps round; without `wrap`, only the pairs whose both pixels lie inside are used.
+    """
+    F = np.asarray(features, np.float64)
+    dy, dx = shift
+    return cross_gram(
+        flat(F), flat(np.roll(F, (-dy, -dx), (1, 2))), pair_weights(F.shape[1], F.shape[2], shift, w, wrap)
+    )
+
+
+def structure_loss(
+    features: ArrayLike, target: Mapping[Shift, ArrayLike], w: ArrayLike | None = None, wrap: bool = True
+) -> Term:
+    """Mean over the shifts of ||X_s(F) - target[s]||^2 / C^2 and its gradient (C, H, W).
+
+    A shift without mass adds nothing to either.
+    """
+    F = np.asarray(features, np.float64)
+    channels, height, width = F.shape
+    value, gradient = 0.0, np.zeros_like(F)
+    for (dy, dx), expected in target.items():
+        pairs = pair_weights(height, width, (dy, dx), w, wrap)
+        if pairs.sum() == 0:
+            continue
+        difference = translated_gram(F, (dy, dx), w, wrap) - np.asarray(expected, np.float64)
+        elements = channels**2 * len(target)
+        value += float((difference**2).sum() / elements)
+        # Every pixel is the first of one pair and the second of another.
+        first = np.tensordot(difference, pairs * np.roll(F, (-dy, -dx), (1, 2)), 1)
+        second = np.roll(np.tensordot(difference.T, pairs * F, 1), (dy, dx), (1, 2))
+        gradient += 2 * (first + second) / (elements * pairs.sum())
+    return value, gradient
+
+
+def variation(image: ArrayLike, wrap: bool = True) -> Term:
+    """Mean squared difference of neighbouring pixels (H, W, C) and its gradient; zero if there are none.
+
+    The last row and column neighbour the first; without `wrap`, only the pairs inside are used.
+    """
+    x = np.asarray(image, np.float64)
+    extended = np.concatenate([x, x[:1]]), np.concatenate([x, x[:, :1]], axis=1)
+    differences = [np.diff(extended[axis] if wrap else x, axis=axis) for axis in (0, 1)]
+    elements = sum(d.size for d in differences) or 1
+    gradient = np.zeros_like(x)
+    for axis, d in enumerate(differences):
+        g, d = np.moveaxis(gradient, axis, 0), np.moveaxis(d, axis, 0)
+        for i in range(len(d)):
+            g[i] -= 2 * d[i] / elements
+            g[(i + 1) % len(g)] += 2 * d[i] / elements
+    return float(sum((d**2).sum() for d in differences) / elements), gradient
+
+
 # ---------------------------------------------------------------- objective
 
 
@@ -308,22 +389,46 @@ def objective(
     histogram_layers: Sequence[str] = ("relu1_1", "relu4_1"),
     padding: Padding = "wrap",
     pooling: Pooling = "average",
+    *,
+    masks: Mapping[str, Array] | None = None,
+    exemplar_masks: Mapping[str, Array] | None = None,
+    content: ArrayLike | None = None,
+    content_weight: float = 1.0,
+    content_layers: Sequence[str] = ("relu4_1",),
 ) -> tuple[float, Array, dict[str, Term]]:
     """Weighted sum of the losses, its gradient (H, W, 3), and the terms.
 
     A term, "gram/relu1_1", is the loss and its gradient with respect to the map (C, H, W), neither multiplied
-    by the weight `gram` or `histogram`.
+    by the weight `gram`, `histogram` or `content_weight`.
+
+    `masks` are weights (N,) of the output's pixels at some of the layers, `exemplar_masks` of the exemplar's; the
+    distance to the image `content` is measured everywhere.
     """
-    deepest = network.upto([*gram_layers, *histogram_layers])
+    if content is None:
+        content_layers = ()
+    masks, exemplar_masks = masks or {}, exemplar_masks or {}
+    used = [*gram_layers, *histogram_layers, *content_layers]
+    deepest = network.upto(used)
     maps = forward(network, image, padding, pooling, deepest)
     targets = forward(network, exemplar, padding, pooling, deepest)
+    contents = {} if content is None else forward(network, content, padding, pooling, deepest)
 
     value, terms = 0.0, dict[str, Term]()
-    gradients = {name: np.zeros_like(maps[name]) for name in {*gram_layers, *histogram_layers}}
-    for kind, weight, layers in (("gram", gram, gram_layers), ("histogram", histogram, histogram_layers)):
+    gradients = {name: np.zeros_like(maps[name]) for name in used}
+    for kind, weight, layers in (
+        ("gram", gram, gram_layers),
+        ("histogram", histogram, histogram_layers),
+        ("content", content_weight, content_layers),
+    ):
         for name in layers:
             F, S = flat(maps[name]), flat(targets[name])
-            loss, gradient = gram_loss(F, gram_of(S)) if kind == "gram" else histogram_loss(F, S)
+            w, w_s = masks.get(name), exemplar_masks.get(name)
+            if kind == "gram":
+                loss, gradient = gram_loss(F, gram_of(S, w_s), w)
+            elif kind == "histogram":
+                loss, gradient = histogram_loss(F, S, w, w_s)
+            else:
+                loss, gradient = content_loss(F, flat(contents[name]))
             terms[f"{kind}/{name}"] = loss, gradient.reshape(maps[name].shape)
             value += weight * loss
             gradients[name] += weight * gradient.reshape(maps[name].shape)

@@ -72,11 +72,11 @@ def test_formats(suffix: str, kind: str, exemplar: Path, tmp_path: Path) -> None
 def test_same_as_the_api(exemplar: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.png"
     options = ("--size", "48x33", "--seed", 5, "--levels", 2, "--iterations", "1,2", "--threads", 1)
-    losses = ("--gram", 0.5, "--histogram", "auto", "--padding", "zeros", "--pooling", "max")
+    losses = ("--weight", "gram=0.5", "--weight", "histogram=auto", "--padding", "zeros", "--pooling", "max")
     result = invoke("synthesize", exemplar, "-o", output, *options, *losses, "--model", "vgg16", "--device", "cpu")
     assert result.exit_code == 0, result.output
     expected = pyengine.synthesize(
-        exemplar, size=(48, 33), seed=5, levels=2, iterations=(1, 2), gram=0.5, histogram="auto",
+        exemplar, size=(48, 33), seed=5, levels=2, iterations=(1, 2), weights={"gram": 0.5, "histogram": "auto"},
         padding="zeros", pooling="max", threads=1,
     )  # fmt: skip
     np.testing.assert_array_equal(np.asarray(Image.open(output)), expected.image)
@@ -109,7 +109,7 @@ def test_json_where_there_is_nothing_to_do(exemplar: Path, tmp_path: Path) -> No
 
 
 def test_progress_lines(exemplar: Path, tmp_path: Path) -> None:
-    arguments = ("--size", 16, "--levels", 1, "--iterations", 21, "--gram", 0, "--threads", 1)
+    arguments = ("--size", 16, "--levels", 1, "--iterations", 21, "--weight", "gram=0", "--threads", 1)
     result = invoke("synthesize", exemplar, "-o", tmp_path / "out.png", *arguments)
     iterations = [line.partition(": value")[0] for line in result.stderr.splitlines()]
     assert iterations == [f"level 1/1 (16x16), iteration {i}/21" for i in (10, 20, 21)]
@@ -159,10 +159,10 @@ def output(tmp_path: Path) -> Path:
         (["--iterations", "-1"], "iterations="),
         (["--iterations", "1,2,3"], "iterations="),
         (["--iterations", "1,,2"], "'1,,2'"),
-        (["--gram", "-1"], "gram=-1.0"),
-        (["--gram", "nan"], "gram=nan"),
-        (["--histogram", "much"], "'much'"),
-        (["--gram", "0", "--histogram", "0"], "gram=0 and histogram=0"),
+        (["--weight", "gram=-1"], "gram=-1.0"),
+        (["--weight", "gram=nan"], "gram=nan"),
+        (["--weight", "histogram=much"], "'histogram=much'"),
+        (["--weight", "gram=0", "--weight", "histogram=0"], "nothing is left to match"),
         (["--padding", "mirror"], "'mirror'"),
         (["--pooling", "median"], "'median'"),
         (["--model", "nope"], "unknown model 'nope': installed are vgg16"),
@@ -357,3 +357,112 @@ def test_help_imports_nothing_slow() -> None:
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+# -------------------------------------------------------------- compare
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "image.png"
+    Image.fromarray(np.random.default_rng(1).integers(0, 200, (24, 40, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def test_compare(exemplar: Path, image: Path) -> None:
+    from pyengine.quality import compare
+
+    result = invoke("compare", exemplar, exemplar, image)
+    assert (result.exit_code, result.stderr) == (0, "")
+    same, other = result.stdout.splitlines()
+    assert same.startswith(f"{exemplar}: patch distance 0.000, brightness drift 0.0, contrast drift 0.0, seam ratio ")
+    found = compare(exemplar, image)
+    assert other == (
+        f"{image}: patch distance {found.patch_distance:.3f}, brightness drift {found.brightness_drift:.1f}, "
+        f"contrast drift {found.contrast_drift:.1f}, seam ratio {found.seam_ratio:.2f}"
+    )
+
+
+def test_compare_json(exemplar: Path, image: Path) -> None:
+    from pyengine.quality import compare
+
+    result = invoke("compare", exemplar, image, "--json")
+    found = compare(exemplar, image)
+    assert json.loads(result.stdout) == [
+        {
+            "image": str(image),
+            "patch_distance": found.patch_distance,
+            "brightness_drift": found.brightness_drift,
+            "contrast_drift": found.contrast_drift,
+            "seam_ratio": found.seam_ratio,
+        }
+    ]
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_compare_picture(flags: tuple[str, ...], exemplar: Path, image: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(b"an older one")
+    result = invoke("compare", exemplar, image, exemplar, "--picture", picture, *flags)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == invoke("compare", exemplar, image, exemplar, *flags).stdout
+    page = np.asarray(Image.open(picture))
+    np.testing.assert_array_equal(page[:32, :32], np.asarray(Image.open(exemplar)))
+    columns = [x for x in range(page.shape[1] - 39) if (page[:24, x : x + 40] == np.asarray(Image.open(image))).all()]
+    assert len(columns) == 1
+    assert page.shape[0] > 32 + 14
+    assert (page[33:] < 128).all(axis=2).any()  # the labels
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["exemplar.png", "image.png", "picture.png"]
+
+
+def test_compare_labels(exemplar: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyengine.quality import compare
+
+    seen = []
+    monkeypatch.setattr("pyengine.sheet.sheet", lambda rows, labels: seen.append(labels) or np.zeros((1, 1, 3), "u1"))
+    assert invoke("compare", exemplar, image, "--picture", tmp_path / "picture.png").exit_code == 0
+    distance = compare(exemplar, image).patch_distance
+    assert seen == [[["exemplar.png", f"image.png\npatch distance {distance:.3f}"]]]
+
+
+def test_compare_checks_the_picture_before_the_work(
+    exemplar: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyengine.quality.compare", lambda *_: pytest.fail("worked first"))
+    link = tmp_path / "link.png"
+    link.symlink_to(image)
+    before = exemplar.read_bytes(), image.read_bytes()
+    for picture, expected in [
+        (exemplar, f"{exemplar} is one of the images to read: write to another file"),
+        (image, f"{image} is one of the images to read: write to another file"),
+        (link, f"{link} is one of the images to read: write to another file"),
+        (tmp_path / "missing" / "picture.png", "does not exist"),
+        (tmp_path / "picture.gif", "cannot write this format"),
+    ]:
+        result = invoke("compare", exemplar, image, "--picture", picture)
+        assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+        assert expected in result.stderr
+    assert (exemplar.read_bytes(), image.read_bytes()) == before
+
+
+def test_compare_bad_images(exemplar: Path, image: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.png"
+    Image.new("RGB", (13, 40)).save(small)
+    for arguments, expected in [
+        ([exemplar, tmp_path / "missing.png"], f"image {tmp_path / 'missing.png'}: no such file"),
+        ([tmp_path / "missing.png", image], f"exemplar {tmp_path / 'missing.png'}: no such file"),
+        ([exemplar, image, small], "image of 13x40 pixels"),
+        ([exemplar], "Missing argument 'IMAGE...'"),
+    ]:
+        result = invoke("compare", *arguments, "--picture", tmp_path / "picture.png")
+        assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+        assert expected in result.stderr
+    assert not (tmp_path / "picture.png").exists()
+
+
+@pytest.mark.parametrize("command", [["compare"], ["bench"], ["bench", "drift"], ["bench", "convergence"]])
+def test_help_of_what_measures(command: list[str]) -> None:
+    for flag in ("-h", "--help"):
+        result = invoke(*command, flag)
+        assert result.exit_code == 0
+        assert result.stdout.startswith("Usage: ")

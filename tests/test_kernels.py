@@ -12,6 +12,7 @@ import pytest
 import reference
 
 from pyengine import _core
+from pyengine.kernels.cpu import CpuKernels
 
 SHAPES = [(1, 1), (1, 7), (2, 3), (3, 5000), (5, 63), (7, 1025), (64, 4099), (97, 530), (200, 515)]
 CONTENTS = ["relu", "normal", "zeros", "equal", "integers"]
@@ -90,6 +91,44 @@ def test_gram_gradient_is_that_of_the_loss():
 def test_gram_without_mass_is_zero():
     F = features((3, 40))
     np.testing.assert_array_equal(_core.gram(F, np.zeros(40, np.float32)), np.zeros((3, 3)))
+    np.testing.assert_array_equal(_core.cross_gram(F, F + 1, np.zeros(40, np.float32)), np.zeros((3, 3)))
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_cross_gram(shape, kind):
+    A, B, w = features(shape, "normal"), features(shape, "normal", 1), weights(shape[1], kind)
+    G = _core.cross_gram(A, B, w, threads=2)
+    assert G.dtype == np.float64
+    assert_close(G, reference.cross_gram(A, B, w))
+    assert_close(_core.cross_gram(B, A, w), G.T)
+
+
+def test_cross_gram_of_a_map_with_itself_is_its_gram():
+    F, w = features((100, 3000), "normal"), weights(3000)
+    for v in (None, w):
+        np.testing.assert_array_equal(_core.cross_gram(F, F, v), _core.gram(F, v))
+    np.testing.assert_array_equal(_core.cross_gram(F, F.copy()), _core.gram(F))
+    assert_close(_core.cross_gram(F, F.copy(), w), _core.gram(F, w))
+
+
+@pytest.mark.parametrize("kind", ["none", "random"])
+def test_gradients_of_a_translated_gram(kind):
+    """The matrix is not symmetric: a pair's first member gets D times the second, that one D^T times the first."""
+    (height, width), shift, w = (9, 14), (2, -3), weights(126, kind)
+    F = features((5, height, width), "normal")
+    target = reference.translated_gram(features((5, 8, 8), "normal", 1), shift)
+    value, expected = reference.structure_loss(F, {shift: target}, w)
+
+    pairs = None if w is None else w * np.roll(w.reshape(height, width), (-2, 3), (0, 1)).ravel()
+    first, second = F.reshape(5, -1), np.roll(F, (-2, 3), (1, 2)).reshape(5, -1)
+    difference = _core.cross_gram(first, second, pairs) - target
+    assert (difference**2).sum() / 25 == pytest.approx(value, rel=1e-5)
+    scale = 2 / (25 * (126 if pairs is None else pairs.sum(dtype=float)))
+    at_first, at_second = np.empty_like(first), np.empty_like(first)
+    _core.gram_gradient(second, difference, scale, at_first, pairs)
+    _core.gram_gradient(first, np.ascontiguousarray(difference.T), scale, at_second, pairs)
+    assert_close(at_first.reshape(F.shape) + np.roll(at_second.reshape(F.shape), shift, (1, 2)), expected, 1e-5)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -105,6 +144,125 @@ def test_gram_propagates_what_is_not_finite(value, kind):
     _core.gram_gradient(F, np.ones((5, 5)), 1.0, out, w)
     assert not np.isfinite(out[:, 650]).any()
     assert np.isfinite(np.delete(out, 650, 1)).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", ["none", "random"])
+def test_cross_gram_propagates_what_is_not_finite(value, kind):
+    A, B, w = features((5, 700), "normal"), features((5, 700), "normal", 1), weights(700, kind)
+    A[2, 650] = value
+    assert np.array_equal(np.isfinite(_core.cross_gram(A, B, w)), np.tile(np.arange(5) != 2, (5, 1)).T)
+    assert np.array_equal(np.isfinite(_core.cross_gram(B, A, w)), np.tile(np.arange(5) != 2, (5, 1)))
+
+
+# ------------------------------------------------------------------ content
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+@pytest.mark.parametrize("content", CONTENTS)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (2, 3), (5, 63), (7, 1025), (64, 1), (3, 40001)])
+def test_content_loss(shape, content, kind):
+    X, T, w = features(shape, content), features(shape, content, 1), weights(shape[1], kind)
+    value, expected = reference.content_loss(X, T, w)
+    gradient = np.full_like(X, np.nan)
+    for out in (gradient, None):
+        assert _core.content_loss(X, T, out, 0.7, w, threads=2) == pytest.approx(value, rel=1e-6)
+    assert_close(gradient, 0.7 * expected, 5e-7)
+    assert _core.content_loss(X, T, gradient, 0.7, w, accumulate=True) == pytest.approx(value, rel=1e-6)
+    assert_close(gradient, 1.4 * expected, 5e-7)
+    if w is not None:
+        np.testing.assert_array_equal(gradient[:, w == 0], 0)
+
+
+def test_content_loss_at_its_target_is_zero():
+    T, gradient = features((4, 333), "normal"), np.full((4, 333), np.nan, np.float32)
+    for X in (T, T.copy()):
+        assert _core.content_loss(X, T, gradient) == 0
+        np.testing.assert_array_equal(gradient, 0)
+
+
+def test_content_loss_without_mass_is_zero():
+    X, T, none = features((3, 50)), features((3, 50), seed=1), np.zeros(50, np.float32)
+    gradient = np.ones_like(X)
+    assert _core.content_loss(X, T, gradient, weights=none, accumulate=True) == 0
+    np.testing.assert_array_equal(gradient, 1)
+    assert _core.content_loss(X, T, gradient, weights=none) == 0
+    np.testing.assert_array_equal(gradient, 0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", ["none", "random"])
+@pytest.mark.parametrize("at", [0, 650, 699])  # the last one is not in a whole vector
+def test_content_loss_of_what_is_not_finite(at, kind, value):
+    X, T, w = features((3, 700)), features((3, 700), seed=1), weights(700, kind)
+    gradient = np.empty_like(X)
+    X[1, at] = value
+    for a, b in ((X, T), (T, X)):
+        loss = _core.content_loss(a, b, gradient, weights=w)
+        assert np.isnan(loss) if np.isnan(value) else loss == np.inf
+        assert np.argwhere(~np.isfinite(gradient)).tolist() == [[1, at]]
+    assert np.isnan(_core.content_loss(X, X)) == (not np.isfinite(value))
+
+
+# ---------------------------------------------------------------- variation
+
+IMAGES = [
+    (1, 1, 1),
+    (1, 1, 3),
+    (1, 7, 3),
+    (7, 1, 3),
+    (2, 2, 3),
+    (2, 1, 1),
+    (3, 2, 4),
+    (5, 3, 1),
+    (16, 16, 3),
+    (33, 70, 3),
+]
+
+
+@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("content", CONTENTS)
+@pytest.mark.parametrize("shape", IMAGES)
+def test_variation(shape, content, wrap):
+    x = features(shape, content)
+    value, expected = reference.variation(x, wrap)
+    gradient = np.full_like(x, np.nan)
+    for out in (gradient, None):
+        assert _core.variation(x, out, 0.7, wrap, threads=2) == pytest.approx(value, rel=1e-6)
+    assert_close(gradient, 0.7 * expected, 1e-6)
+    assert _core.variation(x, gradient, 0.7, wrap, accumulate=True) == pytest.approx(value, rel=1e-6)
+    assert_close(gradient, 1.4 * expected, 1e-6)
+
+
+def test_variation_wraps_unless_told_otherwise():
+    x = features((4, 5, 3))
+    assert _core.variation(x) == _core.variation(x, wrap=True) != _core.variation(x, wrap=False)
+    rolled = np.roll(x, (1, 2), (0, 1))
+    assert _core.variation(rolled) == pytest.approx(_core.variation(x))
+    assert _core.variation(np.ascontiguousarray(x.transpose(1, 0, 2))) == pytest.approx(_core.variation(x))
+
+
+@pytest.mark.parametrize("wrap", [True, False])
+def test_variation_of_one_pixel_is_zero(wrap):
+    x, gradient = features((1, 1, 3), "normal"), np.ones((1, 1, 3), np.float32)
+    assert _core.variation(x, gradient, wrap=wrap, accumulate=True) == 0
+    np.testing.assert_array_equal(gradient, 1)
+    assert _core.variation(x, gradient, wrap=wrap) == 0
+    np.testing.assert_array_equal(gradient, 0)
+
+
+@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("at", [(0, 0), (2, 3), (4, 5)])
+def test_variation_of_nan(at, wrap):
+    x, gradient = features((5, 6, 3)), np.empty((5, 6, 3), np.float32)
+    x[(*at, 1)] = np.nan
+    assert np.isnan(_core.variation(x, gradient, wrap=wrap))
+    touched = {at}
+    for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0)):
+        y, u = at[0] + dy, at[1] + dx
+        if wrap or (0 <= y < 5 and 0 <= u < 6):
+            touched.add((y % 5, u % 6))
+    assert set(map(tuple, np.argwhere(np.isnan(gradient)).tolist())) == {(*p, 1) for p in touched}
 
 
 # ---------------------------------------------------------------- histogram
@@ -252,6 +410,13 @@ def everything(threads, shape=(130, 5000)):
         histogram = _core.Histogram(S, None if v is None else w[:3001], threads)
         value = histogram.loss(F, gradient, 1.0, v, threads=threads)
         results += [G, out, gradient, histogram.match(F, v, threads), np.float64(value)]
+        results.append(_core.cross_gram(F, F[::-1].copy(), v, threads))
+        value = _core.content_loss(F, F[::-1].copy(), out, 0.3, v, accumulate=True, threads=threads)
+        results += [out, np.float64(value)]
+    long, picture = F.reshape(2, -1), F.reshape(-1, shape[0] // 2, 2)
+    out, gradient = np.empty_like(long), np.empty_like(picture)
+    value = _core.content_loss(long, long[::-1].copy(), out, threads=threads)
+    results += [out, np.float64(value), np.float64(_core.variation(picture, gradient, threads=threads)), gradient]
     return [r.tobytes() for r in results]
 
 
@@ -318,12 +483,74 @@ def test_no_memory_inside_a_loop(threads):
     assert (result.returncode, result.stdout, result.stderr) == (0, "refused\n", "")
 
 
+# ----------------------------------------------------------- through Kernels
+
+
+@pytest.mark.parametrize("kind", ["none", "random"])
+def test_maps_may_have_three_axes(kind):
+    X, S, w, kernels = features((4, 6, 7)), features((4, 5, 8), seed=1), weights(42, kind), CpuKernels(threads=2)
+    flat, flat_s, T = X.reshape(4, -1), S.reshape(4, -1), features((4, 6, 7), seed=2)
+    D = np.random.default_rng(1).normal(size=(4, 4))
+    np.testing.assert_array_equal(kernels.gram(X, w), _core.gram(flat, w))
+    np.testing.assert_array_equal(kernels.gram(flat, w), _core.gram(flat, w))
+    np.testing.assert_array_equal(kernels.cross_gram(X, T, w), _core.cross_gram(flat, T.reshape(4, -1), w))
+
+    found, expected = np.empty_like(X), np.empty_like(flat)
+    kernels.gram_gradient(X, D, 0.3, found, weights=w)
+    _core.gram_gradient(flat, D, 0.3, expected, w)
+    np.testing.assert_array_equal(found.reshape(4, -1), expected)
+    calls = [
+        (
+            lambda out: kernels.content_loss(T, X, 0.3, out, weights=w),
+            reference.content_loss(flat, T.reshape(4, -1), w),
+        ),
+        (
+            lambda out: kernels.histogram_loss(kernels.histogram(S), X, 0.3, out, weights=w),
+            reference.histogram_loss(flat, flat_s, w),
+        ),
+    ]
+    for call, (value, gradient) in calls:
+        for out in (None, found):
+            assert call(out) == pytest.approx(value, rel=1e-5)
+        assert_close(found.reshape(4, -1), 0.3 * gradient, 3e-6)
+
+
+def test_options_reach_the_kernels():
+    X, T, kernels = features((4, 6, 7)), features((4, 6, 7), seed=1), CpuKernels(threads=2)
+    out = np.ones_like(X)
+    kernels.content_loss(T, X, 0.3, out, accumulate=True)
+    expected = reference.content_loss(X.reshape(4, -1), T.reshape(4, -1))[1].reshape(X.shape)
+    assert_close(out, 1 + 0.3 * expected)
+    for wrap in (True, False):
+        out = np.ones_like(X)
+        value, expected = reference.variation(X, wrap)
+        assert kernels.variation(X, 0.3, None, wrap=wrap) == pytest.approx(value)
+        assert kernels.variation(X, 0.3, out, wrap=wrap, accumulate=True) == pytest.approx(value)
+        assert_close(out, 1 + 0.3 * expected)
+
+
+def test_no_map_is_copied():
+    """Of a gradient that is not contiguous, a copy would be written."""
+    X, kernels = features((4, 6, 7)), CpuKernels(threads=1)
+    for gradient in (np.empty((4, 7, 6), np.float32).transpose(0, 2, 1), np.empty((4, 6, 14), np.float32)[:, :, ::2]):
+        for call in (
+            lambda out: kernels.content_loss(X, X, 1.0, out),
+            lambda out: kernels.gram_gradient(X, np.eye(4), 1.0, out),
+            lambda out: kernels.histogram_loss(kernels.histogram(X), X, 1.0, out),
+            lambda out: kernels.variation(X, 1.0, out),
+        ):
+            with pytest.raises(ValueError, match=r"(gradient|out): expected"):
+                call(gradient)
+
+
 # ----------------------------------------------------------------- messages
 
 F = np.ones((3, 8), np.float32)
 D = np.ones((3, 3))
 W = np.ones(8, np.float32)
 OUT = np.empty_like(F)
+SHARED = np.ones(28, np.float32)
+IMAGE = np.ones((3, 4, 2), np.float32)
 READONLY = np.empty_like(F)
 READONLY.flags.writeable = False
 
@@ -402,6 +629,78 @@ READONLY.flags.writeable = False
         ),
         (lambda: _core.gram_gradient(F, D, 1.0, READONLY), ValueError, "^out: expected a writeable array"),
         (lambda: _core.gram_gradient(F, D, 1.0, F), ValueError, "^out: expected memory of its own"),
+        (
+            lambda: _core.gram_gradient(F, D, 1.0, SHARED[:24].reshape(3, 8), SHARED[20:28]),
+            ValueError,
+            "^out: expected memory of its own, got memory shared with weights$",
+        ),
+        (
+            lambda: _core.cross_gram(F, [1.0]),
+            TypeError,
+            r"^other: expected a numpy array of shape \(C, N\), got list$",
+        ),
+        (lambda: _core.cross_gram(F, D), TypeError, "^other: expected float32, got float64"),
+        (lambda: _core.cross_gram(F, F[:2]), ValueError, r"^other: expected shape \(3, 8\), got"),
+        (lambda: _core.cross_gram(F, F[:, :4]), ValueError, r"^other: expected shape \(3, 8\), got"),
+        (lambda: _core.cross_gram(F, F.T.copy().T), ValueError, "^other: expected a C-contiguous array"),
+        (lambda: _core.cross_gram(F[0], F[0]), ValueError, r"^features: expected shape \(C, N\), got"),
+        (lambda: _core.cross_gram(F, F, -W), ValueError, "^weights: expected finite values >= 0"),
+        (lambda: _core.cross_gram(F, F, threads=0), ValueError, "^threads: expected at least 1, got 0$"),
+        (
+            lambda: _core.content_loss(F, None),
+            TypeError,
+            r"^target: expected a numpy array of shape \(C, N\), got NoneType$",
+        ),
+        (lambda: _core.content_loss(F, F.astype(float)), TypeError, "^target: expected float32, got float64"),
+        (lambda: _core.content_loss(F, F[:2]), ValueError, r"^target: expected shape \(3, 8\), got"),
+        (lambda: _core.content_loss(F, F.T.copy().T), ValueError, "^target: expected a C-contiguous array"),
+        (lambda: _core.content_loss(F, F, OUT[:2]), ValueError, r"^gradient: expected shape \(3, 8\), got"),
+        (lambda: _core.content_loss(F, F, OUT.astype(float)), TypeError, "^gradient: expected float32, got float64"),
+        (lambda: _core.content_loss(F, F, READONLY), ValueError, "^gradient: expected a writeable array"),
+        (
+            lambda: _core.content_loss(F, OUT, F),
+            ValueError,
+            "^gradient: expected memory of its own, got memory shared with features$",
+        ),
+        (
+            lambda: _core.content_loss(F, OUT, OUT),
+            ValueError,
+            "^gradient: expected memory of its own, got memory shared with target$",
+        ),
+        (lambda: _core.content_loss(F, F, weights=W[:5]), ValueError, r"^weights: expected shape \(8,\), got"),
+        (lambda: _core.content_loss(F, F, weights=-W), ValueError, "^weights: expected finite values >= 0"),
+        (lambda: _core.content_loss(F, F, threads=0), ValueError, "^threads: expected at least 1, got 0$"),
+        (
+            lambda: _core.variation([1.0]),
+            TypeError,
+            r"^image: expected a numpy array of shape \(H, W, C\), got list$",
+        ),
+        (lambda: _core.variation(IMAGE.astype(float)), TypeError, "^image: expected float32, got float64"),
+        (lambda: _core.variation(F), ValueError, r"^image: expected shape \(H, W, C\), got float32 of shape \(3, 8\)$"),
+        (lambda: _core.variation(IMAGE[:, ::2]), ValueError, "^image: expected a C-contiguous array"),
+        (
+            lambda: _core.variation(IMAGE[:, :0]),
+            ValueError,
+            r"^image: expected at least 1 pixel and 1 channel, got float32 of shape \(3, 0, 2\)$",
+        ),
+        (lambda: _core.variation(IMAGE[:, :, :0].copy()), ValueError, "^image: expected at least 1 pixel"),
+        (lambda: _core.variation(IMAGE, OUT), ValueError, r"^gradient: expected shape \(3, 4, 2\), got"),
+        (
+            lambda: _core.variation(IMAGE, 3),
+            TypeError,
+            r"^gradient: expected a numpy array of shape \(H, W, C\), got int$",
+        ),
+        (
+            lambda: _core.variation(IMAGE, READONLY.reshape(3, 4, 2)),
+            ValueError,
+            "^gradient: expected a writeable array",
+        ),
+        (
+            lambda: _core.variation(IMAGE, IMAGE),
+            ValueError,
+            "^gradient: expected memory of its own, got memory shared with image$",
+        ),
+        (lambda: _core.variation(IMAGE, threads=0), ValueError, "^threads: expected at least 1, got 0$"),
         (lambda: _core.Histogram(F, threads=-1), ValueError, "^threads: expected at least 1, got -1$"),
         (
             lambda: _core.Histogram(F).match(F[:2]),

@@ -28,7 +28,7 @@ def picture(kind: str, size: tuple[int, int], natural: np.ndarray, seed: int = 0
 @pytest.mark.parametrize("kind", ["random", "natural"])
 def test_value_and_gradient_of_the_papers_sum(engine, expected_vgg, natural, other, size, kind):
     image, exemplar = picture(kind, size, natural), other
-    objective = engine.objective(exemplar, gram=1.0, histogram=1.0)
+    objective = engine.objective(exemplar)
     value, gradient = objective(image)
     expected_value, expected_gradient, expected_terms = reference.objective(expected_vgg, image, exemplar)
     assert value == pytest.approx(expected_value, rel=1e-5)
@@ -52,7 +52,7 @@ def test_gradient_of_each_term_alone(engine, expected_vgg, natural, other, name,
     loss, layer = name.split("/")
     weights = {k: float(k == loss) for k in ("gram", "histogram")}
     image, exemplar = picture(kind, size, natural), other
-    _, gradient = engine.objective(exemplar, **weights, **{f"{loss}_layers": (layer,)})(image)
+    _, gradient = engine.objective(exemplar, weights=weights, **{f"{loss}_layers": (layer,)})(image)
     _, expected, _ = reference.objective(expected_vgg, image, exemplar, **weights, **{f"{loss}_layers": (layer,)})
     assert relative_error(gradient, expected) < 1e-4
 
@@ -60,7 +60,7 @@ def test_gradient_of_each_term_alone(engine, expected_vgg, natural, other, name,
 def test_weights_scale_the_terms(engine, natural):
     image = natural[:32, :32]
     one = engine.objective(natural[:40, :40]).terms(image)
-    scaled = engine.objective(natural[:40, :40], gram=3.0, histogram=0.5).terms(image)
+    scaled = engine.objective(natural[:40, :40], weights={"gram": 3.0, "histogram": 0.5}).terms(image)
     for name, value in one.items():
         assert scaled[name] == pytest.approx(value * (3.0 if name.startswith("gram") else 0.5))
 
@@ -69,8 +69,10 @@ def test_gradients_add_up_where_losses_share_a_layer(engine, natural, other):
     """Weighted so that neither kind hides the other."""
     image = natural[:48, :32]
     weights = {"gram": 1e-6, "histogram": 1.0}
-    alone = [engine.objective(other, **{"gram": 0, "histogram": 0, kind: w})(image)[1] for kind, w in weights.items()]
-    together = engine.objective(other, **weights)(image)[1]
+    alone = [
+        engine.objective(other, weights={"gram": 0, "histogram": 0, kind: w})(image)[1] for kind, w in weights.items()
+    ]
+    together = engine.objective(other, weights=weights)(image)[1]
     assert all(relative_error(together, gradient) > 1e-2 for gradient in alone)
     assert relative_error(together, alone[0] + alone[1]) < 1e-5
 
@@ -78,13 +80,13 @@ def test_gradients_add_up_where_losses_share_a_layer(engine, natural, other):
 def test_automatic_weights_do_not_depend_on_the_exemplars_contrast(engine, natural):
     """Relative to the exemplar's own feature maps, a term of a plain image is of the order of its layer's share."""
     for contrast in (1.0, 0.1):
-        terms = engine.objective(contrast * natural, gram="auto", histogram="auto").terms(np.zeros_like(natural))
+        terms = engine.objective(contrast * natural, weights="auto").terms(np.zeros_like(natural))
         assert all(0 < value < 20 for value in terms.values())
 
 
 def test_a_term_left_out_is_not_computed(engine, natural):
-    assert list(engine.objective(natural, histogram=0).terms(natural)) == TERMS[2:]
-    assert list(engine.objective(natural, gram=0).terms(natural)) == TERMS[:2]
+    assert list(engine.objective(natural, weights={"histogram": 0}).terms(natural)) == TERMS[2:]
+    assert list(engine.objective(natural, weights={"gram": 0}).terms(natural)) == TERMS[:2]
 
 
 def test_the_exemplar_itself_is_a_minimum(engine, natural):
@@ -95,7 +97,7 @@ def test_the_exemplar_itself_is_a_minimum(engine, natural):
 
 def test_a_flat_exemplar_and_a_flat_image(engine):
     flat = np.full((16, 16, 3), 0.5, np.float32)
-    value, gradient = engine.objective(flat, gram="auto", histogram="auto")(np.zeros_like(flat))
+    value, gradient = engine.objective(flat, weights="auto")(np.zeros_like(flat))
     assert np.isfinite(value)
     assert np.isfinite(gradient).all()
 
@@ -137,12 +139,16 @@ def test_bad_images(engine, natural, image, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"gram": -1}, r"gram=-1: give a number that is not negative"),
-        ({"histogram": float("nan")}, r"histogram=nan"),
-        ({"gram": 0, "histogram": 0}, r"nothing is left to match"),
+        ({"weights": {"gram": -1}}, r"weights: gram=-1: give a number that is not negative"),
+        ({"weights": {"histogram": float("nan")}}, r"histogram=nan"),
+        ({"weights": {"gram": 0, "histogram": 0}}, r"nothing is left to match"),
+        ({"weights": {"colour": 1}}, r"there is no term 'colour': choose gram, histogram, "),
+        ({"weights": {"gram/relu1_2": 1}}, r"there is no term 'gram/relu1_2'"),
+        ({"weights": {"content": 1}}, r"content=1: there is no layer for it"),
+        ({"weights": 3}, r"weights=3: give 'auto', 'thresholds', or numbers by term"),
         ({"gram_layers": ("relu9_9",)}, r"layer 'relu9_9': model 'vgg16' has relu1_1"),
         ({"gram_layers": "relu1_1"}, r"give a sequence"),
-        ({"gram_layers": ()}, r"gram_layers is empty"),
+        ({"gram_layers": ()}, r"gram=1.0: there is no layer for it"),
         ({"padding": "mirror"}, r"padding='mirror': choose 'wrap' or 'zeros'"),
         ({"pooling": "median"}, r"pooling='median'"),
     ],

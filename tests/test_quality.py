@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from conftest import EXAMPLES
+from PIL import Image
 
 from pyengine.errors import PyengineError
 from pyengine.images import load
-from pyengine.quality import drift, patch_distance, seam_ratio
+from pyengine.quality import Comparison, compare, drift, patch_distance, seam_ratio
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +63,36 @@ def test_smallest_images(gravel):
     assert patch_distance(small, small) == 0
     assert drift(small, small, block=32) == (0, 0)
     assert np.isfinite([patch_distance(gravel, small), *drift(gravel, small), seam_ratio(small)]).all()
+
+
+def test_compare_has_every_figure(gravel):
+    exemplar, image = gravel[:64, :64], gravel[64:128, :48] * np.float32(0.9)
+    brightness, contrast = drift(exemplar, image)
+    assert min(brightness, contrast) > 0
+    expected = Comparison(patch_distance(exemplar, image), brightness, contrast, seam_ratio(image))
+    assert compare(exemplar, image) == expected
+
+
+def test_compare_loads_what_the_engine_loads(gravel, tmp_path):
+    levels = (255 * gravel).round().astype(np.uint8)
+    exemplar, image = tmp_path / "exemplar.png", tmp_path / "image.png"
+    Image.fromarray(levels[:64, :48]).save(exemplar)
+    Image.fromarray(levels[64:128, :64]).save(image)
+    found = compare(exemplar, image)
+    assert found == compare(str(exemplar), Image.open(image)) == compare(gravel[:64, :48], levels[64:128, :64])
+
+
+def test_compare_says_which_image_is_at_fault(gravel, tmp_path):
+    with pytest.raises(PyengineError, match=r"^exemplar .*a\.png: no such file"):
+        compare(tmp_path / "a.png", gravel)
+    with pytest.raises(PyengineError, match=r"^image .*b\.png: no such file"):
+        compare(gravel, tmp_path / "b.png")
+    with pytest.raises(PyengineError, match=r"^image of 13x20 pixels"):
+        compare(gravel, np.zeros((20, 13), np.uint8))
+
+
+def test_compare_leaves_its_arguments_alone(gravel):
+    exemplar = gravel[:32, :32]
+    before = exemplar.copy()
+    compare(exemplar, exemplar)
+    np.testing.assert_array_equal(exemplar, before)

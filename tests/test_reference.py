@@ -73,6 +73,48 @@ def test_objective_is_zero_at_the_exemplar() -> None:
     assert abs(gradient).max() < 1e-12
 
 
+@pytest.mark.parametrize("padding", ["wrap", "zeros"])
+def test_objective_with_masks_and_content(padding: Padding) -> None:
+    at, exemplar, content = image(9, 13), image(11, 10, seed=3) ** 2, image(9, 13, seed=4)
+    sizes = {
+        name: [m[0].size for m in (reference.forward(NETWORK, x)[name] for x in (at, exemplar))] for name in LAYERS
+    }
+    masks = {name: mass(n) for name, (n, _) in sizes.items() if name != "relu3_1"}
+    exemplar_masks = {name: mass(n, 8) for name, (_, n) in sizes.items()}
+
+    def evaluate(x: Array, **options):
+        return reference.objective(NETWORK, x, exemplar, padding=padding, **options)
+
+    options = {
+        "masks": masks,
+        "exemplar_masks": exemplar_masks,
+        "content": content,
+        "content_weight": 0.4,
+        "content_layers": ("relu1_2", "relu2_1"),
+    }
+    value, gradient, terms = evaluate(at, **options)
+    assert list(terms)[-2:] == ["content/relu1_2", "content/relu2_1"]
+    weights = {"gram": 1.0, "histogram": 1.0, "content": 0.4}
+    assert value == pytest.approx(sum(weights[k.split("/")[0]] * v for k, (v, _) in terms.items()))
+    check_gradient(lambda x: evaluate(x, **options)[0], at, gradient)
+
+    plain = evaluate(at)[2]
+    assert all(terms[name][0] != pytest.approx(value) for name, (value, _) in plain.items())
+    assert evaluate(content, content=content)[2]["content/relu4_1"][0] == 0
+    maps, targets = (reference.forward(NETWORK, x, padding) for x in (at, content))
+    difference = maps["relu2_1"] - targets["relu2_1"]
+    assert terms["content/relu2_1"][0] == pytest.approx((difference**2).mean())  # everywhere, whatever the masks
+
+
+def test_objective_of_ones_as_masks_is_that_of_none() -> None:
+    at, exemplar = image(9, 8), image(7, 9)
+    ones = [{n: np.ones(m[0].size) for n, m in reference.forward(NETWORK, x).items()} for x in (at, exemplar)]
+    value, gradient, _ = reference.objective(NETWORK, at, exemplar, masks=ones[0], exemplar_masks=ones[1])
+    expected, expected_gradient, _ = reference.objective(NETWORK, at, exemplar)
+    assert value == pytest.approx(expected)
+    np.testing.assert_allclose(gradient, expected_gradient, atol=1e-12)
+
+
 def test_convolution_by_hand() -> None:
     """Cross-correlation: kernel element (dy, dx) reads the pixel at (y + dy - 1, x + dx - 1)."""
     rng = np.random.default_rng(0)
@@ -161,6 +203,86 @@ def test_gram_weights_count_samples() -> None:
     np.testing.assert_allclose(reference.gram(f)[0, 1], (f[0] * f[1]).mean())
 
 
+def test_cross_gram() -> None:
+    a, b, count = maps(3, 6, 0), maps(3, 6, 1), np.array([0, 1, 2, 0, 3, 1])
+    g = reference.cross_gram(a, b)
+    assert g[0, 1] == pytest.approx((a[0] * b[1]).mean())
+    np.testing.assert_allclose(reference.cross_gram(b, a), g.T)
+    np.testing.assert_allclose(reference.cross_gram(a, a, count), reference.gram(a, count))
+    repeated = reference.cross_gram(np.repeat(a, count, axis=1), np.repeat(b, count, axis=1))
+    np.testing.assert_allclose(reference.cross_gram(a, b, count), repeated)
+
+
+@pytest.mark.parametrize("w", [None, mass(31)])
+def test_content_loss(w: Array | None) -> None:
+    target, at = maps(4, 31, 1), maps(4, 31, 2)
+    value, gradient = reference.content_loss(at, target, w)
+    assert value == pytest.approx(np.average((at - target) ** 2, axis=1, weights=w).mean())
+    check_gradient(lambda f: reference.content_loss(f, target, w)[0], at, gradient)
+
+
+@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("shift", [(0, 0), (0, 1), (2, 0), (-1, 3), (1, -4), (3, 1)])
+@pytest.mark.parametrize("w", [None, mass(20)])
+def test_translated_gram_by_hand(w: Array | None, shift: reference.Shift, wrap: bool) -> None:
+    f = maps(2, 20, 3).reshape(2, 4, 5)
+    grid = np.ones((4, 5)) if w is None else w.reshape(4, 5)
+    total, seen = np.zeros((2, 2)), 0.0
+    for y, x in np.ndindex(4, 5):
+        v, u = y + shift[0], x + shift[1]
+        if wrap or (0 <= v < 4 and 0 <= u < 5):
+            v, u = v % 4, u % 5
+            total += grid[y, x] * grid[v, u] * np.outer(f[:, y, x], f[:, v, u])
+            seen += grid[y, x] * grid[v, u]
+    assert seen > 0
+    np.testing.assert_allclose(reference.translated_gram(f, shift, w, wrap), total / seen, atol=1e-12)
+
+
+def test_translated_gram_without_a_pair() -> None:
+    f = maps(2, 20, 3).reshape(2, 4, 5)
+    assert not reference.translated_gram(f, (4, 0), wrap=False).any()
+    assert not reference.translated_gram(f, (1, 0), np.eye(20)[3]).any()
+
+
+@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("w", [None, mass(35)])
+def test_structure_loss(w: Array | None, wrap: bool) -> None:
+    exemplar, at = maps(3, 48, 1).reshape(3, 8, 6), maps(3, 35, 2).reshape(3, 5, 7)
+    target = {s: reference.translated_gram(exemplar, s, wrap=False) for s in [(0, 1), (1, 0), (4, -2)]}
+    value, gradient = reference.structure_loss(at, target, w, wrap)
+    alone = [reference.structure_loss(at, {s: t}, w, wrap)[0] for s, t in target.items()]
+    assert value == pytest.approx(np.mean(alone))
+    check_gradient(lambda f: reference.structure_loss(f, target, w, wrap)[0], at, gradient)
+
+
+def test_structure_loss_of_no_shift_is_the_gram_loss() -> None:
+    at, target = maps(3, 35, 2), reference.gram(maps(3, 48, 1))
+    value, gradient = reference.structure_loss(at.reshape(3, 5, 7), {(0, 0): target})
+    expected, expected_gradient = reference.gram_loss(at, target)
+    assert value == pytest.approx(expected)
+    np.testing.assert_allclose(gradient.reshape(3, 35), expected_gradient, atol=1e-12)
+
+
+@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("size", [(4, 5), (2, 2), (1, 4), (3, 1), (2, 1)])
+def test_variation(size: tuple[int, int], wrap: bool) -> None:
+    at = image(*size)
+    _, gradient = reference.variation(at, wrap)
+    check_gradient(lambda x: reference.variation(x, wrap)[0], at, gradient)
+
+
+def test_variation_by_hand() -> None:
+    x = np.array([[1.0, 2, 4], [1, 5, 1]])[:, :, None]
+    # To the right 1, 4, (9) and 16, 16, (0); below 0, 9, 9, and once more with the way back round.
+    assert reference.variation(x, wrap=False)[0] == pytest.approx((1 + 4 + 16 + 16 + 18) / 7)
+    assert reference.variation(x)[0] == pytest.approx((1 + 4 + 9 + 16 + 16 + 18 + 18) / 12)
+    assert reference.variation(np.repeat(x, 2, axis=2))[0] == pytest.approx(reference.variation(x)[0])
+    for wrap in (True, False):
+        value, gradient = reference.variation(x[:1, :1], wrap)
+        assert value == 0
+        assert not gradient.any()
+
+
 @pytest.mark.parametrize("samples", [20, 31, 93])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_histogram_loss(samples: int, weighted: bool) -> None:
@@ -242,9 +364,14 @@ def test_no_mass() -> None:
         value, gradient = reference.histogram_loss(f, s, w, w_s)
         assert value == 0
         assert not gradient.any()
-    value, gradient = reference.gram_loss(f, np.ones((2, 2)), np.zeros(4))
-    assert value == 0
-    assert not gradient.any()
+    assert not reference.cross_gram(f, f, np.zeros(4)).any()
+    for value, gradient in (
+        reference.gram_loss(f, np.ones((2, 2)), np.zeros(4)),
+        reference.content_loss(f, f + 1, np.zeros(4)),
+        reference.structure_loss(f.reshape(2, 2, 2), {(0, 1): np.ones((2, 2))}, np.zeros(4)),
+    ):
+        assert value == 0
+        assert not gradient.any()
 
 
 # --------------------------------------------------------------------- load

@@ -16,6 +16,7 @@ import pyengine
 from pyengine import Engine, PyengineError
 from pyengine.images import to_uint8
 from pyengine.network import sessions
+from pyengine.level import Exemplar, Level
 from pyengine.pyramid import add_detail, default_levels, level_sizes, white_noise
 from pyengine.quality import seam_ratio
 
@@ -58,7 +59,7 @@ def test_the_last_value_is_that_of_the_picture(natural):
         engine.synthesize(
             natural, levels=1, iterations=3, padding="zeros", callback=lambda p: seen.append((p.state, p.pixels))
         )
-        objective = engine.objective(natural, gram="auto", histogram="auto", padding="zeros")
+        objective = engine.objective(natural, weights="auto", padding="zeros")
         for state, pixels in seen:
             assert objective(pixels)[0] == pytest.approx(state.value, rel=1e-6)
 
@@ -161,7 +162,7 @@ def test_saving(engine, natural, tmp_path):
         ({"iterations": 5.5}, r"iterations=5.5"),
         ({"gram_layers": 5}, r"gram_layers=5: give a sequence of names"),
         ({"gram_layers": (["relu1_1"],)}, r"gram_layers="),
-        ({"gram": "much"}, r"gram='much'"),
+        ({"weights": {"gram": "much"}}, r"gram='much'"),
         ({"histogram_layers": ["conv1_1"]}, r"layer 'conv1_1'"),
     ],
 )
@@ -293,17 +294,22 @@ def test_sizes_of_a_long_picture():
     assert level_sizes((4000, 40), 1) == [(4000, 40)]
 
 
+def level(image: np.ndarray, size: tuple[int, int]) -> Level:
+    return Level(size, (Exemplar(image),))
+
+
 def test_noise_in_the_exemplars_colours():
     exemplar = np.zeros((8, 8, 3), np.float32)
     exemplar[:, ::2] = (1, 0, 0)
     generator = np.random.default_rng(0)
-    noise = white_noise(exemplar, (50, 40), generator)
+    noise = white_noise(level(exemplar, (50, 40)), generator)
     assert noise.shape == (40, 50, 3)
     assert noise[..., 0].mean() == pytest.approx(0.5, abs=0.05)
-    detailed = add_detail(np.full((16, 16, 3), 0.5, np.float32), exemplar, generator)
+    grey = np.full((16, 16, 3), 0.5, np.float32)
+    detailed = add_detail(grey, level(exemplar, (16, 16)), generator)
     assert detailed[..., 0].std() > 0.01
     assert detailed[..., 1].std() == pytest.approx(0, abs=1e-6)  # the exemplar has no detail in green
-    flat = add_detail(np.full((16, 16, 3), 0.5, np.float32), np.ones((17, 3, 3), np.float32), generator)
+    flat = add_detail(grey, level(np.ones((17, 3, 3), np.float32), (16, 16)), generator)
     assert np.allclose(flat, 0.5)
 
 

@@ -1,11 +1,73 @@
-"""The losses, one a file: each measures an exemplar's feature map once and is evaluated on the image's after that."""
+"""The losses, one a file: each measures its target once and is evaluated on the image's feature maps after that."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
+
+import numpy as np
 
 from pyengine.arrays import Float32
 from pyengine.kernels import Kernels
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """What a loss measures of one exemplar: a feature map, and how much each of its pixels counts.
+
+    Attributes
+    ----------
+    features : float32 (C, H, W)
+    weights : float32 (H W,), optional
+        None stands for ones.
+    factor : float
+        Of the weights, against those of other exemplars' samples.
+    """
+
+    features: Float32
+    weights: Float32 | None = None
+    factor: float = 1.0
+
+    @property
+    def mass(self) -> float:
+        """All that the pixels count for together."""
+        pixels = self.features[0].size if self.weights is None else float(self.weights.sum(dtype=np.float64))
+        return self.factor * pixels
+
+    @property
+    def mean_square(self) -> float:
+        """Of the values, every pixel counting as much as it does."""
+        weights = np.ones(self.features[0].size, np.float32) if self.weights is None else self.weights
+        flat = self.features.reshape(len(self.features), -1)
+        total = float(np.einsum("cn,cn,n->", flat, flat, weights, dtype=np.float64))
+        return self.factor * total / (len(flat) * self.mass) if self.mass else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """The part of the output that a loss is evaluated on (Risser et al., sec. 5, localised losses).
+
+    Attributes
+    ----------
+    name : str
+        Empty if there is one region only.
+    share : float
+        Of the output's pixels that are in it.
+    weights : dict of str to float32 (N,)
+        How much each pixel counts, by layer; a layer that is missing counts every pixel alike.
+    """
+
+    name: str = ""
+    share: float = 1.0
+    weights: Mapping[str, Float32] = field(default_factory=dict)
+
+    def has_pixels(self, layer: str) -> bool:
+        """Whether any pixel of a layer counts."""
+        return layer not in self.weights or bool(self.weights[layer].any())
+
+
+WHOLE = Region()
 
 
 class Loss(Protocol):
@@ -13,7 +75,7 @@ class Loss(Protocol):
 
     @property
     def name(self) -> str:
-        """Kind and layer, such as "gram/relu1_1"."""
+        """Kind, layer and, where there are several, region, such as "gram/relu1_1" or "gram/relu1_1/2"."""
         ...
 
     @property
@@ -22,8 +84,13 @@ class Loss(Protocol):
         ...
 
     @property
+    def region(self) -> Region:
+        """The part of the output it is evaluated on."""
+        ...
+
+    @property
     def magnitude(self) -> float:
-        """Mean square of what is measured on the exemplar: the unit in which values are comparable."""
+        """Mean square of what is measured on the target: the unit in which values are comparable."""
         ...
 
     def evaluate(
@@ -39,13 +106,18 @@ class Loss(Protocol):
 
         Parameters
         ----------
-        features : float32 (C, N)
+        features : float32 (C, H, W)
         kernels : Kernels
         weight : float
             Of the gradient only.
-        gradient : float32 (C, N), optional
+        gradient : float32 (C, H, W), optional
             Takes `weight` times the gradient with respect to `features`.
         accumulate : bool
             Add to what `gradient` holds rather than overwrite it.
         """
         ...
+
+
+def term_name(kind: str, layer: str, region: Region) -> str:
+    """See `Loss.name`."""
+    return "/".join(part for part in (kind, layer, region.name) if part)

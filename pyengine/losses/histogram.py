@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pyengine.arrays import Float32
 from pyengine.kernels import Histogram, Kernels
+from pyengine.losses import WHOLE, Region, Sample, term_name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HistogramLoss:
     """Mean squared distance of a feature map to itself with the exemplar's histograms (Risser et al., sec. 4.3).
 
@@ -20,32 +22,33 @@ class HistogramLoss:
     loss is thus the squared Wasserstein-2 distance of the channels' distributions, less the spread of the exemplar's
     values within what each of the output's masses covers: it steps up by that where a mass breaks up.
 
+    In a region, pixels count by their weights, in the distributions and in the mean.
+
     Examples
     --------
     >>> from pyengine.kernels.cpu import CpuKernels
     >>> kernels = CpuKernels(threads=1)
-    >>> loss = HistogramLoss.measure("relu4_1", np.array([[0, 0, 1, 3]], np.float32), kernels)
-    >>> loss.evaluate(np.array([[0, 2, 0, 5]], np.float32), kernels)  # 2 -> 1, 5 -> 3
+    >>> loss = HistogramLoss.measure("relu4_1", [Sample(np.array([[[0, 0, 1, 3]]], np.float32))], kernels)
+    >>> loss.evaluate(np.array([[[0, 2, 0, 5]]], np.float32), kernels)  # 2 -> 1, 5 -> 3
     1.25
     """
 
     layer: str
     target: Histogram
     magnitude: float
+    region: Region = WHOLE
 
     @classmethod
-    def measure(cls, layer: str, features: Float32, kernels: Kernels) -> HistogramLoss:
-        """Take the distributions of an exemplar's feature map (C, N) as target."""
-        return cls(
-            layer,
-            kernels.histogram(features),
-            float(np.einsum("cn,cn->", features, features, dtype=np.float64)) / features.size,
-        )
+    def measure(cls, layer: str, samples: Sequence[Sample], kernels: Kernels, region: Region = WHOLE) -> HistogramLoss:
+        """Take the distributions of all samples together, of some mass, as target."""
+        mass = sum(sample.mass for sample in samples)
+        magnitude = sum(sample.mass * sample.mean_square for sample in samples) / mass
+        return cls(layer, kernels.histogram(*_joined(samples)), magnitude, region)
 
     @property
     def name(self) -> str:
         """See `Loss.name`."""
-        return f"histogram/{self.layer}"
+        return term_name("histogram", self.layer, self.region)
 
     def evaluate(
         self,
@@ -57,4 +60,19 @@ class HistogramLoss:
         accumulate: bool = False,
     ) -> float:
         """See `Loss.evaluate`."""
-        return kernels.histogram_loss(self.target, features, weight, gradient, accumulate=accumulate)
+        weights = self.region.weights.get(self.layer)
+        return kernels.histogram_loss(self.target, features, weight, gradient, weights=weights, accumulate=accumulate)
+
+
+def _joined(samples: Sequence[Sample]) -> tuple[Float32, Float32 | None]:
+    """All samples as one map and its weights."""
+    if len(samples) == 1:
+        return samples[0].features, samples[0].weights
+    maps = [sample.features.reshape(len(sample.features), -1) for sample in samples]
+    weights = [
+        np.full(features.shape[1], sample.factor, np.float32)
+        if sample.weights is None
+        else np.float32(sample.factor) * sample.weights
+        for features, sample in zip(maps, samples, strict=True)
+    ]
+    return np.hstack(maps), np.concatenate(weights)

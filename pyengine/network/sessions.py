@@ -137,9 +137,9 @@ class Network:
 
     Attributes
     ----------
-    features : dict of str to float32 (C, N)
-        The feature maps, written by `forward`; N counts pixels row by row.
-    gradients : dict of str to float32 (C, N)
+    features : dict of str to float32 (C, H, W)
+        The feature maps, written by `forward`.
+    gradients : dict of str to float32 (C, H, W)
         What `backward` reads: gradients of a scalar with respect to `features`.
 
     Examples
@@ -148,7 +148,7 @@ class Network:
     >>> network = Network(load("vgg16"), (20, 17), ("relu2_1",), threads=1)
     >>> network.forward(np.zeros((20, 17, 3), np.float32))
     >>> network.features["relu2_1"].shape  # an odd side is rounded up when pooled
-    (128, 90)
+    (128, 10, 9)
     """
 
     def __init__(
@@ -175,15 +175,11 @@ class Network:
             shapes |= {f"gradient/{name}": shapes[name] for name in ("image", *layers)}
         self._buffers = _allocate(shapes)
         self._forward = _Session(graph, self._buffers, threads)
-        self.features = {layer: self._flat(layer) for layer in layers}
+        self.features = {layer: self._buffers[layer][0] for layer in layers}
         self.gradients: dict[str, Float32] = {}
         if gradient:
             self._backward = _Session(backward_graph(graph, layers), self._buffers, threads)
-            self.gradients = {layer: self._flat(f"gradient/{layer}") for layer in layers}
-
-    def _flat(self, name: str) -> Float32:
-        buffer = self._buffers[name]
-        return buffer.reshape(buffer.shape[1], -1)
+            self.gradients = {layer: self._buffers[f"gradient/{layer}"][0] for layer in layers}
 
     def forward(self, image: Float32) -> None:
         """Compute `features` of an image, float32 (H, W, 3) in [0, 1]."""

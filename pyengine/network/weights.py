@@ -162,6 +162,17 @@ def starts_block(convolution: str) -> bool:
     return convolution.endswith("_1") and convolution != "conv1_1"
 
 
+def pools_before(layer: str) -> int:
+    """How often a feature map has been halved.
+
+    Examples
+    --------
+    >>> [pools_before(layer) for layer in ("relu1_1", "relu1_2", "relu4_1")]
+    [0, 0, 3]
+    """
+    return int(layer[4]) - 1
+
+
 def convolution_shapes(architecture: str) -> dict[str, tuple[int, int, int, int]]:
     """Kernel shape (O, I, 3, 3) of each convolution of an architecture by name, first to last.
 

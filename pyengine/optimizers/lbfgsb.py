@@ -18,6 +18,7 @@ def minimize(
     start: Float32,
     iterations: int,
     callback: Callable[[Float32], None] | None = None,
+    free: npt.NDArray[np.bool_] | None = None,
 ) -> Float32:
     """Image near a minimum of `function` within the bounds 0 and 1.
 
@@ -32,6 +33,9 @@ def minimize(
         At most so many; fewer only where no lower value can be found.
     callback : callable, optional
         Called with the image after each iteration; ends the run, keeping that image, by raising StopIteration.
+    free : bool array, optional
+        Which pixels may change, for a `start` of one axis more; the others are no variables at all, which is what
+        equal bounds would make of them.
 
     Examples
     --------
@@ -44,11 +48,18 @@ def minimize(
     from scipy.optimize import Bounds, minimize
 
     def image_of(x: npt.NDArray[np.float64]) -> Float32:
-        return x.reshape(start.shape).astype(np.float32)
+        if free is None:
+            return x.reshape(start.shape).astype(np.float32)
+        image = start.copy()
+        image[free] = x.reshape(-1, *start.shape[free.ndim :])
+        return image
+
+    def variables(image: Float32) -> npt.NDArray[np.float64]:
+        return (image if free is None else image[free]).ravel().astype(np.float64)
 
     def evaluate(x: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         value, gradient = function(image_of(x))
-        return value, gradient.ravel().astype(np.float64)
+        return value, variables(gradient)
 
     def after_iteration(intermediate_result: Any) -> None:
         if callback is not None:
@@ -57,7 +68,7 @@ def minimize(
     with _blas_on_one_thread():
         result = minimize(
             evaluate,
-            start.ravel().astype(np.float64),
+            variables(start),
             jac=True,
             method="L-BFGS-B",
             bounds=Bounds(0.0, 1.0),

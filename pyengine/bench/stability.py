@@ -1,0 +1,318 @@
+"""What histograms buy: the drift of Gram matrices alone at larger outputs, and the iterations they need."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pyengine.arrays import Float32
+from pyengine.checks import is_integer
+from pyengine.engine import Engine
+from pyengine.errors import PyengineError
+from pyengine.images import ByteImage, Source, load
+from pyengine.network.sessions import SMALLEST
+from pyengine.quality import compare, patch_distance
+from pyengine.recipe import Recipe
+from pyengine.result import Progress
+from pyengine.tuning import Method
+
+METHODS: tuple[Method, ...] = ("gatys", "histogram")  # in the order of their years
+
+BASELINE_ITERATIONS = 500
+"""That the Gatys baseline gets: what its quality is taken after."""
+
+
+@dataclass(frozen=True)
+class DriftRun:
+    """One synthesis of `drift`, and its figures.
+
+    Attributes
+    ----------
+    method : {"gatys", "histogram"}
+    size : int
+        Pixels on a side of the output.
+    patch_distance, brightness_drift, contrast_drift : float
+        As in `pyengine.quality.Comparison`.
+    iterations : int
+        Of all levels.
+    seconds : float
+    """
+
+    method: Method
+    size: int
+    patch_distance: float
+    brightness_drift: float
+    contrast_drift: float
+    iterations: int
+    seconds: float
+
+
+def drift(
+    exemplar: Source,
+    sizes: Sequence[int],
+    *,
+    crop: int | None = None,
+    iterations: int | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+) -> Iterator[DriftRun]:
+    """Synthesise at growing sizes with and without histograms, and measure how brightness and contrast wander.
+
+    It shows the instability of Gram matrices alone (Risser et al., sec. 4.2): the larger the output against the
+    exemplar, the more ways there are to have the right sums with the wrong values.
+
+    Parameters
+    ----------
+    exemplar : path, PIL image, or array
+    sizes : sequence of int
+        Pixels on a side of the outputs, which are square.
+    crop : int, optional
+        Use only so many pixels on a side of the exemplar, at its top left, so that an output several times larger is
+        affordable.
+    iterations : int, optional
+        At every level; by default the method's own.
+    seed, threads
+        As in `pyengine.synthesize`.
+
+    Yields
+    ------
+    DriftRun
+        At once when it is done: size by size, both methods at each.
+
+    Raises
+    ------
+    PyengineError
+        Input that can't be used; before the first synthesis.
+
+    Examples
+    --------
+    >>> list(drift(np.eye(32), [48], crop=64))
+    Traceback (most recent call last):
+    ...
+    pyengine.errors.PyengineError: crop=64: give 16 to 32, as the exemplar is of 32x32 pixels
+    """
+    image = _cropped(load(exemplar), crop)
+    for size in sizes:
+        Recipe.create(image, size=size, seed=seed, iterations=iterations)  # raises what else would end a long run
+    with Engine(threads=threads) as engine:
+        for size in sizes:
+            for method in METHODS:
+                start = time.perf_counter()
+                result = engine.synthesize(image, size=size, seed=seed, method=method, iterations=iterations)
+                seconds = time.perf_counter() - start
+                figures = compare(image, result.image)
+                yield DriftRun(
+                    method,
+                    size,
+                    figures.patch_distance,
+                    figures.brightness_drift,
+                    figures.contrast_drift,
+                    len(result.history),
+                    seconds,
+                )
+
+
+def _cropped(image: Float32, crop: int | None) -> Float32:
+    if crop is None:
+        return image
+    height, width = image.shape[:2]
+    if not is_integer(crop) or not SMALLEST <= crop <= min(height, width):
+        most = min(height, width)
+        raise PyengineError(f"crop={crop!r}: give {SMALLEST} to {most}, as the exemplar is of {width}x{height} pixels")
+    return np.ascontiguousarray(image[:crop, :crop])
+
+
+def check_plot() -> None:
+    """Refuse, before the work, to draw where matplotlib is missing.
+
+    Raises
+    ------
+    PyengineError
+        It can't be imported.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise PyengineError("--plot: matplotlib is not installed: pip install 'pyengine[plot]'") from None
+
+
+def plot(runs: Sequence[DriftRun]) -> ByteImage:
+    """Drift against output size, for both methods: brightness on the left, contrast on the right.
+
+    Parameters
+    ----------
+    runs : sequence of DriftRun
+        In any order.
+
+    Returns
+    -------
+    uint8 (H, W, 3)
+
+    Raises
+    ------
+    PyengineError
+        There is no matplotlib.
+    """
+    check_plot()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure  # not pyplot: no window, no state that outlives this
+
+    figure = Figure(figsize=(9, 3.6), dpi=120, layout="constrained")
+    canvas: Any = FigureCanvasAgg(figure)
+    sizes = sorted({run.size for run in runs})
+    for panel, kind in zip(figure.subplots(1, 2, sharex=True), ("brightness", "contrast"), strict=True):
+        for method, style in zip(METHODS, ("o--", "s-"), strict=True):
+            points = sorted((run.size, getattr(run, f"{kind}_drift")) for run in runs if run.method == method)
+            panel.plot([x for x, _ in points], [y for _, y in points], style, label=method)
+        panel.set_xscale("log", base=2)
+        panel.set_xticks(sizes, [str(size) for size in sizes])
+        panel.set_xticks([], minor=True)
+        panel.set_ylim(bottom=0)
+        panel.set_xlabel("pixels on a side of the output")
+        panel.set_ylabel(f"{kind} drift, levels of 255")
+        panel.grid(alpha=0.3)
+        panel.legend()
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba(), np.uint8)[:, :, :3].copy()
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """What the Gatys baseline reaches, and what it takes the default method to reach the same.
+
+    Iterations in units of the full size are those of each level times its share of the output's pixels: about what they
+    cost. Ratios are the baseline's to ours. What counts iterations of ours, and the ratios, is None where the default
+    method ended before it was as good.
+
+    Attributes
+    ----------
+    size : (width, height)
+    baseline_distance : float
+        Patch distance of the baseline's result.
+    baseline_iterations : int
+        All of the full size.
+    baseline_seconds : float
+    best_distance : float
+        The least of ours: where it is reached, the first not above the baseline's.
+    iterations, finest_iterations : int or None
+        Ours, of all levels and of the finest.
+    full_size_iterations : float or None
+        Ours of all levels, in units of the full size.
+    seconds : float
+        Ours, up to there or to the end, without the time that measuring the distance took.
+    iterations_ratio, full_size_ratio, seconds_ratio : float or None
+    """
+
+    size: tuple[int, int]
+    baseline_distance: float
+    baseline_iterations: int
+    baseline_seconds: float
+    best_distance: float
+    iterations: int | None
+    finest_iterations: int | None
+    full_size_iterations: float | None
+    seconds: float
+    iterations_ratio: float | None
+    full_size_ratio: float | None
+    seconds_ratio: float | None
+
+    @property
+    def reached(self) -> bool:
+        """Whether the default method got as near as the baseline."""
+        return self.iterations is not None
+
+
+def convergence(
+    exemplars: Sequence[Source],
+    *,
+    size: int | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    baseline_iterations: int = BASELINE_ITERATIONS,
+) -> Iterator[Convergence]:
+    """Count the iterations that the default method needs to be as good as the Gatys baseline, by patch distance.
+
+    The distance is measured after every iteration of the finest level; the run is stopped as soon as it is not above
+    the baseline's.
+
+    Parameters
+    ----------
+    exemplars : sequence of path, PIL image, or array
+    size : int, optional
+        Pixels on a side of the outputs; by default the exemplars' own sizes.
+    seed, threads
+        As in `pyengine.synthesize`.
+    baseline_iterations : int
+
+    Yields
+    ------
+    Convergence
+        Of each exemplar in turn, at once when it is done.
+
+    Raises
+    ------
+    PyengineError
+        Input that can't be used; before the first synthesis.
+
+    Examples
+    --------
+    >>> list(convergence([np.eye(8)]))
+    Traceback (most recent call last):
+    ...
+    pyengine.errors.PyengineError: exemplar of 8x8 pixels: both sides must be at least 16; enlarge it first
+    """
+    images = [load(exemplar) for exemplar in exemplars]
+    for image in images:
+        Recipe.create(image, size=size, seed=seed)  # raises what else would end a long run
+    with Engine(threads=threads) as engine:
+        for image in images:
+            yield _converge(engine, image, size, seed, baseline_iterations)
+
+
+def _converge(engine: Engine, exemplar: Float32, size: int | None, seed: int, baseline_iterations: int) -> Convergence:
+    start = time.perf_counter()
+    baseline = engine.synthesize(exemplar, size=size, seed=seed, method="gatys", iterations=baseline_iterations)
+    baseline_seconds = time.perf_counter() - start
+    target = patch_distance(exemplar, load(baseline.image))
+    distances: list[float] = []
+    measuring = 0.0
+
+    def measure(progress: Progress) -> None:
+        nonlocal measuring
+        if progress.state.level < len(progress.recipe.sizes) - 1:
+            return
+        begin = time.perf_counter()
+        # Of 8 bits, as the baseline's result is.
+        distances.append(patch_distance(exemplar, load(progress.image)))
+        if distances[-1] <= target:
+            progress.stop()
+        measuring += time.perf_counter() - begin
+
+    start = time.perf_counter()
+    result = engine.synthesize(exemplar, size=size, seed=seed, method="histogram", callback=measure)
+    seconds = time.perf_counter() - start - measuring
+    if not distances:  # nothing to optimise, as where the exemplar is of one colour
+        distances.append(patch_distance(exemplar, load(result.image)))
+    *_, (width, height) = sizes = result.recipe.sizes
+    reached = min(distances) <= target
+    levels = [state.level for state in result.history]
+    iterations = len(levels) if reached else None
+    full_size = sum(sizes[level][0] * sizes[level][1] for level in levels) / (width * height) if reached else None
+    return Convergence(
+        size=(width, height),
+        baseline_distance=target,
+        baseline_iterations=len(baseline.history),
+        baseline_seconds=baseline_seconds,
+        best_distance=min(distances),
+        iterations=iterations,
+        finest_iterations=levels.count(len(sizes) - 1) if reached else None,
+        full_size_iterations=full_size,
+        seconds=seconds,
+        iterations_ratio=len(baseline.history) / iterations if iterations else None,
+        full_size_ratio=len(baseline.history) / full_size if full_size else None,
+        seconds_ratio=baseline_seconds / seconds if reached else None,
+    )

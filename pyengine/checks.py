@@ -1,0 +1,34 @@
+"""Questions that every argument is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pyengine.errors import PyengineError
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a real number; True and False are none."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is a whole number; True and False are none."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Raise PyengineError for a value that is none of the choices.
+
+    Examples
+    --------
+    >>> check_choice("pooling", "median", ("average", "max"))
+    Traceback (most recent call last):
+    ...
+    pyengine.errors.PyengineError: pooling='median': choose 'average' or 'max'
+    """
+    if not (isinstance(value, str) and value in choices):
+        raise PyengineError(f"{name}={value!r}: choose {' or '.join(map(repr, choices))}")

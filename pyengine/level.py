@@ -1,0 +1,137 @@
+"""What an output is made from, at one scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from pyengine.arrays import Float32
+from pyengine.images import resize
+from pyengine.losses import WHOLE, Region, Sample
+from pyengine.masks import dilate, reduce
+from pyengine.network.weights import pools_before
+
+
+@dataclass(frozen=True, eq=False)
+class Exemplar:
+    """A picture to match, and which of its pixels count.
+
+    Attributes
+    ----------
+    image : float32 (H, W, 3)
+        RGB in [0, 1].
+    masks : float32 (R, H, W), optional
+        How much each pixel counts for each region; None: all alike, in the only region.
+    factor : float
+        Of the masks, against other exemplars'.
+    """
+
+    image: Float32
+    masks: Float32 | None = None
+    factor: float = 1.0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height)."""
+        return self.image.shape[1], self.image.shape[0]
+
+    def resized(self, size: tuple[int, int]) -> Exemplar:
+        """The same at another (width, height)."""
+        if size == self.size:
+            return self
+        return replace(self, image=resize(self.image, size), masks=resize_masks(self.masks, size))
+
+    def sample(self, region: int, features: Float32, layer: str) -> Sample:
+        """What a loss measures in a region on one of this picture's feature maps."""
+        if self.masks is None:
+            return Sample(features, None, self.factor)
+        return Sample(features, reduce(self.masks[region], pools_before(layer)).ravel(), self.factor)
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """Everything that a synthesis is made from, at one scale.
+
+    Attributes
+    ----------
+    size : (width, height)
+    exemplars : tuple of Exemplar
+    regions : tuple of str
+        Their names; one, of no name, where nothing is painted.
+    masks : float32 (R, H, W), optional
+        How much each pixel belongs to each region; None: all alike, to the only region.
+    content : float32 (H, W, 3), optional
+    picture : float32 (H, W, 3), optional
+        What is kept.
+    free : bool (H, W), optional
+        Where the output is made; elsewhere it is the picture. None: everywhere.
+    init : float32 (H, W, 3), optional
+        What is started from; None: noise.
+    """
+
+    size: tuple[int, int]
+    exemplars: tuple[Exemplar, ...]
+    regions: tuple[str, ...] = ("",)
+    masks: Float32 | None = None
+    content: Float32 | None = None
+    picture: Float32 | None = None
+    free: npt.NDArray[np.bool_] | None = None
+    init: Float32 | None = None
+
+    @property
+    def fixes_size(self) -> bool:
+        """Whether only an output of this very size can be evaluated."""
+        return not (self.masks is None and self.content is None and self.free is None)
+
+    def reduced(self, size: tuple[int, int], exemplar_sizes: list[tuple[int, int]]) -> Level:
+        """The same at smaller (width, height)s."""
+        exemplars = tuple(e.resized(s) for e, s in zip(self.exemplars, exemplar_sizes, strict=True))
+        if size == self.size:
+            return replace(self, exemplars=exemplars)
+
+        def resized(image: Float32 | None) -> Float32 | None:
+            return None if image is None else resize(image, size)
+
+        return replace(
+            self,
+            size=size,
+            exemplars=exemplars,
+            masks=resize_masks(self.masks, size),
+            content=resized(self.content),
+            picture=resized(self.picture),
+            # A pixel is known here only where all that it stands for is.
+            free=None if self.free is None else resize(self.free.astype(np.float32), size) > 1e-3,
+            init=resized(self.init),
+        )
+
+    def keep(self, image: Float32) -> Float32:
+        """The image, with the picture where nothing is made."""
+        if self.free is None or self.picture is None:
+            return image
+        return np.where(self.free[:, :, None], image, self.picture)
+
+    def loss_regions(self, layers: tuple[str, ...], *, wrap: bool) -> list[Region]:
+        """The regions, as losses see them on the layers' feature maps.
+
+        What is kept does not count, but for a rim of one pixel of the feature map, where it meets what is made.
+        """
+        if self.masks is None and self.free is None:
+            return [WHOLE]
+        width, height = self.size
+        masks = np.ones((1, height, width), np.float32) if self.masks is None else self.masks
+        made = np.ones((height, width), np.float32) if self.free is None else self.free.astype(np.float32)
+        by_pools: dict[int, list[Float32]] = {}
+        for pools in {pools_before(layer) for layer in layers}:
+            near = (dilate(reduce(made, pools), 1, wrap=wrap) > 0).astype(np.float32)
+            by_pools[pools] = [(reduce(mask, pools) * near).ravel() for mask in masks]
+        return [
+            Region(name, float((mask * made).mean()), {layer: by_pools[pools_before(layer)][k] for layer in layers})
+            for k, (name, mask) in enumerate(zip(self.regions, masks, strict=True))
+        ]
+
+
+def resize_masks(masks: Float32 | None, size: tuple[int, int]) -> Float32 | None:
+    """Scale masks (R, H, W), if there are any, to a (width, height)."""
+    return None if masks is None else np.stack([resize(mask, size) for mask in masks])

@@ -1,0 +1,37 @@
+"""The total variation: takes off pixel noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyengine.arrays import Float32
+from pyengine.kernels import Kernels
+
+
+@dataclass(frozen=True)
+class VariationLoss:
+    """Mean squared difference of neighbouring pixels of the image itself, wrapping round where the output does.
+
+    Attributes
+    ----------
+    magnitude : float
+        That of the exemplar.
+    wrap : bool
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyengine.kernels.cpu import CpuKernels
+    >>> VariationLoss(1.0, wrap=True).evaluate(np.eye(2, dtype=np.float32)[:, :, None], CpuKernels(threads=1))
+    1.0
+    """
+
+    magnitude: float
+    wrap: bool
+    name = "variation"
+
+    def evaluate(
+        self, image: Float32, kernels: Kernels, *, weight: float = 1.0, gradient: Float32 | None = None
+    ) -> float:
+        """Value at an image (H, W, 3), before any weight; `weight` times the gradient is added to `gradient`."""
+        return kernels.variation(image, weight, gradient, wrap=self.wrap, accumulate=True)

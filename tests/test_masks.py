@@ -1,0 +1,222 @@
+"""Masks: halving as the pools do, widening, bands, filling in, and regions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pyengine import masks
+from pyengine.errors import PyengineError
+
+SHAPES = [(1, 1), (1, 7), (2, 2), (5, 4), (6, 8), (13, 9)]
+
+
+def soft(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((height, width)).astype(np.float32)
+
+
+# ----------------------------------------------------------------- reduce
+
+
+def pooled(mask: np.ndarray) -> np.ndarray:
+    """Average pooling of 2x2, stride 2, in ceil mode without counting what lies outside, written out."""
+    rows, columns = range(0, mask.shape[0], 2), range(0, mask.shape[1], 2)
+    return np.array([[mask[y : y + 2, x : x + 2].mean() for x in columns] for y in rows])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("times", [0, 1, 2, 5])
+def test_reduce_is_average_pooling(shape: tuple[int, int], times: int) -> None:
+    mask = soft(*shape)
+    expected = mask
+    for _ in range(times):
+        expected = pooled(expected)
+    reduced = masks.reduce(mask, times)
+    assert reduced.dtype == np.float32
+    assert reduced.shape == expected.shape
+    np.testing.assert_allclose(reduced, expected, atol=1e-6)
+
+
+def test_reduce_agrees_with_the_runtime() -> None:
+    """With the pool of the network's graph."""
+    import onnx
+    import onnxruntime
+
+    helper = onnx.helper
+    node = helper.make_node("AveragePool", ["x"], ["y"], kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+    infos = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in "xy"]
+    graph = helper.make_graph([node], "pool", infos[:1], infos[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for shape in SHAPES:
+        (pool,) = session.run(None, {"x": soft(*shape)[None, None]})
+        np.testing.assert_allclose(masks.reduce(soft(*shape), 1), pool[0, 0], atol=1e-6)
+
+
+def test_reduce_conserves_mass_at_even_sides() -> None:
+    mask = soft(16, 24)
+    assert masks.reduce(mask, 3).sum() * 64 == pytest.approx(mask.sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize("value", [0, 0.3, 1])
+def test_reduce_keeps_a_constant(value: float) -> None:
+    reduced = masks.reduce(np.full((7, 5), value, np.float32), 2)
+    np.testing.assert_array_equal(reduced, np.full((2, 2), value, np.float32))
+
+
+def test_reduce_returns_a_copy() -> None:
+    mask = soft(4, 4)
+    assert not np.shares_memory(masks.reduce(mask, 0), mask)
+
+
+# ----------------------------------------------------------------- dilate
+
+
+def dilated(mask: np.ndarray, radius: int, wrap: bool) -> np.ndarray:
+    padded = np.pad(mask, radius, mode="wrap" if wrap else "edge")
+    side = 2 * radius + 1
+    return np.lib.stride_tricks.sliding_window_view(padded, (side, side)).max(axis=(2, 3))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("radius", [0, 1, 3, 10])
+@pytest.mark.parametrize("wrap", [False, True])
+def test_dilate(shape: tuple[int, int], radius: int, wrap: bool) -> None:
+    widened = masks.dilate(soft(*shape), radius, wrap)
+    assert widened.dtype == np.float32
+    np.testing.assert_array_equal(widened, dilated(soft(*shape), radius, wrap))
+
+
+def test_dilate_makes_a_square() -> None:
+    mask = np.zeros((9, 9), np.float32)
+    mask[4, 4] = 0.5
+    expected = np.zeros((9, 9), np.float32)
+    expected[2:7, 2:7] = 0.5
+    np.testing.assert_array_equal(masks.dilate(mask, 2, wrap=False), expected)
+
+
+def test_dilate_across_the_border() -> None:
+    mask = np.zeros((6, 8), np.float32)
+    mask[0, 0] = 1
+    assert masks.dilate(mask, 1, wrap=False).sum() == 4
+    wrapped = masks.dilate(mask, 1, wrap=True)
+    assert wrapped.sum() == 9
+    assert wrapped[-1, -1] == 1
+
+
+# ------------------------------------------------------------------- band
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("width", [0, 1, 2, 3, 5, 8, 9, 20])
+def test_band(shape: tuple[int, int], width: int) -> None:
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    distance = np.minimum.reduce([y, x, shape[0] - 1 - y, shape[1] - 1 - x])
+    marked = masks.band(shape, width)
+    assert marked.dtype == bool
+    np.testing.assert_array_equal(marked, distance < width)
+
+
+# ---------------------------------------------------------- fill_smoothly
+
+
+def picture(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(1).random((height, width, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("share", [0.05, 0.5, 1])
+def test_known_pixels_stay(shape: tuple[int, int], share: float) -> None:
+    known = soft(*shape) < share
+    known[-1, 0] = True
+    image = picture(*shape)
+    before = image.copy()
+    filled = masks.fill_smoothly(image, known)
+    assert filled.dtype == np.float32
+    assert filled.shape == image.shape
+    np.testing.assert_array_equal(filled[known], image[known])
+    np.testing.assert_array_equal(image, before)
+    assert np.isfinite(filled).all()
+    # No colour beyond those that are known.
+    assert (filled >= image[known].min(0) - 1e-6).all()
+    assert (filled <= image[known].max(0) + 1e-6).all()
+
+
+def test_unknown_pixels_are_of_no_account() -> None:
+    known = soft(13, 9) < 0.3
+    image = picture(13, 9)
+    other = np.where(known[:, :, None], image, 1 - image)
+    np.testing.assert_array_equal(masks.fill_smoothly(image, known), masks.fill_smoothly(other, known))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_one_known_pixel_colours_all(shape: tuple[int, int]) -> None:
+    known = np.zeros(shape, bool)
+    known[shape[0] // 2, 0] = True
+    image = picture(*shape)
+    expected = np.broadcast_to(image[shape[0] // 2, 0], image.shape)
+    np.testing.assert_allclose(masks.fill_smoothly(image, known), expected, rtol=1e-5)
+
+
+def test_nothing_known() -> None:
+    with pytest.raises(PyengineError, match="nothing is known") as caught:
+        masks.fill_smoothly(picture(4, 4), np.zeros((4, 4), bool))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(128, 128), (101, 140)])
+def test_a_hole_is_filled_smoothly(shape: tuple[int, int]) -> None:
+    """A gradient goes on into the hole: without steps, at its edge either, and near to what was there."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    image = np.dstack([y / shape[0], x / shape[1], (x + y) / sum(shape)]).astype(np.float32)
+    known = np.hypot(y - 60, x - 50) > 30
+    filled = masks.fill_smoothly(image, known)
+    steps = max(np.abs(np.diff(filled, axis=axis)).max() for axis in (0, 1))
+    assert steps < 5 / min(shape)  # in the gradient, 1 / min(shape)
+    bends = max(np.abs(np.diff(filled, 2, axis=axis)).max() for axis in (0, 1))
+    assert bends < 0.025
+    assert np.abs(filled - image)[~known].max() < 0.15
+
+
+def test_filling_by_hand() -> None:
+    """A column that is unknown, between pixels that are pulled by 1 3 3 1 and pushed by 1 3."""
+    columns = np.array([0.1, 0.2, 0.4, 0.8, 0, 0.9, 0.3, 0.5], np.float32)
+    image = np.broadcast_to(columns[:, None], (8, 8, 3))
+    left = (columns[1] + 3 * columns[2] + 3 * columns[3]) / 7
+    right = (columns[3] + 3 * columns[5] + columns[6]) / 5
+    filled = masks.fill_smoothly(image, np.broadcast_to(np.arange(8) != 4, (8, 8)))
+    np.testing.assert_allclose(filled[:, 4], (left + 3 * right) / 4, rtol=1e-6)
+
+
+def test_a_gap_is_filled_from_its_surroundings() -> None:
+    """Not from the mean of the image: black on the left, white on the right."""
+    image = np.zeros((64, 64, 3), np.float32)
+    image[:, 32:] = 1
+    known = np.ones((64, 64), bool)
+    known[28:36, 8:12] = known[28:36, 52:56] = False
+    np.testing.assert_allclose(masks.fill_smoothly(image, known), image, atol=1e-6)
+
+
+def test_filling_is_symmetric() -> None:
+    known = soft(32, 64) < 0.1
+    image = picture(32, 64)
+    filled = masks.fill_smoothly(image, known)
+    for axis in (0, 1):
+        flipped = masks.fill_smoothly(np.flip(image, axis), np.flip(known, axis))
+        np.testing.assert_allclose(np.flip(flipped, axis), filled, atol=1e-6)
+
+
+# ---------------------------------------------------------------- one_hot
+
+
+def test_one_hot() -> None:
+    indices = np.array([[0, 3, 3], [0x1FF0000, 0, 7]], np.uint32)
+    regions = masks.one_hot(indices, [3, 0x1FF0000, 5])
+    assert regions.dtype == np.float32
+    np.testing.assert_array_equal(regions, [[[0, 1, 1], [0, 0, 0]], [[0, 0, 0], [1, 0, 0]], np.zeros((2, 3))])
+
+
+def test_one_hot_of_all_numbers_is_a_partition() -> None:
+    indices = np.random.default_rng(0).integers(0, 5, (7, 6)).astype(np.uint32)
+    np.testing.assert_array_equal(masks.one_hot(indices, range(5)).sum(0), np.ones((7, 6)))
+    assert masks.one_hot(indices, []).shape == (0, 7, 6)
