@@ -1,67 +1,176 @@
-"""Makes the pictures and the table of docs/quality.md: ``python docs/make_pictures.py`` (ten minutes on two cores).
+"""Makes the pictures of the documentation, and prints the figures beside them, from examples/ alone.
 
-For every exemplar in examples/: a texture of the exemplar's size at default settings, and one without the histogram
-losses; and one texture of twice the size.
+``python docs/make_pictures.py`` makes all (an hour on two cores), ``python docs/make_pictures.py transfer hole`` some.
 """
 
-import time
-from collections.abc import Iterable
+import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 import pyengine
-from pyengine.images import load
-from pyengine.quality import drift, patch_distance, seam_ratio
+from pyengine.quality import compare
+from pyengine.sheet import sheet
 
 FOLDER = Path(__file__).parent
-EXEMPLARS = ("grass", "brick", "gravel", "buttons", "galaxies")
-GAP = 8
+EXAMPLES = FOLDER.parent / "examples"
+EXEMPLARS = ("grass", "brick", "gravel", "buttons", "galaxies", "strokes", "tissue", "tiles")
 
 
-def sheet(rows: Iterable[Iterable[np.ndarray]]) -> Image.Image:
-    """Pictures of one size in rows, on white."""
-    pictures = [list(row) for row in rows]
-    height, width = pictures[0][0].shape[:2]
-    size = (len(pictures[0]) * (width + GAP) - GAP, len(pictures) * (height + GAP) - GAP)
-    page = Image.new("RGB", size, "white")
-    for y, row in enumerate(pictures):
-        for x, picture in enumerate(row):
-            page.paste(Image.fromarray(picture), (x * (width + GAP), y * (height + GAP)))
-    return page
+def example(name: str) -> Path:
+    """A file of examples/."""
+    return next(EXAMPLES.glob(f"{name}.*"))
+
+
+def save(name: str, rows: list[list], labels: list[list[str]] | None = None) -> None:
+    """A sheet of pictures, as a file of docs/images."""
+    (FOLDER / "images").mkdir(exist_ok=True)
+    Image.fromarray(sheet(rows, labels)).save(FOLDER / "images" / f"{name}.jpg", quality=90)
+
+
+def row(name: str, kind: str, exemplar: Path, result: pyengine.Result) -> None:
+    """One line of a table of figures."""
+    found = compare(exemplar, result.image)
+    width, height = result.recipe.sizes[-1]
+    print(
+        f"| {name} | {kind} | {width}x{height} | {len(result.history)} | {result.timings['total']:.0f} "
+        f"| {found.patch_distance:.3f} | {found.brightness_drift:.1f} | {found.contrast_drift:.1f} "
+        f"| {found.seam_ratio:.2f} |",
+        flush=True,
+    )
+
+
+def textures(engine: pyengine.Engine) -> None:
+    """Every exemplar, the default, and the Gram losses alone."""
+    columns: dict[str, list] = {"exemplar": [], "default": [], "Gram only": []}
+    for name in EXEMPLARS:
+        path = example(name)
+        columns["exemplar"].append(path)
+        for kind, options in (("default", {}), ("Gram only", {"weights": {"histogram": 0}})):
+            result = engine.synthesize(path, size=256, **options)
+            columns[kind].append(result.image)
+            row(name, kind, path, result)
+    save("textures", [[np.asarray(Image.open(p))[:256, :256] for p in columns["exemplar"]], columns["default"]])
+    few = [EXEMPLARS.index(name) for name in ("brick", "buttons", "galaxies")]
+    save("gram_only", [[pictures[k] for k in few] for pictures in columns.values()])
+    save("tiled", [[np.tile(columns["default"][EXEMPLARS.index("buttons")], (2, 2, 1))]])
+    large = engine.synthesize(example("gravel"), size=512)
+    row("gravel", "default", example("gravel"), large)
+    save("gravel_512", [[large.image]])
+
+
+def gatys(engine: pyengine.Engine) -> None:
+    """The baseline after 500 iterations beside the default."""
+    names = ("grass", "brick", "buttons", "galaxies")
+    rows = {method: [] for method in ("gatys", "histogram")}
+    for name in names:
+        for method, images in rows.items():
+            result = engine.synthesize(example(name), method=method)
+            images.append(result.image)
+            row(name, method, example(name), result)
+    save("gatys", [[example(name) for name in names], *rows.values()])
+
+
+PAIRS = (("portrait", "strokes"), ("portrait", "ink"), ("cat", "strokes"), ("cat", "tissue"))
+
+
+def transfer(engine: pyengine.Engine) -> None:
+    """Style transfers at default settings: content, style, result."""
+    for content, style in PAIRS:
+        result = engine.synthesize(example(style), content=example(content))
+        row(content, style, example(style), result)
+        save(f"transfer_{content}_{style}", [[example(content), example(style), result.image]])
+
+
+def options(engine: pyengine.Engine) -> None:
+    """What the arguments of a transfer do."""
+    style, content, small = example("strokes"), example("portrait"), 256
+    variants = {
+        "default": {},
+        "style_scale=0.5": {"style_scale": 0.5},
+        'init="noise"': {"init": "noise"},
+        'preserve_color="luminance"': {"preserve_color": "luminance"},
+        'preserve_color="match"': {"preserve_color": "match"},
+        'weights="thresholds"': {"weights": "thresholds"},
+    }
+    images = [engine.synthesize(style, content=content, size=small, **v).image for v in variants.values()]
+    names = list(variants)
+    save("transfer_options", [images[:3], images[3:]], [names[:3], names[3:]])
+
+
+def regions(engine: pyengine.Engine) -> None:
+    """A figure in one style, its background left, or in another style; a painted layout."""
+    content, mask = example("portrait"), example("portrait_regions")
+    figure = engine.synthesize(example("strokes"), content=content, output_regions=mask)
+    two = np.asarray(Image.open(mask)) + 1
+    both = engine.synthesize(exemplars=[example("tissue"), example("strokes")], content=content, output_regions=two)
+    plain = engine.synthesize(example("strokes"), content=content)
+    save(
+        "transfer_regions",
+        [[content, plain.image], [figure.image, both.image]],
+        [["content", "one style"], ["background is region 0: left", "a style for each region"]],
+    )
+    ground, layout = example("ground"), example("layout")
+    painted = engine.synthesize(ground, exemplar_regions=example("ground_regions"), output_regions=layout)
+    colours = np.array([[0, 0, 0], [90, 160, 60], [150, 140, 130], [60, 120, 200]], np.uint8)
+    maps = [colours[np.asarray(Image.open(path))] for path in (example("ground_regions"), layout)]
+    save(
+        "layout",
+        [[ground, maps[0]], [painted.image, maps[1]]],
+        [["exemplar", "exemplar_regions"], ["result", "output_regions"]],
+    )
+
+
+def hole(engine: pyengine.Engine) -> None:
+    """A torn picture filled, and a picture that is made to tile."""
+    torn = example("torn")
+    filled = engine.synthesize(torn, fill="alpha")
+    row("torn", 'fill="alpha"', torn, filled)
+    damaged = np.asarray(Image.open(torn))
+    on_white = np.where(damaged[:, :, 3:] > 0, damaged[:, :, :3], 255).astype(np.uint8)
+    brick = example("gravel")
+    tiling = engine.synthesize(brick, tile=True)
+    row("gravel", "tile=True", brick, tiling)
+    before = np.asarray(Image.open(brick).convert("RGB"))
+    save(
+        "hole",
+        [[on_white, filled.image], [np.roll(before, (128, 128), (0, 1)), np.roll(tiling.image, (128, 128), (0, 1))]],
+        [["torn", 'fill="alpha"'], ["its borders meet in the middle", "tile=True"]],
+    )
+
+
+def structure(engine: pyengine.Engine) -> None:
+    """Regular patterns, with and without the structure losses."""
+    names = ("tiles", "weave", "brick")
+    rows: dict[str, list] = {"default": [], "structure": []}
+    for name in names:
+        for kind, images in rows.items():
+            result = engine.synthesize(example(name), structure=kind == "structure")
+            images.append(result.image)
+            row(name, kind, example(name), result)
+    save("structure", [[example(name) for name in names], *rows.values()])
+
+
+def mix(engine: pyengine.Engine) -> None:
+    """Two exemplars, interpolated."""
+    pair = [example("grass"), example("gravel")]
+    images = [engine.synthesize(exemplars=pair, exemplar_weights=[1 - t, t]).image for t in (0.25, 0.5, 0.75)]
+    save("mix", [[pair[0], *images, pair[1]]])
+
+
+SHEETS = (textures, gatys, transfer, options, regions, hole, structure, mix)
 
 
 def main() -> None:
-    """Synthesise, measure, compose."""
-    columns: dict[str, list[np.ndarray]] = {"exemplar": [], "default": [], "Gram only": []}
-    print("| exemplar | losses | seconds | patch distance | brightness drift | contrast drift | seam ratio |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    """Make the sheets that are named, or all."""
+    wanted = sys.argv[1:] or [make.__name__ for make in SHEETS]
+    print("| picture | kind | size | iterations | seconds | patch distance | brightness | contrast | seam ratio |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     with pyengine.Engine() as engine:
-        for name in EXEMPLARS:
-            path = FOLDER.parent / "examples" / f"{name}.png"
-            exemplar = load(path)
-            columns["exemplar"].append((255 * exemplar).round().astype(np.uint8))
-            for kind, options in (("default", {}), ("Gram only", {"histogram": 0})):
-                start = time.perf_counter()
-                image = engine.synthesize(path, **options).image
-                seconds = time.perf_counter() - start
-                columns[kind].append(image)
-                result = load(image)
-                brightness, contrast = drift(exemplar, result)
-                print(
-                    f"| {name} | {kind} | {seconds:.0f} | {patch_distance(exemplar, result):.3f} "
-                    f"| {brightness:.1f} | {contrast:.1f} | {seam_ratio(result):.2f} |",
-                    flush=True,
-                )
-        large = engine.synthesize(FOLDER.parent / "examples" / "gravel.png", size=512)
-    pictures = FOLDER / "images"
-    pictures.mkdir(exist_ok=True)
-    sheet([columns["exemplar"], columns["default"]]).save(pictures / "textures.jpg", quality=90)
-    sheet(columns.values()).save(pictures / "gram_only.jpg", quality=90)
-    tiled = np.tile(columns["default"][EXEMPLARS.index("buttons")], (2, 2, 1))
-    Image.fromarray(tiled).save(pictures / "tiled.jpg", quality=90)
-    Image.fromarray(large.image).save(pictures / "gravel_512.jpg", quality=90)
+        for make in SHEETS:
+            if make.__name__ in wanted:
+                make(engine)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,8 @@ def synthesize(
         `output_regions`, or of the exemplar, the first of these that there is.
     content : image, optional
         Style transfer: the result shows this picture in the exemplar's style.
+    content_strength : float
+        Above 1, more of the content shows; below, more of the style.
     init : image, "noise" or "content", optional
         What to start from; by default the content if there is one, else noise. With `keep`, `fill` or `tile`, the
         picture that is kept, if it is not the exemplar.

@@ -102,6 +102,7 @@ def main() -> None:
 @click.option("--size", type=_size, metavar="WxH", help="In pixels, or one number [default: the input's].")
 @click.option("--exemplar-weights", type=_numbers, metavar="W,W...", help="Of several exemplars [default: pooled].")
 @click.option("--content", metavar="FILE", help="Style transfer: the picture to show in the exemplar's style.")
+@click.option("--content-strength", type=float, metavar="S", help="Above 1: more content, less style [default: 1].")
 @click.option("--init", metavar="FILE", help="Picture to start from, or noise, or content [default: content, if any].")
 @click.option("--style-scale", type=float, metavar="S", help="Size of the exemplar's features [default: 1].")
 @click.option("--preserve-color", type=click.Choice(["luminance", "match"]), help="Keep the content's colours.")

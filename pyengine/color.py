@@ -8,7 +8,7 @@ from pyengine.arrays import Float32, Float64
 
 # Y of YIQ, ITU-R BT.601. Its I and Q are differences of the channels: they stay as they are when the same is added to
 # all three, which adds as much to Y. So Y is all of YIQ that is needed here.
-_LUMINANCE = np.array([0.299, 0.587, 0.114])
+LUMINANCE = np.array([0.299, 0.587, 0.114])
 
 # Deviation of what counts as flat, one 8-bit level: what is less is noise, and not to be amplified into colours.
 _FLAT = 1 / 255
@@ -20,7 +20,7 @@ def match_colors(image: Float32, reference: Float32) -> Float32:
     Of all affine maps of the colours that do so, this one changes them least, the Monge-Kantorovich solution (Pitié and
     Kokaram 2007): ``Cs^(-1/2) (Cs^(1/2) Cr Cs^(1/2))^(1/2) Cs^(-1/2)``, with the covariances Cs of the image and Cr of
     the reference. In style transfer, it is the style that gets the content's colours (Gatys et al. 2016, "Preserving
-    Color in Neural Artistic Style Transfer", sec. 3).
+    Color in Neural Artistic Style Transfer").
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def luminance(image: Float32) -> Float32:
 
 
 def _luminance(image: Float32) -> Float64:
-    values: Float64 = image @ _LUMINANCE
+    values: Float64 = image @ LUMINANCE
     return values
 
 
@@ -105,7 +105,7 @@ def match_luminance(image: Float32, reference: Float32) -> Float32:
     """Give the luminance of an image the mean and the deviation of another's.
 
     In style transfer on luminance alone, it is the style's that gets the content's (Gatys et al. 2016, "Preserving
-    Color in Neural Artistic Style Transfer", sec. 4, eq. 10).
+    Color in Neural Artistic Style Transfer").
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def with_colors_of(grey: Float32, image: Float32) -> Float32:
     """Colour the luminance of one picture by the chroma of another (I and Q of YIQ).
 
     In style transfer on luminance alone, the last step (Gatys et al. 2016, "Preserving Color in Neural Artistic Style
-    Transfer", sec. 4). Where a colour so light or dark can't be as saturated, the chroma is scaled down as far as it
+    Transfer"). Where a colour so light or dark can't be as saturated, the chroma is scaled down as far as it
     takes: luminance and hue stay.
 
     Parameters

@@ -215,14 +215,16 @@ class Engine:
         magnitudes = {loss.name: loss.magnitude for loss in losses}
         if variation is not None:
             magnitudes[variation.name] = variation.magnitude
-        shares = dict.fromkeys(magnitudes, 1.0) | {loss.name: loss.region.share for loss in losses}
+        factors = dict.fromkeys(magnitudes, 1.0)  # a region's pixels count as much as any others
+        for loss in losses:
+            factors[loss.name] = loss.region.share * (options.content_strength if isinstance(loss, ContentLoss) else 1)
         weights = {}
         for name, magnitude in magnitudes.items():
             weight = options.weight(*name.split("/")[:2])
-            weights[name] = shares[name] * (auto_weight(name, magnitude) if weight == "auto" else weight)
+            weights[name] = factors[name] * (auto_weight(name, magnitude) if weight == "auto" else weight)
         lease = partial(lend, layers=options.layers, padding=options.padding, gradient=True)
         size = level.size if level.fixes_size else None
-        return Objective(lease, losses, variation, weights, shares, self._kernels, size)
+        return Objective(lease, losses, variation, weights, factors, self._kernels, size)
 
     @contextmanager
     def network(
@@ -345,7 +347,7 @@ def _optimize(
         renewals = REFRESHED_AFTER if recipe.losses.weights == "thresholds" else (0,)
         for begin, end in pairwise((*(k for k in renewals if k < planned), planned)):
             if recipe.losses.weights == "thresholds":
-                objective.weights = threshold_weights(objective.gradient_sizes(image, network), objective.shares)
+                objective.weights = threshold_weights(objective.gradient_sizes(image, network), objective.factors)
             image = minimize(function, image, end - begin, after_iteration, free)
             if stopped:
                 break

@@ -108,7 +108,7 @@ def fill_smoothly(image: Float32, known: Flags) -> Float32:
     The known colours are averaged in coarser and coarser images, down to a single pixel (pull); from there, each
     finer image takes what it does not know from the enlarged coarser one (push). A coarse pixel counts as wholly known
     as soon as there is a whole known pixel's weight under it, so a gap is filled from its immediate surroundings. After
-    Gortler et al. 1996, "The Lumigraph", sec. 3.4, with the filters of bilinear enlargement.
+    Gortler et al. 1996, "The Lumigraph", with the filters of bilinear enlargement.
 
     Parameters
     ----------

@@ -63,8 +63,9 @@ class Objective:
     ----------
     losses : tuple of Loss
     variation : VariationLoss or None
-    weights, shares : dict of str to float
-        Weight, and share of the output's pixels, by the term's name.
+    weights, factors : dict of str to float
+        By the term's name; a weight is a product of which one factor is the region's share of the output, and the
+        content's strength.
     size : (width, height) or None
         Of the images, if only one size will do.
     stopwatch : Stopwatch
@@ -88,7 +89,7 @@ class Objective:
         losses: Sequence[Loss],
         variation: VariationLoss | None,
         weights: dict[str, float],
-        shares: dict[str, float],
+        factors: dict[str, float],
         kernels: Kernels,
         size: tuple[int, int] | None = None,
     ) -> None:
@@ -97,7 +98,7 @@ class Objective:
         self.losses = tuple(losses)
         self.variation = variation
         self.weights = weights
-        self.shares = shares
+        self.factors = factors
         self.size = size
         self.stopwatch = Stopwatch()
 

@@ -50,6 +50,7 @@ class Options(TypedDict, total=False):
     exemplar_weights: Sequence[float] | None
     size: tuple[int, int] | int | None
     content: Source | None
+    content_strength: float
     init: Source | None
     style_scale: float
     preserve_color: PreserveColor | None
@@ -120,6 +121,7 @@ class Recipe:
         exemplar_weights: Sequence[float] | None = None,
         size: tuple[int, int] | int | None = None,
         content: Source | None = None,
+        content_strength: float = 1.0,
         init: Source | None = None,
         style_scale: float = 1.0,
         preserve_color: PreserveColor | None = None,
@@ -165,6 +167,7 @@ class Recipe:
             histogram_layers,
             STRUCTURE_LAYERS if structure else (),
             () if content is None else CONTENT_LAYERS if content_layers is None else content_layers,
+            content_strength,
             preset.padding if padding is None else padding,
             pooling,
         )
@@ -174,7 +177,9 @@ class Recipe:
         start = _load_init(init, shown)
         hole = _Hole.create(pictures, start, keep, fill, tile) if keep is not None or fill is not None or tile else None
         if hole and shown:
-            raise PyengineError("content with keep, fill or tile: to keep part of the content, paint it 0 in output_regions")
+            raise PyengineError(
+                "content with keep, fill or tile: to keep part of the content, paint it 0 in output_regions"
+            )
         if tile and losses.padding != "wrap":
             raise PyengineError(f"tile=True with padding={losses.padding!r}: borders meet only under 'wrap'")
         painting = load_regions([picture.size for picture in pictures], exemplar_regions, output_regions)
@@ -182,7 +187,9 @@ class Recipe:
         natural = shown or hole or painting or pictures[0]
         final = _checked_size(natural.size if size is None else size)
         if hole and final != hole.size:
-            raise PyengineError(f"size {final[0]}x{final[1]}: with keep, fill or tile it is the picture's: leave it out")
+            raise PyengineError(
+                f"size {final[0]}x{final[1]}: with keep, fill or tile it is the picture's: leave it out"
+            )
         if painting and painting.size != final:
             raise PyengineError(
                 f"output_regions of {painting.size[0]}x{painting.size[1]} pixels: the output has "
@@ -264,7 +271,9 @@ def _load_picture(source: Source, name: str) -> _Picture:
     image, alpha = load_with_alpha(source, name)
     width, height = _size(image)
     if min(width, height) < SMALLEST:
-        raise PyengineError(f"{name} of {width}x{height} pixels: both sides must be at least {SMALLEST}; enlarge it first")
+        raise PyengineError(
+            f"{name} of {width}x{height} pixels: both sides must be at least {SMALLEST}; enlarge it first"
+        )
     opaque = None if alpha is None else alpha > 0.5
     if opaque is not None and not opaque.any():
         raise PyengineError(f"{name}: no pixel is more than half opaque: remove its alpha channel")
@@ -365,14 +374,16 @@ def _selected(source: Source, name: str, shape: tuple[int, ...]) -> npt.NDArray[
     mask = load_mask(source, name)
     if mask.shape != shape:
         raise PyengineError(
-            f"{name} of {mask.shape[1]}x{mask.shape[0]} pixels: the picture has {shape[1]}x{shape[0]}, and so must a mask"
+            f"{name} of {mask.shape[1]}x{mask.shape[0]} pixels: the picture has {shape[1]}x{shape[0]}, so must it"
         )
     return mask > 0.5
 
 
 def _masses(exemplars: list[Exemplar], regions: int) -> list[float]:
     """What the pixels of each region count for together, in all exemplars."""
-    return [sum(e.factor * (1.0 if e.masks is None else float(e.masks[k].sum())) for e in exemplars) for k in range(regions)]
+    return [
+        sum(e.factor * (1.0 if e.masks is None else float(e.masks[k].sum())) for e in exemplars) for k in range(regions)
+    ]
 
 
 def _style_sizes(

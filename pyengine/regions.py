@@ -69,7 +69,9 @@ def load_regions(
     """
     if output_regions is None:
         if exemplar_regions is not None:
-            raise PyengineError("exemplar_regions without output_regions: give the layout that they are to fill as well")
+            raise PyengineError(
+                "exemplar_regions without output_regions: give the layout that they are to fill as well"
+            )
         return None
     output = _read(output_regions, "output_regions")
     present = [number for number, mask in output.items() if number and mask.any()]

@@ -81,8 +81,8 @@ class Result:
     history : list of Iteration
         Every iteration of every level.
     timings : dict of str to float
-        Seconds: "measure" (exemplars and content), "forward", "losses" and "backward" (of the evaluations, if there were any),
-        "optimizer" (the rest of the optimisation), and "total".
+        Seconds: "measure" (exemplars and content), "forward", "losses" and "backward" (of the evaluations, if there
+        were any), "optimizer" (the rest of the optimisation), and "total".
     recipe : Recipe
     stopped : bool
         Whether a callback ended the run early.

@@ -40,7 +40,7 @@ METHODS: dict[str, Preset] = {
 BLOCK_WEIGHTS = {"1": 10.0, "2": 3.0, "3": 1.0, "4": 0.3, "5": 0.1}
 """Share of each block of the network: found by trying, by the patch distance of the results (docs/quality.md)."""
 
-KIND_WEIGHTS = {"gram": 1.0, "histogram": 0.2, "structure": 1.0, "content": 10.0, "variation": 1.0}
+KIND_WEIGHTS = {"gram": 1.0, "histogram": 0.2, "structure": 1.0, "content": 1.0, "variation": 1.0}
 """Of each kind of loss against a Gram loss at the same layer; as found."""
 
 
@@ -51,15 +51,15 @@ REFRESHED_AFTER = (0, 10)
 """Iterations of a level before which weights by thresholds are taken anew: at first gradients shrink fast."""
 
 
-def threshold_weights(sizes: Mapping[str, float], shares: Mapping[str, float]) -> dict[str, float]:
+def threshold_weights(sizes: Mapping[str, float], factors: Mapping[str, float]) -> dict[str, float]:
     """Weights at which no term's gradient exceeds its kind's threshold (Risser et al., sec. 6).
 
     Parameters
     ----------
     sizes : dict of str to float
         Size of each term's own gradient with respect to its feature map, see `Objective.gradient_sizes`.
-    shares : dict of str to float
-        Of the output that each term is about.
+    factors : dict of str to float
+        Of each term's threshold.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def threshold_weights(sizes: Mapping[str, float], shares: Mapping[str, float]) -
     {'gram/relu1_1': 0.25, 'content/relu4_1': 1.0}
     """
     return {
-        name: shares[name] * min(1.0, THRESHOLDS[name.partition("/")[0]] / max(size, 1e-30))
+        name: factors[name] * min(1.0, THRESHOLDS[name.partition("/")[0]] / max(size, 1e-30))
         for name, size in sizes.items()
     }
 

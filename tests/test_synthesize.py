@@ -15,8 +15,8 @@ from PIL import Image
 import pyengine
 from pyengine import Engine, PyengineError
 from pyengine.images import to_uint8
-from pyengine.network import sessions
 from pyengine.level import Exemplar, Level
+from pyengine.network import sessions
 from pyengine.pyramid import add_detail, default_levels, level_sizes, white_noise
 from pyengine.quality import seam_ratio
 

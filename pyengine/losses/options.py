@@ -36,6 +36,7 @@ class LossOptions:
     histogram_layers: Sequence[str] = HISTOGRAM_LAYERS
     structure_layers: Sequence[str] = ()
     content_layers: Sequence[str] = ()
+    content_strength: float = 1.0
     padding: Padding = "wrap"
     pooling: Pooling = "average"
 
@@ -50,6 +51,8 @@ class LossOptions:
         self._check_weights()
         if not self.style_layers:
             raise PyengineError("nothing is left to match: give gram or histogram a layer and a weight that is not 0")
+        if not (is_number(self.content_strength) and 0 < self.content_strength < float("inf")):
+            raise PyengineError(f"content_strength={self.content_strength!r}: give a number above 0")
         check_choice("padding", self.padding, ("wrap", "zeros"))
         check_choice("pooling", self.pooling, get_args(Pooling))
 
@@ -57,7 +60,9 @@ class LossOptions:
         if self.weights in ("auto", "thresholds"):
             return
         if not isinstance(self.weights, Mapping):
-            raise PyengineError(f"weights={self.weights!r}: give 'auto', 'thresholds', or numbers by term, such as {{'histogram': 0}}")
+            raise PyengineError(
+                f"weights={self.weights!r}: give 'auto', 'thresholds', or numbers by term, such as {{'histogram': 0}}"
+            )
         for term, weight in self.weights.items():
             kind, _, layer = str(term).partition("/")
             layers: Sequence[str] = getattr(self, f"{kind}_layers", ()) if kind in KINDS else ()
