@@ -14,6 +14,13 @@ from pyengine.masks import dilate, reduce
 from pyengine.network.weights import pools_before
 
 
+RIM = 2
+"""Pixels of what is kept that count with what is made: else there is nothing against an edge in between."""
+
+INNER = 0.25
+"""Share of a region's pixels that do not touch others, at which they are enough to be measured alone."""
+
+
 @dataclass(frozen=True, eq=False)
 class Exemplar:
     """A picture to match, and which of its pixels count.
@@ -25,7 +32,7 @@ class Exemplar:
     masks : float32 (R, H, W), optional
         How much each pixel counts for each region; None: all alike, in the only region.
     factor : float
-        Of the masks, against other exemplars'.
+        Of what its pixels count, against other exemplars'.
     """
 
     image: Float32
@@ -43,11 +50,19 @@ class Exemplar:
             return self
         return replace(self, image=resize(self.image, size), masks=resize_masks(self.masks, size))
 
+    def counts(self, region: int, pools: int = 0) -> Float32 | None:
+        """How much each pixel (H, W) counts for a region, after so many pools; None: all alike."""
+        if self.masks is None:
+            return None
+        mask = reduce(self.masks[region], pools)
+        # At a region's border, features are of what lies beyond as well; if there are enough others, do without them.
+        inner: Float32 = mask * (dilate(1 - mask, 1, wrap=False) == 0)
+        return inner if inner.sum() >= INNER * mask.sum() else mask
+
     def sample(self, region: int, features: Float32, layer: str) -> Sample:
         """What a loss measures in a region on one of this picture's feature maps."""
-        if self.masks is None:
-            return Sample(features, None, self.factor)
-        return Sample(features, reduce(self.masks[region], pools_before(layer)).ravel(), self.factor)
+        counts = self.counts(region, pools_before(layer))
+        return Sample(features, None if counts is None else counts.ravel(), self.factor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,17 +130,15 @@ class Level:
     def loss_regions(self, layers: tuple[str, ...], *, wrap: bool) -> list[Region]:
         """The regions, as losses see them on the layers' feature maps.
 
-        What is kept does not count, but for a rim of one pixel of the feature map, where it meets what is made.
+        What is kept does not count, but for a rim of a few pixels, where it meets what is made.
         """
         if self.masks is None and self.free is None:
             return [WHOLE]
         width, height = self.size
         masks = np.ones((1, height, width), np.float32) if self.masks is None else self.masks
         made = np.ones((height, width), np.float32) if self.free is None else self.free.astype(np.float32)
-        by_pools: dict[int, list[Float32]] = {}
-        for pools in {pools_before(layer) for layer in layers}:
-            near = (dilate(reduce(made, pools), 1, wrap=wrap) > 0).astype(np.float32)
-            by_pools[pools] = [(reduce(mask, pools) * near).ravel() for mask in masks]
+        near = masks * dilate(made, RIM, wrap=wrap)
+        by_pools = {pools: [reduce(mask, pools).ravel() for mask in near] for pools in map(pools_before, layers)}
         return [
             Region(name, float((mask * made).mean()), {layer: by_pools[pools_before(layer)][k] for layer in layers})
             for k, (name, mask) in enumerate(zip(self.regions, masks, strict=True))

@@ -7,10 +7,9 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import correlate1d, maximum_filter, zoom
+from scipy.ndimage import distance_transform_edt, maximum_filter
 
 from pyengine.arrays import Float32
-from pyengine.errors import PyengineError
 from pyengine.images import Indices
 
 Flags: TypeAlias = NDArray[np.bool_]
@@ -102,64 +101,35 @@ def band(size: tuple[int, int], width: int) -> Flags:
     return marked
 
 
-def fill_smoothly(image: Float32, known: Flags) -> Float32:
-    """Continue the known pixels smoothly into the unknown ones, by push-pull.
+def fill_by_reflection(image: Float32, known: Flags) -> Float32:
+    """Continue the known pixels into the unknown ones by reflection, so that textures go on without an edge.
 
-    The known colours are averaged in coarser and coarser images, down to a single pixel (pull); from there, each
-    finer image takes what it does not know from the enlarged coarser one (push). A coarse pixel counts as wholly known
-    as soon as there is a whole known pixel's weight under it, so a gap is filled from its immediate surroundings. After
-    Gortler et al. 1996, "The Lumigraph", with the filters of bilinear enlargement.
+    An unknown pixel gets the colour from as far on the other side of the nearest known pixel; where that is unknown
+    too, or beyond the border, from the known pixel nearest to it.
 
     Parameters
     ----------
     image : float32 (H, W, 3) in [0, 1]
         Its unknown pixels are of no account.
     known : bool (H, W)
+        At least one.
 
     Returns
     -------
     float32 (H, W, 3) in [0, 1]
-        The known pixels are the image's, bit for bit.
-
-    Raises
-    ------
-    PyengineError
-        No pixel is known.
+        The known pixels are the image's.
 
     Examples
     --------
-    >>> image = np.zeros((1, 4, 3), np.float32)
-    >>> image[:, 3] = 1
-    >>> fill_smoothly(image, np.array([[True, False, False, True]]))[0, :, 0].round(2)
-    array([0.  , 0.36, 0.64, 1.  ], dtype=float32)
+    >>> image = np.linspace(0, 1, 5, dtype=np.float32).reshape(1, 5, 1).repeat(3, axis=2)
+    >>> fill_by_reflection(image, np.array([[True, True, True, False, False]]))[0, :, 0]
+    array([0.  , 0.25, 0.5 , 0.25, 0.  ], dtype=float32)
     """
-    if not known.any():
-        raise PyengineError("nothing is known of the image to fill: leave at least one pixel outside the mask")
-    weight = known[:, :, None].astype(np.float32)
-    levels: list[Float32] = [np.concatenate([image * weight, weight], axis=2)]
-    while levels[-1].shape[:2] != (1, 1):
-        levels.append(_pull(levels[-1]))
-    coarsest = levels.pop()
-    filled: Float32 = coarsest[:, :, :3] / coarsest[:, :, 3:]
-    for level in reversed(levels):
-        height, width = level.shape[:2]
-        filled = level[:, :, :3] + (1 - level[:, :, 3:]) * _enlarge(filled)[:height, :width]
-    return filled.clip(0, 1)  # rounding may exceed 1; where the weight is 1, there was none
-
-
-def _pull(level: Float32) -> Float32:
-    """Halve colours that are multiplied by their weight, and the weight, (H, W, 4), by the adjoint of `_enlarge`."""
-    for axis in (0, 1):  # pixel i reaches from 2i - 1 to 2i + 2; there is no weight outside
-        level = correlate1d(level, (0.25, 0.75, 0.75, 0.25), axis, mode="constant", origin=-1)
-        level = level[::2] if axis == 0 else level[:, ::2]
-    pulled: Float32 = level / level[:, :, 3:].clip(1)
-    return pulled
-
-
-def _enlarge(image: Float32) -> Float32:
-    """Double an image (H, W, 3) that does not wrap, bilinearly."""
-    enlarged: Float32 = zoom(image, (2, 2, 1), order=1, mode="nearest", grid_mode=True)
-    return enlarged
+    nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    mirrored = 2 * nearest - np.indices(known.shape)
+    rows, columns = (np.clip(m, 0, side - 1) for m, side in zip(mirrored, known.shape, strict=True))
+    filled: Float32 = image[tuple(nearest[:, rows, columns])]
+    return filled
 
 
 def one_hot(indices: Indices, numbers: Sequence[int]) -> Float32:

@@ -115,13 +115,11 @@ def _detail(image: Float32) -> Float32:
 
 def _counts(level: Level, region: int) -> Float64:
     """How much each pixel of the exemplars, one after another, counts for a region."""
-    return np.concatenate(
-        [
-            np.full(e.image[:, :, 0].size, e.factor) if e.masks is None else e.factor * e.masks[region].ravel()
-            for e in level.exemplars
-        ],
-        dtype=np.float64,
-    )
+    counts = []
+    for exemplar in level.exemplars:
+        own = exemplar.counts(region)
+        counts.append(exemplar.factor * (np.ones(exemplar.image[:, :, 0].size) if own is None else own.ravel()))
+    return np.concatenate(counts, dtype=np.float64)
 
 
 def _territories(level: Level) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:

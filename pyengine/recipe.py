@@ -16,7 +16,7 @@ from pyengine.errors import PyengineError
 from pyengine.images import Source, load_mask, load_with_alpha, resize
 from pyengine.level import Exemplar, Level
 from pyengine.losses.options import LossOptions
-from pyengine.masks import band, fill_smoothly
+from pyengine.masks import band, fill_by_reflection
 from pyengine.network.graphs import Padding, Pooling
 from pyengine.network.sessions import SMALLEST
 from pyengine.pyramid import default_iterations, default_levels, level_sizes
@@ -214,12 +214,12 @@ class Recipe:
             known = hole.known if hole and picture is hole.picture else picture.opaque
             image = picture.image
             if known is not None and not known.all():
-                image = fill_smoothly(image, known)
+                image = fill_by_reflection(image, known)
                 masks = known[None].astype(np.float32) if masks is None else masks * known
             made.append(Exemplar(image, masks, factor))
         names = painting.names if painting else ("",)
-        for name, mass in zip(names, _masses(made, len(names)), strict=True):
-            if mass == 0:
+        for region, name in enumerate(names):
+            if not any(e.factor and (counts is None or counts.any()) for e in made for counts in [e.counts(region)]):
                 raise PyengineError(f"exemplar_regions: all of region {name} is transparent or in the hole")
 
         colors = None
@@ -323,7 +323,7 @@ class _Hole:
     ----------
     picture : _Picture
     image : float32 (H, W, 3)
-        The picture, smooth where it is not known.
+        The picture, continued to where it is not known.
     known : bool (H, W)
         Where it may be measured.
     free : bool (H, W)
@@ -366,7 +366,7 @@ class _Hole:
             raise PyengineError("nothing is to be filled: white is filled with fill, black with keep")
         if not known.any():
             raise PyengineError("nothing is to be kept: white is filled with fill, black with keep")
-        return cls(picture, fill_smoothly(picture.image, known), known, free)
+        return cls(picture, fill_by_reflection(picture.image, known), known, free)
 
 
 def _selected(source: Source, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
@@ -377,13 +377,6 @@ def _selected(source: Source, name: str, shape: tuple[int, ...]) -> npt.NDArray[
             f"{name} of {mask.shape[1]}x{mask.shape[0]} pixels: the picture has {shape[1]}x{shape[0]}, so must it"
         )
     return mask > 0.5
-
-
-def _masses(exemplars: list[Exemplar], regions: int) -> list[float]:
-    """What the pixels of each region count for together, in all exemplars."""
-    return [
-        sum(e.factor * (1.0 if e.masks is None else float(e.masks[k].sum())) for e in exemplars) for k in range(regions)
-    ]
 
 
 def _style_sizes(

@@ -9,8 +9,10 @@ import struct
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,7 +106,8 @@ def test_json(exemplar: Path, tmp_path: Path) -> None:
 def test_json_where_there_is_nothing_to_do(exemplar: Path, tmp_path: Path) -> None:
     Image.new("RGB", (16, 16), "teal").save(exemplar)
     result = invoke("synthesize", exemplar, "-o", tmp_path / "out.png", *FAST, "--json")
-    assert json.loads(result.stdout)["levels"] == [{"size": [16, 16], "iterations": 0, "value": None, "terms": {}}]
+    (level,) = json.loads(result.stdout)["levels"]
+    assert level == {"size": [16, 16], "iterations": 0, "value": None, "terms": {}, "weights": {}}
     assert Image.open(tmp_path / "out.png").getcolors() == [(256, (0, 128, 128))]
 
 
@@ -239,6 +242,230 @@ def test_wrong_usage(exemplar: Path) -> None:
         result = invoke(*arguments)
         assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
         assert result.stderr.startswith("Error: Missing ")
+
+
+# ------------------------------------------------- synthesize: every feature
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, exemplar: Path) -> dict[str, Path]:
+    """Files of 32x32 pixels, by what they are for."""
+    random = np.random.default_rng(5)
+    colours = [random.integers(0, 256, (32, 32, 3), dtype=np.uint8) for _ in range(3)]
+    hole = np.zeros((32, 32), np.uint8)
+    hole[8:20, 12:32] = 255
+    left, right = (np.where((np.arange(32) < 16) == side, 255, 0) for side in (True, False))
+    halves = np.where(np.arange(32) < 12, 1, 2)
+    arrays = {
+        "content": colours[0],
+        "second": colours[1],
+        "torn": np.dstack([colours[2], 255 - hole]),
+        "hole": hole,
+        "rest": 255 - hole,
+        "indices": halves[None].repeat(32, axis=0),
+        "layout": halves[:, None].repeat(32, axis=1),
+        "left": left[None].repeat(32, axis=0),
+        "right": right[None].repeat(32, axis=0),
+    }
+    paths = {"exemplar": exemplar, **{name: tmp_path / f"{name}.png" for name in arrays}}
+    for name, array in arrays.items():
+        Image.fromarray(array.astype(np.uint8)).save(paths[name])
+    return paths
+
+
+@dataclass
+class Same:
+    """What to type and what to call; a name in <> is a file."""
+
+    line: str
+    options: dict[str, Any]
+    exemplars: tuple[str, ...] = ("exemplar",)
+
+
+SAME = [
+    Same(
+        "--content <content> --content-strength 2.5 --style-scale 0.75 --preserve-color luminance "
+        "--content-layers relu2_1,relu3_1 --init noise",
+        {
+            "content": "<content>",
+            "content_strength": 2.5,
+            "style_scale": 0.75,
+            "preserve_color": "luminance",
+            "content_layers": ("relu2_1", "relu3_1"),
+            "init": "noise",
+        },
+    ),
+    Same(
+        "--content <content> --init <second> --preserve-color match",
+        {"content": "<content>", "init": "<second>", "preserve_color": "match"},
+    ),
+    Same("--content <content> --init content", {"content": "<content>"}),
+    Same("--init <second> --size 32x24", {"init": "<second>", "size": (32, 24)}),
+    Same(
+        "--exemplar-regions <indices> --output-regions <layout>",
+        {"exemplar_regions": "<indices>", "output_regions": "<layout>"},
+    ),
+    Same(
+        "--exemplar-regions <left> --exemplar-regions <right> --output-regions <right> --output-regions <left>",
+        {"exemplar_regions": ["<left>", "<right>"], "output_regions": ["<right>", "<left>"]},
+    ),
+    Same("--output-regions <layout>", {"output_regions": "<layout>"}, ("exemplar", "second")),
+    Same(
+        "--exemplar-regions <indices> --exemplar-regions <layout> --output-regions <layout>",
+        {"exemplar_regions": ["<indices>", "<layout>"], "output_regions": "<layout>"},
+        ("exemplar", "second"),
+    ),
+    Same("--exemplar-weights 2,0.5", {"exemplar_weights": [2, 0.5]}, ("exemplar", "second")),
+    Same("--size 20", {"size": 20}, ("exemplar", "second", "content")),
+    Same("--keep <rest>", {"keep": "<rest>"}),
+    Same("--fill <hole> --init <second>", {"fill": "<hole>", "init": "<second>"}),
+    Same("--fill alpha", {"fill": "alpha"}, ("torn",)),
+    Same("--tile --structure", {"tile": True, "structure": True}),
+    Same("--method gatys", {"method": "gatys"}),
+    Same("--method histogram --pooling average --padding wrap --seed 0", {}),
+    Same(
+        "--weight gram=0.5 --weight gram/relu1_1=0 --weight variation=2 --weight histogram=auto",
+        {"weights": {"gram": 0.5, "gram/relu1_1": 0, "variation": 2, "histogram": "auto"}},
+    ),
+    Same(
+        "--gram-layers relu2_1,relu3_1 --histogram-layers relu1_2",
+        {"gram_layers": ["relu2_1", "relu3_1"], "histogram_layers": ["relu1_2"]},
+    ),
+]
+
+
+@pytest.mark.parametrize("same", SAME, ids=[f"{same.line[:40]}-{len(same.exemplars)}" for same in SAME])
+def test_every_feature_is_the_same_as_in_the_api(
+    same: Same, pictures: dict[str, Path], tmp_path: Path, engine: pyengine.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine is shared to save time; that the command line makes one as it is told, another test sees."""
+
+    def shared(*, threads: int, callback: object, **options: Any) -> pyengine.Result:
+        return engine.synthesize(callback=callback, **options)
+
+    def path(text: Any) -> Any:
+        return pictures[text[1:-1]] if isinstance(text, str) and text.startswith("<") else text
+
+    output = tmp_path / "out.png"
+    monkeypatch.setattr(pyengine, "synthesize", shared)
+    files = [pictures[name] for name in same.exemplars]
+    result = invoke("synthesize", *files, *map(path, same.line.split()), "-o", output, *FAST)
+    assert result.exit_code == 0, result.output
+    options = {k: list(map(path, v)) if isinstance(v, list) else path(v) for k, v in same.options.items()}
+    options |= {"exemplar": files[0]} if len(files) == 1 else {"exemplars": files}
+    expected = engine.synthesize(**options, iterations=2, levels=1)
+    np.testing.assert_array_equal(np.asarray(Image.open(output)), expected.image)
+
+
+def test_the_features_make_a_difference(
+    pictures: dict[str, Path], engine: pyengine.Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """So that the test above sees an option that is lost: no two lines mean the same."""
+    seen: list[tuple[str, ...]] = []
+
+    class Stop(Exception):
+        pass
+
+    def record(**options: Any) -> pyengine.Result:
+        ignored = {"threads", "iterations", "levels", "callback"}
+        seen.append(tuple(sorted(f"{k}={v}" for k, v in options.items() if k not in ignored)))
+        raise Stop
+
+    monkeypatch.setattr(pyengine, "synthesize", record)
+    for same in SAME:
+        words = [pictures[word[1:-1]] if word.startswith("<") else word for word in same.line.split()]
+        result = invoke("synthesize", *(pictures[e] for e in same.exemplars), *words, "-o", tmp_path / "out.png", *FAST)
+        assert isinstance(result.exception, Stop), result.output
+        given = {word.lstrip("-").replace("-", "_") for word in same.line.split() if word.startswith("--")}
+        names = {"weights" if name == "weight" else name for name in given}
+        assert {entry.split("=")[0] for entry in seen[-1]} - {"exemplar", "exemplars"} == names
+    assert len(set(seen)) == len(SAME)
+
+
+def test_weights_in_json(pictures: dict[str, Path], tmp_path: Path) -> None:
+    arguments = ("--weight", "gram=3", "--output-regions", pictures["layout"], "--weight", "histogram=0", *FAST)
+    result = invoke(
+        "synthesize", pictures["exemplar"], pictures["second"], "-o", tmp_path / "out.png", *arguments, "--json"
+    )
+    (level,) = json.loads(result.stdout)["levels"]
+    assert level["weights"].keys() == level["terms"].keys()
+    assert level["weights"]["gram/relu1_1/1"] == pytest.approx(3 * 12 / 32)
+    assert level["weights"]["gram/relu4_1/2"] == pytest.approx(3 * 20 / 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("content", ["--content", "<content>"]),
+        ("second", ["--init", "<second>"]),
+        ("hole", ["--fill", "<hole>"]),
+        ("rest", ["--keep", "<rest>"]),
+        ("layout", ["--output-regions", "<layout>", "--exemplar-regions", "<indices>"]),
+        ("indices", ["--output-regions", "<layout>", "--exemplar-regions", "<indices>"]),
+        ("right", ["--output-regions", "<left>", "--output-regions", "<right>"]),
+        ("second", ["<second>"]),
+        ("exemplar", []),
+    ],
+)
+def test_no_input_is_written_over(
+    name: str, options: list[str], pictures: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whatever name it goes."""
+    monkeypatch.setattr(pyengine, "synthesize", lambda *_, **__: pytest.fail("worked first"))
+    link = tmp_path / "link.png"
+    link.symlink_to(pictures[name])
+    words = [pictures[word[1:-1]] if word.startswith("<") else word for word in options]
+    before = {path: path.read_bytes() for path in pictures.values()}
+    for output in (pictures[name], tmp_path / "." / pictures[name].name, link):
+        refused(output, [pictures["exemplar"], *words], f"{output} is one of the images to read: write to another file")
+    assert {path: path.read_bytes() for path in pictures.values()} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--content", "missing.png"], "content missing.png: no such file"),
+        (["--content", "<content>", "--preserve-color", "hue"], "'hue' is not one of 'luminance', 'match'"),
+        (["--content", "<content>", "--content-strength", "0"], "content_strength=0.0: give a number above 0"),
+        (["--content", "<content>", "--content-layers", "relu9_1"], "layer 'relu9_1': model 'vgg16' has relu1_1"),
+        (["--content", "<content>", "--tile"], "content with keep, fill or tile"),
+        (["--content-layers", "relu4_1"], "content_layers without content"),
+        (["--preserve-color", "match"], "preserve_color without content"),
+        (["--init", "content"], "init='content' without content"),
+        (["--style-scale", "0"], "style_scale=0.0: give a number above 0"),
+        (["--style-scale", "nan"], "style_scale=nan"),
+        (["--style-scale", "big"], "'big' is not a valid float"),
+        (["--exemplar-regions", "<indices>"], "exemplar_regions without output_regions"),
+        (["--output-regions", "<layout>"], "no exemplar has region 2: there are 1"),
+        (["--output-regions", "<content>"], "distinct values: paint regions in flat colours"),
+        (["--output-regions", "<left>", "--output-regions", "<content>"], "output_regions[1] "),
+        (["--keep", "<rest>", "--fill", "<hole>"], "keep and fill: give one of them"),
+        (["--keep", "<content>"], "a mask is grey, this is in colour"),
+        (["--fill", "alpha"], "fill='alpha': the picture has no transparent pixels"),
+        (["--fill", "missing.png"], "fill missing.png: no such file"),
+        (["--tile", "--padding", "zeros"], "tile=True with padding='zeros'"),
+        (["--tile", "--method", "gatys"], "tile=True with padding='zeros'"),
+        (["--method", "style"], "'style' is not one of 'histogram', 'gatys'"),
+        (["<second>", "--tile"], "keep, fill or tile with several exemplars"),
+        (["<second>", "--exemplar-weights", "1"], "exemplar_weights=[1.0]: give 2"),
+        (["<second>", "--exemplar-weights", "1,-1"], "exemplar_weights=[1.0, -1.0]: give numbers"),
+        (["<second>", "--exemplar-weights", "1,a"], "'1,a': give numbers with commas in between"),
+        (["<second>", "--exemplar-weights", ""], "give numbers with commas"),
+        (["<second>", "--exemplar-regions", "<indices>", "--output-regions", "<layout>"], "give a list of 2"),
+        (["missing.png"], "exemplars[1] missing.png: no such file"),
+        (["--weight", "gram"], "'gram': give TERM=NUMBER"),
+        (["--weight", "=1"], "there is no term ''"),
+        (["--weight", "content=1"], "content=1.0: there is no layer for it"),
+        (["--weight", "gram/relu9_1=1"], "there is no term 'gram/relu9_1'"),
+        (["--gram-layers", ""], "layer ''"),
+        (["--gram-layers", "relu1_1,"], "layer ''"),
+        (["--histogram-layers", "conv1_1"], "layer 'conv1_1'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_features(options: list[str], expected: str, pictures: dict[str, Path], output: Path) -> None:
+    words = [pictures[word[1:-1]] if word.startswith("<") else word for word in options]
+    refused(output, [pictures["exemplar"], *words, *FAST], expected)
 
 
 # -------------------------------------------------------- help and info

@@ -413,7 +413,10 @@ def everything(threads, shape=(130, 5000)):
         results.append(_core.cross_gram(F, F[::-1].copy(), v, threads))
         value = _core.content_loss(F, F[::-1].copy(), out, 0.3, v, accumulate=True, threads=threads)
         results += [out, np.float64(value)]
-    long, picture = F.reshape(2, -1), F.reshape(-1, shape[0] // 2, 2)
+    # Of many orders of magnitude, so that the order of the sums shows.
+    magnitudes = 10 ** np.random.default_rng(3).uniform(-5, 5, 1 + F.size // 16384)
+    rough = F * np.repeat(magnitudes, 16384)[: F.size].reshape(shape).astype(np.float32)
+    long, picture = rough.reshape(2, -1), rough.reshape(-1, shape[0] // 2, 2)
     out, gradient = np.empty_like(long), np.empty_like(picture)
     value = _core.content_loss(long, long[::-1].copy(), out, threads=threads)
     results += [out, np.float64(value), np.float64(_core.variation(picture, gradient, threads=threads)), gradient]

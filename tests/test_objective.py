@@ -1,7 +1,9 @@
 """The objective against the float64 reference, and its behaviour as a function."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ import reference
 from conftest import relative_error
 
 from pyengine import Engine, PyengineError
+from pyengine.recipe import Recipe
+from pyengine.tuning import THRESHOLDS, threshold_weights
 
 TERMS = ["histogram/relu1_1", "histogram/relu4_1", *(f"gram/relu{b}_1" for b in (1, 2, 3, 4))]
 
@@ -119,6 +123,419 @@ def test_the_losses_do_not_depend_on_the_number_of_threads(natural):
         with Engine(threads=threads) as engine:
             results.append(engine.objective(natural)(np.flip(natural, 0).copy()))
     assert all(value == pytest.approx(results[0][0], rel=1e-6) for value, _ in results)
+
+
+# ------------------------------------- regions, holes, content, several exemplars
+
+TRANSLATIONS = [(dy * step, dx * step) for step in (1, 2, 4, 8) for dy, dx in ((0, 1), (1, 0))]
+
+
+@dataclass
+class Example:
+    """An image and what `Engine.objective` is given; and what that means, one weight a pixel."""
+
+    image: np.ndarray
+    options: dict[str, Any]
+    regions: tuple[str, ...] = ("",)
+    masks: np.ndarray | None = None  # (R, H, W)
+    made: np.ndarray | None = None  # (H, W)
+    factors: tuple[float, ...] = (1, 1)  # of the exemplars' pixels
+    padding: str = "wrap"
+    content: np.ndarray | None = None
+    everything: dict[str, Any] = field(init=False)
+
+    def __post_init__(self):
+        self.image = np.ascontiguousarray(self.image)
+        kinds = ["gram", "histogram", "structure", "variation", *(["content"] if self.content is not None else [])]
+        self.everything = {
+            "structure": True,
+            "padding": self.padding,
+            "weights": dict.fromkeys(kinds, 1.0),
+            **({} if self.content is None else {"content": self.content}),
+            **self.options,
+        }
+
+
+def diagonal(height: int, width: int) -> np.ndarray:
+    """An index image of the regions 1, in two parts, and 3, which numbers leave room between."""
+    y, x = np.mgrid[:height, :width]
+    return np.where((x + 2 * y) % (width + height) < 0.4 * (width + height), 3, 1).astype(np.uint8)
+
+
+def ramps(height: int, width: int) -> list[np.ndarray]:
+    """Two soft masks that overlap, and of which each is 0 in some part."""
+    ramp = np.broadcast_to(np.linspace(-0.5, 1.5, width, dtype=np.float32), (height, width)).clip(0, 1)
+    return [ramp.copy(), (1 - ramp) * np.linspace(1, 0.2, height, dtype=np.float32)[:, None]]
+
+
+def split(indices: np.ndarray, *numbers: int) -> np.ndarray:
+    return np.stack([(indices == number).astype(np.float32) for number in numbers])
+
+
+def holed(height: int, width: int) -> np.ndarray:
+    """A hole across the border and one inside."""
+    hole = np.zeros((height, width), bool)
+    hole[10:27, width - 9 :] = hole[30:35, 12:33] = True
+    return hole
+
+
+def example(kind: str, natural: np.ndarray, other: np.ndarray) -> Example:
+    if kind == "index images":
+        layout = diagonal(64, 64)
+        options = {"exemplar": other, "exemplar_regions": layout.T.copy(), "output_regions": layout}
+        masks, content = split(layout, 1, 3), natural[32:, 32:]
+        return Example(natural[16:80, 16:80], options, ("1", "3"), masks, padding="zeros", content=content)
+    if kind == "soft masks and alpha":
+        alpha = np.ones((64, 40), np.float32)
+        alpha[20:45, 5:20] = 0
+        exemplar = np.dstack([other[:, :40], alpha])
+        layout = ramps(47, 61)
+        options = {"exemplar": exemplar, "exemplar_regions": ramps(64, 40)[::-1], "output_regions": layout}
+        return Example(natural[:47, :61], options, ("1", "2"), np.stack(layout), content=natural[40:87, 30:91])
+    if kind in ("hole", "hole under zeros"):
+        hole, padding = holed(47, 61), "wrap" if kind == "hole" else "zeros"
+        options = {"exemplar": natural[:47, :61], "fill": hole}
+        return Example(natural[40:87, 30:91], options, made=hole, padding=padding)
+    if kind == "hole and regions":
+        hole, own, layout = holed(64, 64), diagonal(64, 64).T.copy(), diagonal(64, 64)[::-1].copy()
+        options = {"exemplar": other, "init": natural[:64, :64], "keep": ~hole}
+        options |= {"exemplar_regions": own, "output_regions": layout}
+        return Example(natural[30:94, 30:94], options, ("1", "3"), split(layout, 1, 3), hole)
+    if kind == "exemplars":
+        options = {"exemplars": [other, natural[:40, :57]], "exemplar_weights": [3, 1]}
+        factors = (3 / 64**2, 1 / (40 * 57))  # each counts as much as its weight says, however many pixels it has
+        return Example(natural[40:87, 30:91], options, factors=factors)
+    assert kind == "exemplars as regions"
+    layout = np.minimum(diagonal(47, 61), 2)
+    options = {"exemplars": [other[:48], natural[:40, :57]], "output_regions": layout}
+    return Example(natural[40:87, 30:91], options, ("1", "2"), split(layout, 1, 2), padding="zeros")
+
+
+EXAMPLES = [
+    "index images",
+    "soft masks and alpha",
+    "hole",
+    "hole under zeros",
+    "hole and regions",
+    "exemplars",
+    "exemplars as regions",
+]
+
+
+def on(layer: str, mask: np.ndarray) -> np.ndarray:
+    """A mask as the pools before a layer would halve it, (N,)."""
+    for _ in range(int(layer[4]) - 1):
+        mask = reference.pool(mask[None].astype(np.float64), "average")[0]
+    return mask.ravel()
+
+
+def expected_terms(network, e: Example, objective) -> dict[str, tuple[str, float, float, np.ndarray]]:
+    """Layer, share of the output, loss and its gradient with respect to the layer's map, of each term."""
+    # What counts of an exemplar, and of what is kept, tests of its own say.
+    exemplars = Recipe.create(**e.everything).level.exemplars
+    near = {loss.name: loss.region.weights.get(loss.layer) for loss in objective.losses}
+    maps = reference.forward(network, e.image, e.padding, upto="relu4_1")
+    exemplar_maps = [reference.forward(network, x.image, e.padding, upto="relu4_1") for x in exemplars]
+    everywhere = np.ones(e.image.shape[:2])
+    made = everywhere if e.made is None else e.made
+    terms = {}
+    for kind, layers in (
+        ("histogram", ("relu1_1", "relu4_1")),
+        ("gram", ("relu1_1", "relu2_1", "relu3_1", "relu4_1")),
+        ("structure", ("relu3_1",)),
+    ):
+        for layer in layers:
+            F = maps[layer]
+            S = np.hstack([reference.flat(m[layer]) for m in exemplar_maps])
+            for k, region in enumerate(e.regions):
+                name = "/".join(filter(None, (kind, layer, region)))
+                mask = everywhere if e.masks is None else e.masks[k]
+                w = on(layer, mask) if e.made is None else near[name]
+                ws = []
+                for x, m in zip(exemplars, exemplar_maps, strict=True):
+                    pixels = m[layer][0].size
+                    ws.append(reference.weights(x.sample(k, m[layer], layer).weights, pixels))
+                w_s = np.concatenate([factor * w for factor, w in zip(e.factors, ws, strict=False)])
+                if kind == "gram":
+                    value, gradient = reference.gram_loss(reference.flat(F), reference.gram(S, w_s), w)
+                elif kind == "histogram":
+                    value, gradient = reference.histogram_loss(reference.flat(F), S, w, w_s)
+                else:
+                    targets = structure_targets([m[layer] for m in exemplar_maps], ws, e.factors)
+                    value, gradient = reference.structure_loss(F, targets, w, e.padding == "wrap")
+                terms[name] = layer, (mask * made).mean(), value, gradient.reshape(F.shape)
+    if e.content is not None:
+        target = reference.forward(network, e.content, e.padding, upto="relu4_1")["relu4_1"]
+        value, gradient = reference.content_loss(reference.flat(maps["relu4_1"]), reference.flat(target))
+        terms["content/relu4_1"] = "relu4_1", 1.0, value, gradient.reshape(target.shape)
+    terms["variation"] = "", 1.0, *reference.variation(e.image, e.padding == "wrap")
+    return terms
+
+
+def structure_targets(
+    maps: list[np.ndarray], weights: list[np.ndarray], factors: tuple[float, ...]
+) -> dict[tuple[int, int], np.ndarray]:
+    """Of the pairs inside the exemplars, all together, by translations of less than half of any side."""
+    targets = {}
+    for shift in TRANSLATIONS:
+        if any(2 * shift[axis] >= F.shape[1 + axis] for F in maps for axis in (0, 1)):
+            continue
+        total, mass = np.zeros((len(maps[0]),) * 2), 0.0
+        for F, w, factor in zip(maps, weights, factors, strict=False):
+            pairs = factor * reference.pair_weights(*F.shape[1:], shift, w, False).sum()
+            total, mass = total + pairs * reference.translated_gram(F, shift, w, False), mass + pairs
+        if mass:
+            targets[shift] = total / mass
+    return targets
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_every_term_and_their_sum(engine, expected_vgg, natural, other, kind):
+    """Each term alone, by its value and gradient; then all, weighted so that none hides the others.
+
+    A value is less exact than it might be where rounding breaks up, or makes, a mass of equal features.
+    """
+    e = example(kind, natural, other)
+    objective = engine.objective(**e.everything)
+    expected = expected_terms(expected_vgg, e, objective)
+    shares = {name: share for name, (_, share, _, _) in expected.items()}
+    assert list(objective.weights) == list(expected)
+    assert objective.weights == pytest.approx(shares)
+    assert objective.factors == pytest.approx(shares)
+
+    total, weights = np.zeros(e.image.shape), {}
+    for name, (layer, share, value, gradient) in expected.items():
+        if layer:
+            gradient = reference.backward(expected_vgg, e.image, {layer: gradient}, e.padding)
+        objective.weights = dict.fromkeys(expected, 0.0) | {name: share}
+        found = objective.evaluate(e.image)
+        assert found.value == found.terms[name] == pytest.approx(share * value, rel=1e-4), name
+        assert relative_error(found.gradient, share * gradient) < 1e-4, name
+        weights[name] = 1 / np.linalg.norm(gradient)
+        total += weights[name] * gradient
+    objective.weights = weights
+    value, gradient = objective(e.image)
+    assert value == pytest.approx(sum(weights[name] * expected[name][2] for name in expected), rel=1e-4)
+    assert relative_error(gradient, total) < 1e-4
+    assert sum(objective.terms(e.image).values()) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("kind", ["index images", "hole"])
+def test_sizes_of_gradients_and_weights_by_them(engine, expected_vgg, natural, other, kind):
+    e = example(kind, natural, other)
+    objective = engine.objective(**e.everything)
+    with objective.network(e.image.shape[:2]) as network:
+        sizes = objective.gradient_sizes(e.image, network)
+    expected = expected_terms(expected_vgg, e, objective)
+    assert sizes == pytest.approx(
+        {name: np.sqrt(g.size * (g**2).sum()) for name, (*_, g) in expected.items()}, rel=1e-4
+    )
+    weights = threshold_weights(sizes, objective.factors)
+    limits = {name: THRESHOLDS[name.partition("/")[0]] for name in sizes}
+    assert all(weights[name] * size <= limits[name] for name, size in sizes.items())
+    assert any(weights[name] < objective.factors[name] for name in sizes)
+
+
+@pytest.mark.parametrize("wrap", [True, False])
+def test_what_is_kept_counts_only_where_it_meets_what_is_made(wrap):
+    hole = np.zeros((47, 61), bool)
+    hole[12:30, 52:] = True
+    level = Recipe.create(np.zeros((47, 61, 3), np.uint8), fill=hole).level
+    layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+    (region,) = level.loss_regions(layers, wrap=wrap)
+    assert region.share == pytest.approx(hole.mean())
+    for layer in layers:
+        made = on(layer, hole).reshape([-(-side // 2 ** (int(layer[4]) - 1)) for side in hole.shape])
+        w = region.weights[layer].reshape(made.shape)
+        assert w[made > 0].all()
+        height, width = made.shape
+        assert not w[:, width // 3 : width // 2].any()
+        assert not w[-height // 6 :].any()
+    w = region.weights["relu1_1"].reshape(hole.shape)
+    assert w[12:30, 51].all()
+    assert w[12:30, 0].any() == wrap  # next to the hole, across the border
+
+
+@pytest.mark.parametrize("kind", ["alpha", "index image", "soft masks", "index image and alpha"])
+def test_what_counts_of_an_exemplar(other, kind):
+    """All that lies well inside a region; nothing outside, and never more than its mask; somewhere at all depths."""
+    alpha = np.ones((64, 64), np.float32)
+    options = {}
+    if "alpha" in kind:
+        alpha[20:45, 5:40] = 0.4
+    masks = [alpha > 0.5]
+    if "index" in kind:
+        indices = diagonal(64, 64)
+        options = {"exemplar_regions": indices, "output_regions": indices}
+        masks = list(split(indices, 1, 3) * (alpha > 0.5))
+    elif "soft" in kind:
+        masks = ramps(64, 64)
+        options = {"exemplar_regions": masks, "output_regions": masks}
+    (exemplar,) = Recipe.create(np.dstack([other, alpha]), **options).level.exemplars
+    assert np.array_equal(exemplar.image[alpha == 1], other[alpha == 1])
+    for layer in ("relu1_1", "relu2_1", "relu3_1", "relu4_1"):
+        for region, mask in enumerate(masks):
+            most = on(layer, mask)
+            counts = exemplar.sample(region, np.zeros((1, 1, most.size)), layer).weights
+            assert counts.any()
+            assert (counts <= most + 1e-6).all()
+            side = 64 // 2 ** (int(layer[4]) - 1)
+            around = np.pad(most.reshape(side, side), 2, mode="edge")
+            inside = np.min([around[y : y + side, x : x + side] for y in range(5) for x in range(5)], axis=0) == 1
+            assert (counts[inside.ravel()] == 1).all()
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_all_of_a_region_counts_where_there_is_little_of_it(other, number):
+    """Lines one pixel wide, which have no inside, and what lies between."""
+    indices = np.ones((64, 64), np.uint8)
+    indices[::4] = 2
+    (exemplar,) = Recipe.create(other, exemplar_regions=indices, output_regions=indices).level.exemplars
+    for layer in ("relu1_1", "relu3_1"):
+        mask = on(layer, indices == number)
+        counts = exemplar.sample(number - 1, np.zeros((1, 1, mask.size)), layer).weights
+        if number == 2 or layer == "relu3_1":
+            assert np.allclose(counts, mask)
+
+
+@pytest.mark.parametrize("kind", ["alpha", "hole"])
+def test_what_is_unknown_changes_nothing(engine, natural, other, kind):
+    unknown = holed(64, 64)
+    changed = other.copy()
+    changed[unknown] = natural[:64, :64][unknown]
+    objectives = []
+    for picture in (other, changed):
+        options = {
+            "alpha": {"exemplar": np.dstack([picture, ~unknown])},
+            "hole": {"exemplar": picture, "fill": unknown},
+        }
+        objectives.append(engine.objective(**options[kind], structure=True, weights={"variation": "auto"}))
+    assert objectives[0].weights == objectives[1].weights
+    assert objectives[0].terms(natural[:64, :64]) == objectives[1].terms(natural[:64, :64])
+
+
+def test_weights_go_to_the_terms_they_name(engine, natural, other):
+    """By kind, by layer, in every region, times the share of the output."""
+    layout = diagonal(32, 32)
+    weights = {"gram": 2, "gram/relu1_1": 3, "histogram/relu4_1": 0, "content": 5, "structure": 7, "variation": 11}
+    objective = engine.objective(
+        other, exemplar_regions=diagonal(64, 64), output_regions=layout, content=natural[:32, :32], structure=True,
+        weights=weights,
+    )  # fmt: skip
+    given = {"histogram/relu1_1": 1, "gram/relu1_1": 3, "gram/relu2_1": 2, "gram/relu3_1": 2, "gram/relu4_1": 2}
+    given["structure/relu3_1"] = 7
+    shares = {number: (layout == number).mean() for number in (1, 3)}
+    expected = {f"{term}/{number}": w * share for term, w in given.items() for number, share in shares.items()}
+    assert objective.weights == pytest.approx(expected | {"content/relu4_1": 5, "variation": 11})
+
+
+def test_automatic_weights_of_regions_are_their_shares(engine, natural):
+    """Two regions with the same exemplar: all in all they count what one counts."""
+    layout = diagonal(64, 64)
+    alone = engine.objective(natural, weights="auto").weights
+    both = engine.objective(
+        natural, exemplar_regions=[np.ones((96, 96))] * 3, output_regions=layout, weights="auto"
+    ).weights
+    assert len(both) == 2 * len(alone)
+    for name, weight in alone.items():
+        assert both[f"{name}/1"] == pytest.approx(weight * (layout == 1).mean(), rel=1e-4)
+        assert both[f"{name}/1"] + both[f"{name}/3"] == pytest.approx(weight, rel=1e-4)
+
+
+def test_exemplars_of_weight_0_count_nothing(engine, natural, other):
+    image = natural[:47, :61]
+    options = {"structure": True, "weights": {"variation": "auto", "gram/relu2_1": "auto"}}
+    first = engine.objective(other, **options)
+    both = engine.objective(exemplars=[other, natural], exemplar_weights=[1, 0], **options)
+    assert both.terms(image).keys() == first.terms(image).keys()
+    for name, value in first.terms(image).items():
+        if name != "variation":  # its unit is the mean of all exemplars'
+            assert both.terms(image)[name] == pytest.approx(value, rel=1e-5), name
+
+
+def test_only_the_proportions_of_exemplar_weights_count(engine, natural, other):
+    image = natural[:47, :61]
+    terms = [
+        engine.objective(exemplars=[other, natural], exemplar_weights=weights).terms(image)
+        for weights in ([2, 1], [200.0, 100.0], np.array([2, 1]) * 1e-3, (2, np.float32(1)))
+    ]
+    assert all(t == pytest.approx(terms[0], rel=1e-5) for t in terms)
+    assert engine.objective(exemplars=[other, natural], exemplar_weights=[1, 2]).terms(image) != pytest.approx(terms[0])
+
+
+def test_equal_exemplar_weights_are_not_pooling(engine, natural, other):
+    """Pooled, the larger exemplar counts more; of one size, there is no difference."""
+    image, small = natural[:32, :32], natural[:24, :24]
+    for exemplars, same in (([other, small], False), ([other, natural[:64, :64]], True)):
+        pooled = engine.objective(exemplars=exemplars).terms(image)
+        alike = engine.objective(exemplars=exemplars, exemplar_weights=[1, 1]).terms(image)
+        assert (pooled == pytest.approx(alike, rel=1e-6)) == same
+
+
+@pytest.mark.xfail(strict=True, reason="exemplar_weights: a half transparent exemplar counts half of its weight")
+def test_exemplar_weights_count_what_is_opaque(engine, natural, other):
+    """A Gram matrix is interpolated: halfway between two, the gradients are so too, up to the target's square."""
+    alpha = np.ones((64, 64, 1), np.float32)
+    alpha[:, 32:] = 0
+    torn = np.concatenate([natural[:64, :64], alpha], axis=2)
+    layers = {"gram_layers": ["relu1_1"], "weights": {"histogram": 0}}
+    targets = [
+        engine.objective(**options, **layers).losses[0].target
+        for options in (
+            {"exemplar": other},
+            {"exemplar": torn},
+            {"exemplars": [other, torn], "exemplar_weights": [1, 1]},
+        )
+    ]
+    assert relative_error(targets[2], (targets[0] + targets[1]) / 2) < 1e-5
+
+
+@pytest.mark.parametrize("padding", ["wrap", "zeros"])
+def test_variation_wraps_where_the_output_does(engine, padding):
+    """Halves that differ: the step across the border is as large as the one inside."""
+    image = np.zeros((16, 20, 3), np.float32)
+    image[8:] = 1
+    objective = engine.objective(image, weights={"variation": 1.0}, padding=padding)
+    steps = {"wrap": 2 * 20 / (2 * 16 * 20), "zeros": 20 / (15 * 20 + 16 * 19)}
+    assert objective.terms(image)["variation"] == pytest.approx(steps[padding])
+
+
+@pytest.mark.parametrize("kind", ["content", "regions", "hole"])
+def test_images_of_another_size_are_refused_where_only_one_will_do(engine, natural, kind):
+    options = {
+        "content": {"content": natural[:32, :40]},
+        "regions": {"output_regions": np.ones((32, 40), np.uint8)},
+        "hole": {"init": natural[:32, :40], "tile": True},
+    }
+    objective = engine.objective(natural, **options[kind])
+    assert objective.size == (40, 32)
+    assert objective(natural[:32, :40])[0] >= 0
+    with pytest.raises(PyengineError, match=r"image of 32x40 pixels: .*40x32") as error:
+        objective(natural[:40, :32])
+    assert "\n" not in str(error.value)
+
+
+def test_images_of_any_size_where_nothing_has_a_place(engine, natural):
+    alpha = np.ones((96, 96, 1), np.float32)
+    alpha[:20] = 0
+    for options in ({}, {"structure": True, "init": natural[:32, :32]}, {"exemplar": np.dstack([natural, alpha])}):
+        objective = engine.objective(**{"exemplar": natural, **options})
+        assert objective.size is None
+        assert all(np.isfinite(objective(natural[:side, :40])[0]) for side in (32, 47))
+
+
+@pytest.mark.xfail(strict=True, reason="Engine.objective: its weights of 1 overrule those of method='gatys'")
+def test_the_gatys_method_has_no_histograms(engine, natural):
+    assert list(engine.objective(natural, method="gatys").weights) == TERMS[2:]
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="no layers: max() of an empty sequence")
+def test_content_may_have_no_weight(engine, natural):
+    """As what is started from only."""
+    content = natural[:32, :32]
+    options = {"weights": {"content": 0}}
+    with_content = engine.objective(natural, content=content, **options)
+    assert with_content.terms(content) == engine.objective(natural, **options).terms(content)
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from pyengine import Engine, PyengineError
 from pyengine.images import to_uint8
 from pyengine.level import Exemplar, Level
 from pyengine.network import sessions
+from pyengine.optimizers.lbfgsb import minimize
 from pyengine.pyramid import add_detail, default_levels, level_sizes, white_noise
 from pyengine.quality import seam_ratio
 
@@ -311,6 +314,391 @@ def test_noise_in_the_exemplars_colours():
     assert detailed[..., 1].std() == pytest.approx(0, abs=1e-6)  # the exemplar has no detail in green
     flat = add_detail(grey, level(np.ones((17, 3, 3), np.float32), (16, 16)), generator)
     assert np.allclose(flat, 0.5)
+
+
+# --------------------------------------------------- holes, and what is kept
+
+
+def hole(height: int, width: int) -> np.ndarray:
+    """Across a border, and a hole of one pixel."""
+    made = np.zeros((height, width), bool)
+    made[height // 3 : height // 2, : width // 3] = True
+    made[5, width - 7] = True
+    return made
+
+
+def kept_options(kind: str, pixels: np.ndarray, made: np.ndarray, exemplar: np.ndarray) -> dict[str, Any]:
+    transparent = np.dstack([pixels, np.where(made, 0, 255).astype(np.uint8)])
+    return {
+        "fill": {"exemplar": pixels, "fill": made},
+        "keep": {"exemplar": pixels, "keep": np.where(made, 0, 255).astype(np.uint8)},
+        "alpha": {"exemplar": transparent, "fill": "alpha"},
+        "init": {"exemplar": exemplar, "init": pixels, "fill": made},
+        "init with alpha": {"exemplars": [exemplar, pixels], "init": transparent, "fill": "alpha"},
+        "under zeros": {"exemplar": pixels, "fill": made, "padding": "zeros"},
+        "tile": {"exemplar": pixels, "tile": True},
+        "tile and fill": {"exemplar": pixels, "tile": True, "fill": made},
+    }[kind]
+
+
+KEPT = ["fill", "keep", "alpha", "init", "init with alpha", "under zeros", "tile", "tile and fill"]
+
+
+@pytest.mark.parametrize("size", [(64, 64), (47, 61)])
+@pytest.mark.parametrize("kind", KEPT)
+def test_what_is_kept_stays_the_same_to_the_last_bit(engine, natural, kind, size):
+    """And is the same in what a callback sees; the rest is made again."""
+    height, width = size
+    pixels, made = to_uint8(natural[:height, :width]), hole(height, width)
+    options = kept_options(kind, pixels, made, natural[32:, 32:])
+    if "tile" in kind:
+        margin = min(size) // 8
+        band = np.ones(size, bool)
+        band[margin:-margin, margin:-margin] = False
+        made = made | band if "fill" in kind else band
+    seen = []
+    result = engine.synthesize(**options, levels=2, iterations=2, callback=lambda p: seen.append(p.image))
+    assert np.array_equal(result.image[~made], pixels[~made])
+    assert np.array_equal(seen[-1], result.image)
+    assert (result.image[made] != pixels[made]).any(axis=1).mean() > 0.8
+    assert len(result.history) == 4
+
+
+def test_keeping_is_not_filling(engine, natural):
+    made = hole(47, 61)
+    images = [
+        engine.synthesize(natural[:47, :61], iterations=2, levels=2, **options).image
+        for options in ({"fill": made}, {"keep": ~made}, {"fill": made * 0.7}, {"init": "noise", "fill": made})
+    ]
+    assert all(np.array_equal(images[0], image) for image in images)
+
+
+@pytest.mark.parametrize("kind", ["fill", "keep", "alpha", "init", "under zeros", "tile and fill"])
+def test_what_was_in_a_hole_changes_nothing(engine, natural, kind):
+    pixels, made = to_uint8(natural[:47, :61]), hole(47, 61)
+    changed = pixels.copy()
+    changed[made] = 255 - changed[made]
+    images = [
+        engine.synthesize(**kept_options(kind, p, made, natural[32:, 32:]), levels=2, iterations=2).image
+        for p in (pixels, changed)
+    ]
+    assert np.array_equal(*images)
+
+
+def test_a_hole_is_filled_from_the_exemplar(engine, rng):
+    """Not from the picture, if that is another."""
+    blue = (rng.random((32, 32, 1)) * [0, 0.1, 0.5] + [0, 0, 0.5]).astype(np.float32)
+    red = (rng.random((40, 48, 1)) * [0.5, 0.1, 0] + [0.5, 0, 0]).astype(np.float32)
+    made = np.zeros((40, 48), bool)
+    made[8:32, 12:36] = True
+    own = engine.synthesize(red, fill=made, iterations=10).image[made].mean(axis=0)
+    other = engine.synthesize(blue, init=red, fill=made, iterations=10).image[made].mean(axis=0)
+    assert own[0] > 150 > 20 > own[2]
+    assert other[2] > 130 > other[0]  # features reach over the border, where it is red
+
+
+def test_regions_in_a_hole(engine, natural):
+    """One of them far from it, which has no say."""
+    made = hole(64, 64)
+    layout = np.where(np.arange(64) < 40, 1, 2)[:, None].repeat(64, axis=1)
+    made[5] = False
+    pixels = to_uint8(natural[:64, :64])
+    result = engine.synthesize(
+        pixels, fill=made, exemplar_regions=layout, output_regions=layout, levels=2, iterations=2
+    )
+    assert np.array_equal(result.image[~made], pixels[~made])
+    assert all(np.isfinite(list(i.terms.values())).all() for i in result.history)
+    weights = result.history[-1].weights
+    assert weights["gram/relu1_1/1"] > 0
+    assert sum(weight for name, weight in weights.items() if name.endswith("/2")) == 0
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_stopped_run_keeps_what_is_kept(engine, natural, level):
+    pixels, made = to_uint8(natural[:64, :64]), hole(64, 64)
+
+    def callback(progress: pyengine.Progress) -> None:
+        if progress.state.level == level:
+            progress.stop()
+
+    result = engine.synthesize(pixels, fill=made, levels=2, iterations=3, callback=callback)
+    assert result.stopped
+    assert [i.level for i in result.history] == [0] * (3 if level else 1) + [1] * level
+    assert np.array_equal(result.image[~made], pixels[~made])
+    assert (result.image[made] != pixels[made]).any()
+
+
+def test_a_tiled_picture_tiles(engine):
+    """The picture itself does not: a ramp."""
+    ramp = np.linspace(0.2, 0.8, 64, dtype=np.float32)[None, :, None].repeat(48, axis=0).repeat(3, axis=2)
+    ramp = ramp + np.random.default_rng(0).random((48, 64, 1), np.float32) * 0.1
+    image = engine.synthesize(ramp, tile=True, iterations=20).image / np.float32(255)
+    assert seam_ratio(image) < 0.5 * seam_ratio(ramp)
+
+
+def test_only_what_is_free_is_optimised():
+    """Of an image, pixels; with nothing free, nothing."""
+    start, target = np.zeros((2, 3, 3), np.float32), np.full((2, 3, 3), 0.5, np.float32)
+    target[0, 0] = 7  # beyond the bounds
+    free = np.array([[True, False, True], [False, False, True]])
+    seen: list[np.ndarray] = []
+
+    def function(image: np.ndarray) -> tuple[float, np.ndarray]:
+        assert not image[~free].any()
+        return float(((image - target) ** 2).sum()), 2 * (image - target)
+
+    found = minimize(function, start, 20, seen.append, free)
+    assert np.allclose(found[free], target[free].clip(0, 1), atol=1e-6)
+    assert not found[~free].any()
+    assert np.array_equal(seen[-1], found)
+    assert np.array_equal(minimize(function, start, 20, None, np.zeros((2, 3), bool)), start)
+
+
+# ------------------------------------------------------------------ painting
+
+
+def test_regions_are_painted_where_they_belong(engine, rng):
+    """The exemplar is half red, half blue; the output has stripes of them."""
+    noise = 0.4 * rng.random((64, 64, 1), np.float32)
+    indices = np.where(np.arange(64) < 32, 3, 8)[None].repeat(64, axis=0)
+    exemplar = np.where((indices == 3)[:, :, None], [0.5, 0.3, 0.2], [0.2, 0.3, 0.5]).astype(np.float32) + noise
+    layout = np.where(np.arange(64) < 32, 8, 3)[:, None].repeat(48, axis=1)
+    image = engine.synthesize(exemplar, exemplar_regions=indices, output_regions=layout, iterations=10).image / 255
+    for number in (3, 8):
+        expected = exemplar[indices == number].mean(axis=0)
+        assert np.allclose(image[layout == number].mean(axis=0), expected, atol=0.07)
+
+
+@pytest.fixture
+def red_and_blue(rng):
+    """Of 1024 and 2048 pixels."""
+    colours = [0.5, 0.3, 0.2], [0.2, 0.3, 0.5]
+    return [rng.random((32, side, 1)) * 0.3 + colour for side, colour in zip((32, 64), colours, strict=True)]
+
+
+def test_exemplars_are_painted_where_they_belong(engine, red_and_blue):
+    """The first is region 1."""
+    layout = np.where(np.arange(64) < 32, 1, 2)[None].repeat(48, axis=0)
+    image = engine.synthesize(exemplars=red_and_blue, output_regions=layout, iterations=10).image / 255
+    for number, exemplar in enumerate(red_and_blue, 1):
+        assert np.allclose(image[layout == number].mean(axis=0), exemplar.mean(axis=(0, 1)), atol=0.07)
+
+
+def test_exemplars_are_mixed_by_their_pixels_or_by_weights(engine, red_and_blue):
+    """Exactly in the noise, and in this order after some iterations."""
+    red, blue = (exemplar.mean(axis=(0, 1)) for exemplar in red_and_blue)
+    reds = []
+    for weights, share in (([0, 1], 0), (None, 1 / 3), ([1, 1], 1 / 2), ([3, 1], 3 / 4), ([1, 0], 1)):
+        noise, image = (
+            engine.synthesize(exemplars=red_and_blue, exemplar_weights=weights, size=48, iterations=n).image / 255
+            for n in (0, 5)
+        )
+        assert np.allclose(noise.mean(axis=(0, 1)), share * red + (1 - share) * blue, atol=0.02)
+        reds.append(image[:, :, 0].mean())
+    assert reds == sorted(reds)
+    assert reds[0] == pytest.approx(blue[0], abs=0.02)
+    assert reds[-1] == pytest.approx(red[0], abs=0.02)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (47, 61)])
+def test_content_without_a_region_stays_as_it_is(engine, natural, other, size):
+    height, width = size
+    content, layout = to_uint8(natural[:height, :width]), np.zeros(size, int)
+    layout[10:-9, 12:40] = 1
+    result = engine.synthesize(other, content=content, output_regions=layout, levels=2, iterations=2)
+    assert np.array_equal(result.image[layout == 0], content[layout == 0])
+    assert (result.image[layout == 1] != content[layout == 1]).any()
+
+
+# ------------------------------------------------------------ style transfer
+
+
+def test_style_transfer_shows_the_content(engine, natural, other):
+    content = natural[:48, :64]
+    kwargs = {"size": (64, 48), "iterations": 5}
+    runs = {
+        "with": engine.synthesize(other, content=content, **kwargs),
+        "strong": engine.synthesize(other, content=content, content_strength=10, **kwargs),
+        "from noise": engine.synthesize(other, content=content, init="noise", **kwargs),
+        "without": engine.synthesize(other, **kwargs),
+    }
+    objective = engine.objective(other, content=content)
+    distance = {
+        name: objective.terms((run.image / 255).astype(np.float32))["content/relu4_1"] for name, run in runs.items()
+    }
+    assert distance["strong"] < distance["with"] < 0.5 * distance["without"]
+    assert distance["from noise"] < distance["without"]
+    assert "content/relu4_1" in runs["with"].history[0].terms
+    assert "content/relu4_1" not in runs["without"].history[0].terms
+
+
+def test_content_strength_is_a_factor_of_the_content_terms(engine, natural, other):
+    weights = [
+        engine.objective(other, content=natural, content_strength=strength, weights="auto").weights
+        for strength in (1, 2.5)
+    ]
+    for name, weight in weights[0].items():
+        assert weights[1][name] == pytest.approx(weight * (2.5 if name.startswith("content") else 1))
+
+
+def test_a_start_without_iterations_is_the_result(engine, natural, other):
+    """Whatever it is: content, a picture, and noise in the colours of the style."""
+    content, init = to_uint8(natural[:64, :64]), to_uint8(other)
+    kwargs = {"iterations": 0, "levels": 1}
+    assert np.array_equal(engine.synthesize(natural, content=content, **kwargs).image, content)
+    assert np.array_equal(engine.synthesize(natural, content=content, init=init, **kwargs).image, init)
+    assert np.array_equal(engine.synthesize(natural, init=init, size=64, **kwargs).image, init)
+    noise = engine.synthesize(other, init="noise", content=content, **kwargs).image
+    assert {tuple(c) for c in noise.reshape(-1, 3)} <= {tuple(c) for c in init.reshape(-1, 3)}
+
+
+def pale(image: np.ndarray) -> np.ndarray:
+    """Colours that fit to any luminance but the extremes."""
+    return (0.5 + 0.2 * (image - image.mean())).clip(0.3, 0.7).astype(np.float32)
+
+
+def test_luminance_alone_is_transferred(engine, natural, other):
+    """I and Q stay the content's: the three channels change by the same."""
+    content = pale(natural[:48, :64])
+    result = engine.synthesize(other, content=content, preserve_color="luminance", iterations=10)
+    change = result.image / 255 - content
+    assert np.ptp(change, axis=2).max() < 2 / 255
+    assert change.std() > 0.005  # something was
+    coloured = engine.synthesize(other, content=content, iterations=5).image / 255 - content
+    assert np.ptp(coloured, axis=2).mean() > 5 / 255
+
+
+def test_luminance_leaves_content_without_a_region(engine, natural, other):
+    """But for the rounding of taking colours apart and putting them together."""
+    content, layout = to_uint8(natural[:48, :48]), np.zeros((48, 48), int)
+    layout[10:30, 12:40] = 1
+    result = engine.synthesize(other, content=content, output_regions=layout, preserve_color="luminance", iterations=2)
+    difference = np.abs(result.image.astype(int) - content)[layout == 0]
+    assert difference.max() <= 1
+
+
+def test_the_style_gets_the_contents_colours(engine, natural, rng):
+    """From noise, which has them too."""
+    content = pale(natural[:48, :48]) * np.float32([0.5, 1, 1.4])
+    style = (rng.random((48, 48, 1)) * [0.6, 0.2, 0.1] + [0.3, 0.1, 0]).astype(np.float32)
+    kwargs = {"content": content, "init": "noise", "iterations": 5, "weights": {"content": 0.0001}}
+    mean = content.mean(axis=(0, 1))
+    for preserve_color, near in (("match", True), (None, False)):
+        image = engine.synthesize(style, preserve_color=preserve_color, **kwargs).image / 255
+        assert (np.abs(image.mean(axis=(0, 1)) - mean).max() < 0.05) == near
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="no layers: max() of an empty sequence")
+@pytest.mark.parametrize("options", [{"weights": {"content": 0}}, {"content_layers": []}])
+def test_content_may_be_only_what_is_started_from(engine, natural, other, options):
+    content = natural[:32, :32]
+    result = engine.synthesize(other, content=content, iterations=1, **options)
+    same = engine.synthesize(other, init=content, size=32, style_scale=0.5, iterations=1)
+    assert np.array_equal(result.image, same.image)
+
+
+def test_style_scale_is_that_of_the_features(engine):
+    """Stripes 4 pixels wide become 8 wide."""
+    stripes = np.tile(np.float32([0.1] * 4 + [0.9] * 4), (64, 8))
+    for scale, period in ((1, 8), (2, 16)):
+        image = engine.synthesize(stripes, style_scale=scale, size=64, iterations=[30, 10], levels=2).image
+        rows = image.mean(axis=2) - image.mean()
+        spectrum = np.abs(np.fft.rfft(rows, axis=1)).mean(axis=0)
+        assert 64 / period - 1 <= spectrum.argmax() <= 64 / period + 1
+
+
+# ------------------------------------------------------- weights and history
+
+
+def test_structure_adds_its_terms(engine, natural):
+    plain = engine.synthesize(natural[:40, :40], iterations=1)
+    result = engine.synthesize(natural[:40, :40], iterations=1, structure=True)
+    assert result.history[0].terms.keys() - plain.history[0].terms.keys() == {"structure/relu3_1"}
+    assert result.history[0].terms["structure/relu3_1"] > 0
+
+
+def test_weights_by_thresholds_are_taken_anew(engine, natural):
+    result = engine.synthesize(natural[:64, :64], levels=2, iterations=12, weights="thresholds", structure=True)
+    assert len(result.history) == 24
+    assert np.isfinite([i.value for i in result.history]).all()
+    for level in (0, 1):
+        weights = [i.weights for i in result.history if i.level == level]
+        assert all(w == weights[0] for w in weights[:10])
+        assert weights[9] != weights[10] == weights[11]
+        assert all(0 < w <= 1 for w in weights[0].values())
+    auto = engine.synthesize(natural[:64, :64], levels=1, iterations=12)
+    assert all(i.weights == auto.history[0].weights for i in auto.history)
+
+
+@pytest.mark.parametrize("weights", ["auto", "thresholds", {"gram": 1e-6, "histogram/relu1_1": 0, "variation": 2.0}])
+def test_the_history_has_the_weights_of_the_terms(engine, natural, weights):
+    """Terms are weighted: divided by their weights they are the losses of the image."""
+    seen = []
+    result = engine.synthesize(
+        natural[:32, :32], iterations=2, weights=weights, padding="zeros", callback=lambda p: seen.append(p.pixels)
+    )
+    objective = engine.objective(
+        natural[:32, :32], padding="zeros", weights={"variation": 1.0} if "variation" in weights else None
+    )
+    for iteration, pixels in zip(result.history, seen, strict=True):
+        assert iteration.terms.keys() == iteration.weights.keys()
+        losses = objective.terms(pixels)
+        for name, weight in iteration.weights.items():
+            assert iteration.terms[name] == pytest.approx(weight * losses[name], rel=1e-4)
+    if isinstance(weights, dict):
+        assert result.history[0].weights["variation"] == 2
+        assert result.history[0].weights["gram/relu3_1"] == 1e-6
+        assert "histogram/relu1_1" not in result.history[0].weights
+
+
+def test_variation_smooths(engine, natural):
+    images = [
+        engine.synthesize(natural[:48, :48], iterations=5, weights=weights).image / 255
+        for weights in (None, {"variation": 100.0})
+    ]
+    roughness = [np.abs(np.diff(image, axis=0)).mean() for image in images]
+    assert roughness[1] < 0.8 * roughness[0]
+
+
+def test_the_gatys_method_is_what_it_says(engine, natural):
+    result = engine.synthesize(natural[:64, :64], method="gatys", iterations=2)
+    explicit = engine.synthesize(
+        natural[:64, :64], weights={"gram": 1, "histogram": 0}, padding="zeros", levels=1, iterations=2
+    )
+    assert np.array_equal(result.image, explicit.image)
+    assert [i.value for i in result.history] == [i.value for i in explicit.history]
+    assert {name.split("/")[0] for name in result.history[0].terms} == {"gram"}
+
+
+FEATURES: dict[str, Callable[[np.ndarray], dict[str, Any]]] = {
+    "content": lambda p: {"content": p[:40, 20:60], "init": "noise"},
+    "luminance": lambda p: {"content": p[:40, 20:60], "init": "noise", "preserve_color": "luminance"},
+    "match": lambda p: {"content": p[:40, 20:60], "init": "noise", "preserve_color": "match"},
+    "style scale": lambda p: {"style_scale": 0.7},
+    "fill": lambda p: {"fill": hole(64, 64)},
+    "tile": lambda p: {"tile": True},
+    "regions": lambda p: {
+        "exemplar_regions": np.tri(64, dtype=int) + 1,
+        "output_regions": np.tri(40, 33, dtype=int) + 1,
+    },
+    "exemplars": lambda p: {"exemplar": None, "exemplars": [p[:64, :64], p[50:]], "exemplar_weights": [2, 1]},
+    "structure": lambda p: {"structure": True, "weights": {"variation": 1.0}},
+    "thresholds": lambda p: {"weights": "thresholds"},
+    "gatys": lambda p: {"method": "gatys"},
+}
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_the_same_seed_gives_the_same_bits_with_every_feature(engine, natural, feature):
+    """With two levels where the exemplar's size allows for them; another seed gives another picture."""
+    options = {"exemplar": natural[:64, :64], "levels": 2, "iterations": 2, **FEATURES[feature](natural)}
+    runs = [engine.synthesize(seed=seed, **options) for seed in (3, 3, 4)]
+    assert np.array_equal(runs[0].image, runs[1].image)
+    assert [i.terms for i in runs[0].history] == [i.terms for i in runs[1].history]
+    assert not np.array_equal(runs[0].image, runs[2].image)
+
+
+# ------------------------------------------------------------- environment
 
 
 @pytest.mark.parametrize(

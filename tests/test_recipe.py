@@ -1,0 +1,542 @@
+"""What a synthesis is to do: defaults, what goes before what, and everything that is refused."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+from PIL import Image
+
+import pyengine
+from pyengine import PyengineError
+from pyengine.cli import main
+from pyengine.color import luminance, match_colors, match_luminance
+from pyengine.images import resize
+from pyengine.recipe import LARGEST, Options, Recipe
+from pyengine.tuning import GRAM_LAYERS, HISTOGRAM_LAYERS
+
+
+def picture(width: int, height: int, seed: int = 0, channels: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
+
+
+def torn(width: int, height: int) -> np.ndarray:
+    """A picture with a transparent corner."""
+    image = picture(width, height, 7, 4)
+    image[:, :, 3] = 255
+    image[: height // 2, : width // 2, 3] = 0
+    return image
+
+
+def mask(width: int, height: int) -> np.ndarray:
+    """White in a rectangle of a fourth of the pixels."""
+    white = np.zeros((height, width), bool)
+    white[height // 4 : height // 4 + height // 2, width // 4 : width // 4 + width // 2] = True
+    return white
+
+
+def halves(width: int, height: int, left: int = 1, right: int = 2) -> np.ndarray:
+    return np.where(np.arange(width) < width // 2, left, right)[None].repeat(height, axis=0)
+
+
+EXEMPLAR = picture(64, 48)
+
+
+# --------------------------------------------------------------------- size
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({}, (64, 48)),
+        ({"size": 20}, (20, 20)),
+        ({"size": (20, 30)}, (20, 30)),
+        ({"size": [np.int64(20), 30]}, (20, 30)),
+        ({"init": picture(30, 40)}, (64, 48)),
+        ({"output_regions": np.ones((18, 22), int)}, (22, 18)),
+        ({"output_regions": np.ones((18, 22), int), "init": picture(30, 40)}, (22, 18)),
+        ({"content": picture(33, 27)}, (33, 27)),
+        ({"content": picture(33, 27), "size": (40, 20)}, (40, 20)),
+        ({"content": picture(33, 27), "init": picture(30, 40)}, (33, 27)),
+        ({"content": picture(33, 27), "output_regions": np.ones((27, 33), int)}, (33, 27)),
+        ({"content": picture(33, 27), "output_regions": np.ones((20, 40), int), "size": (40, 20)}, (40, 20)),
+        ({"fill": mask(64, 48)}, (64, 48)),
+        ({"tile": True}, (64, 48)),
+        ({"tile": True, "size": (64, 48)}, (64, 48)),
+        ({"init": picture(30, 40), "keep": mask(30, 40)}, (30, 40)),
+        ({"init": picture(30, 40), "tile": True, "output_regions": np.ones((40, 30), int)}, (30, 40)),
+    ],
+)
+def test_size_of_the_output(options, size):
+    recipe = Recipe.create(EXEMPLAR, **options)
+    assert recipe.sizes[-1] == recipe.level.size == size
+
+
+def test_size_of_the_first_of_several_exemplars():
+    assert Recipe.create(exemplars=[picture(20, 30), EXEMPLAR]).sizes[-1] == (20, 30)
+
+
+def test_content_and_init_are_scaled_to_the_output():
+    content, init = picture(80, 80, 1), picture(50, 20, 2)
+    level = Recipe.create(EXEMPLAR, content=content, init=init, size=(40, 32)).level
+    assert np.array_equal(level.content, resize(content.astype(np.float32) / 255, (40, 32)))
+    assert np.array_equal(level.init, resize(init.astype(np.float32) / 255, (40, 32)))
+
+
+@pytest.mark.parametrize(
+    ("options", "start"),
+    [
+        ({}, None),
+        ({"init": "noise"}, None),
+        ({"content": picture(32, 32, 1)}, 1),
+        ({"content": picture(32, 32, 1), "init": "content"}, 1),
+        ({"content": picture(32, 32, 1), "init": "noise"}, None),
+        ({"content": picture(32, 32, 1), "init": picture(32, 32, 2)}, 2),
+        ({"init": picture(32, 32, 2), "size": 32}, 2),
+        ({"init": picture(32, 32, 2), "tile": True}, None),  # the picture is kept, the rest starts from noise
+    ],
+)
+def test_what_is_started_from(options, start):
+    init = Recipe.create(EXEMPLAR, **options).level.init
+    assert (init is None) == (start is None)
+    if start is not None:
+        assert np.allclose(init, picture(32, 32, start) / 255, atol=1e-6)
+
+
+# ------------------------------------------------- levels, methods, defaults
+
+
+@pytest.mark.parametrize(
+    ("options", "sizes", "iterations"),
+    [
+        ({}, [(64, 48)], (60,)),
+        ({"size": 128}, [(128, 128)], (60,)),  # the exemplar would be too small at a second
+        ({"exemplar": picture(128, 70), "size": 128}, [(64, 64), (128, 128)], (100, 60)),
+        ({"exemplar": picture(128, 70), "size": 128, "levels": 1}, [(128, 128)], (60,)),
+        ({"size": (65, 33), "levels": 2}, [(32, 16), (65, 33)], (100, 60)),
+        ({"size": 64, "levels": 2, "iterations": 5}, [(32, 32), (64, 64)], (5, 5)),
+        ({"size": 64, "levels": 2, "iterations": np.array([3, 0])}, [(32, 32), (64, 64)], (3, 0)),
+        ({"exemplar": picture(128, 128), "style_scale": 0.5}, [(64, 64), (128, 128)], (100, 60)),
+        ({"exemplar": picture(128, 128), "style_scale": 0.4}, [(128, 128)], (60,)),
+        ({"method": "gatys"}, [(64, 48)], (500,)),
+        ({"method": "gatys", "exemplar": picture(128, 128)}, [(128, 128)], (500,)),
+        ({"method": "gatys", "levels": 2}, [(32, 24), (64, 48)], (500, 500)),
+        ({"method": "gatys", "iterations": 7}, [(64, 48)], (7,)),
+    ],
+)
+def test_levels_and_iterations(options, sizes, iterations):
+    recipe = Recipe.create(**{"exemplar": EXEMPLAR, **options})
+    assert list(recipe.sizes) == sizes
+    assert recipe.iterations == iterations
+    assert len(recipe.exemplar_sizes(0)) == 1
+
+
+def test_the_smallest_exemplar_limits_the_levels():
+    assert len(Recipe.create(exemplars=[picture(128, 128), picture(64, 64)], size=128).sizes) == 2
+    assert len(Recipe.create(exemplars=[picture(128, 128), picture(63, 64)], size=128).sizes) == 1
+    with pytest.raises(PyengineError, match=r"levels=3: give 1 to 2;"):
+        Recipe.create(exemplars=[picture(128, 128), picture(40, 40)], size=128, levels=3)
+
+
+def test_defaults():
+    losses = Recipe.create(EXEMPLAR).losses
+    assert losses.weights == "auto"
+    assert (losses.gram_layers, losses.histogram_layers) == (GRAM_LAYERS, HISTOGRAM_LAYERS)
+    assert losses.structure_layers == losses.content_layers == ()
+    assert (losses.padding, losses.pooling) == ("wrap", "average")
+    recipe = Recipe.create(EXEMPLAR, structure=True, content=EXEMPLAR)
+    assert recipe.losses.structure_layers == ("relu3_1",)
+    assert recipe.losses.content_layers == ("relu4_1",)
+    assert recipe.seed == 0
+    assert recipe.colors is None
+    assert Recipe.create(EXEMPLAR, weights={}).losses.weights == "auto"
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        (None, {"gram": 1.0, "histogram": 0.0}),
+        ({}, {"gram": 1.0, "histogram": 0.0}),
+        ({"gram": 3}, {"gram": 3, "histogram": 0.0}),
+        ({"gram/relu1_1": 0, "histogram": "auto"}, {"gram": 1.0, "histogram": "auto", "gram/relu1_1": 0}),
+        ("auto", "auto"),
+        ("thresholds", "thresholds"),
+    ],
+)
+def test_weights_of_the_gatys_method(weights, expected):
+    losses = Recipe.create(EXEMPLAR, method="gatys", weights=weights).losses
+    assert losses.weights == expected
+    assert (losses.used("histogram") == ()) == (isinstance(expected, dict) and expected["histogram"] == 0)
+
+
+def test_what_the_gatys_method_sets_gives_way():
+    assert Recipe.create(EXEMPLAR, method="gatys").losses.padding == "zeros"
+    assert Recipe.create(EXEMPLAR, method="gatys", padding="wrap").losses.padding == "wrap"
+    assert Recipe.create(EXEMPLAR, method="gatys", gram_layers=["relu2_1"]).losses.layers == ("relu2_1",)
+    assert Recipe.create(EXEMPLAR, method="gatys", padding="wrap", tile=True).level.free.any()
+
+
+# -------------------------------------------------------------- style scale
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({}, (64, 48)),
+        ({"style_scale": 2}, (128, 96)),
+        ({"style_scale": 0.5}, (32, 24)),
+        ({"style_scale": 8}, (512, 384)),
+        ({"size": 32}, (64, 48)),  # a texture keeps its scale, whatever the output's
+        ({"content": picture(32, 24)}, (32, 24)),  # a style is reduced to the content's area ...
+        ({"content": picture(24, 32)}, (32, 24)),
+        ({"content": picture(128, 96)}, (64, 48)),  # ... but not enlarged
+        ({"content": picture(128, 96), "size": (32, 24)}, (32, 24)),
+        ({"content": picture(32, 24), "style_scale": 2}, (64, 48)),
+        ({"content": picture(128, 96), "style_scale": np.float32(0.5)}, (32, 24)),
+    ],
+)
+def test_size_at_which_an_exemplar_is_measured(options, size):
+    recipe = Recipe.create(EXEMPLAR, **options)
+    assert recipe.level.exemplars[0].size == size
+    assert recipe.exemplar_sizes(len(recipe.sizes) - 1) == [size]
+
+
+def test_masks_are_scaled_with_their_exemplar():
+    regions = halves(64, 48)
+    recipe = Recipe.create(torn(64, 48), style_scale=0.5, exemplar_regions=regions, output_regions=regions)
+    (exemplar,) = recipe.level.exemplars
+    assert exemplar.masks.shape == (2, 24, 32)
+    assert (exemplar.masks[1, :, 17:] == 1).all()
+    assert not exemplar.masks[:, :11, :15].any()  # the transparent corner
+
+
+# -------------------------------------------------------------------- colour
+
+
+def test_preserving_luminance():
+    content, init = picture(40, 32, 1) / np.float32(255), picture(40, 32, 2) / np.float32(255)
+    layout = halves(40, 32, 0, 1)
+    recipe = Recipe.create(
+        EXEMPLAR, content=content, init=init, output_regions=layout, preserve_color="luminance", size=(40, 32)
+    )
+    (exemplar,) = recipe.level.exemplars
+    assert np.array_equal(recipe.colors, content)
+    for grey in (exemplar.image, recipe.level.content, recipe.level.init, recipe.level.picture):
+        assert np.array_equal(grey[..., 0], grey[..., 1])
+        assert np.array_equal(grey[..., 0], grey[..., 2])
+    assert np.array_equal(recipe.level.content, luminance(content))
+    assert np.array_equal(recipe.level.picture, luminance(content))
+    assert np.array_equal(recipe.level.init, luminance(init))
+    own = match_luminance(EXEMPLAR / np.float32(255), content)
+    assert np.allclose(exemplar.image, resize(own, exemplar.size), atol=1e-6)
+
+
+def test_matching_colours():
+    content = picture(64, 64, 1) // 2 / np.float32(255)
+    recipe = Recipe.create(EXEMPLAR, content=content, preserve_color="match")
+    assert recipe.colors is None
+    assert np.array_equal(recipe.level.content, content)
+    assert np.allclose(recipe.level.exemplars[0].image, match_colors(EXEMPLAR / np.float32(255), content), atol=1e-6)
+
+
+# ---------------------------------------------------- what is kept and made
+
+
+def test_white_is_kept_or_filled():
+    white = mask(64, 48)
+    for options, free in (({"fill": white}, white), ({"keep": white}, ~white), ({"keep": ~white}, white)):
+        level = Recipe.create(EXEMPLAR, **options).level
+        assert np.array_equal(level.free, free)
+        assert np.array_equal(level.picture[~free], EXEMPLAR[~free] / np.float32(255))
+        assert level.init is None
+
+
+def test_masks_in_grey_are_taken_at_half():
+    levels = np.full((48, 64), 127, np.uint8)
+    levels[:20] = 128
+    assert np.array_equal(Recipe.create(EXEMPLAR, fill=levels).level.free, levels > 127)
+
+
+def test_fill_alpha():
+    image = torn(64, 48)
+    image[40:, 40:, 3] = 127
+    image[30:40, 40:, 3] = 128
+    free = image[:, :, 3] < 128
+    assert np.array_equal(Recipe.create(image, fill="alpha").level.free, free)
+    assert np.array_equal(Recipe.create(EXEMPLAR, init=image, fill="alpha").level.free, free)
+    assert np.array_equal(Recipe.create(Image.fromarray(image), fill="alpha").level.free, free)
+
+
+def test_what_is_transparent_is_made_as_well():
+    image, white = torn(64, 48), mask(64, 48)
+    transparent = image[:, :, 3] == 0
+    assert np.array_equal(Recipe.create(image, fill=white).level.free, white | transparent)
+    assert np.array_equal(Recipe.create(image, keep=white).level.free, ~white | transparent)
+    assert Recipe.create(image, tile=True).level.free[transparent].all()
+
+
+@pytest.mark.parametrize(("size", "width"), [((64, 48), 6), ((100, 200), 12), ((16, 90), 2), ((23, 17), 2)])
+def test_tiling_makes_a_band_again(size, width):
+    free = Recipe.create(picture(*size), tile=True).level.free
+    assert free.shape == size[::-1]
+    assert not free[width:-width, width:-width].any()
+    assert all(free[edge].all() for edge in (np.s_[:width], np.s_[-width:], np.s_[:, :width], np.s_[:, -width:]))
+
+
+def test_a_picture_to_tile_is_measured_everywhere():
+    """Its borders are good texture, they only don't meet."""
+    assert Recipe.create(EXEMPLAR, tile=True).level.exemplars[0].masks is None
+    level = Recipe.create(EXEMPLAR, tile=True, fill=mask(64, 48)).level
+    assert np.array_equal(level.exemplars[0].masks[0] > 0, ~mask(64, 48))
+
+
+def test_another_picture_is_filled_from_the_whole_exemplar():
+    level = Recipe.create(EXEMPLAR, init=picture(40, 32, 3), fill=mask(40, 32)).level
+    assert level.exemplars[0].masks is None
+    assert np.array_equal(level.picture[0, 0], picture(40, 32, 3)[0, 0] / np.float32(255))
+
+
+def test_content_stays_where_no_region_is_painted():
+    content, layout = picture(40, 32, 1), halves(40, 32, 0, 1)
+    level = Recipe.create(EXEMPLAR, content=content, output_regions=layout).level
+    assert np.array_equal(level.free, layout > 0)
+    assert np.array_equal(level.picture, content / np.float32(255))
+    whole = Recipe.create(EXEMPLAR, content=content, output_regions=np.ones((32, 40), int)).level
+    assert whole.free is None
+
+
+# --------------------------------------------------------------------- exemplars
+
+
+def test_weights_of_exemplars_are_of_all_their_pixels():
+    exemplars = [picture(20, 30), picture(40, 30), picture(16, 16)]
+    level = Recipe.create(exemplars=exemplars, exemplar_weights=[2, 1, 0]).level
+    masses = [e.factor * e.size[0] * e.size[1] for e in level.exemplars]
+    assert masses == pytest.approx([2 / 3 * sum(masses), 1 / 3 * sum(masses), 0])
+    assert [e.factor for e in Recipe.create(exemplars=exemplars).level.exemplars] == [1, 1, 1]
+    assert Recipe.create(EXEMPLAR, exemplar_weights=(np.float32(7),)).level.exemplars[0].factor == pytest.approx(1)
+
+
+# ------------------------------------------------------------------ refused
+
+CONTENT = {"content": picture(40, 32, 1)}
+REGIONS = {"exemplar_regions": halves(64, 48), "output_regions": halves(64, 48)}
+TWO = {"exemplar": None, "exemplars": [EXEMPLAR, picture(20, 30)]}
+SOFT = [np.full((48, 64), 0.5), np.full((48, 64), 0.25)]
+RED = np.zeros((48, 64, 3), np.uint8) + np.uint8([200, 0, 0])
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    # exemplars
+    ({"exemplar": None}, r"give either one exemplar, or a list of exemplars"),
+    ({"exemplars": [EXEMPLAR]}, r"give either one exemplar, or a list of exemplars"),
+    ({"exemplar": None, "exemplars": []}, r"exemplars=\[\]: give a list of at least one picture"),
+    ({"exemplar": None, "exemplars": "a.png"}, r"exemplars='a.png': give a list"),
+    ({"exemplar": None, "exemplars": [EXEMPLAR, picture(20, 15)]}, r"exemplars\[1\] of 20x15 pixels: both sides"),
+    ({"exemplar": None, "exemplars": [EXEMPLAR, None]}, r"exemplars\[1\]: pass a path, a PIL image or"),
+    ({"exemplar": picture(64, 15)}, r"exemplar of 64x15 pixels: both sides must be at least 16"),
+    ({"exemplar": np.zeros((48, 64, 4))}, r"exemplar: fully transparent"),
+    ({"exemplar": np.full((48, 64, 4), 0.5)}, r"exemplar: no pixel is more than half opaque"),
+    ({"exemplar": "missing.png"}, r"exemplar missing.png: no such file"),
+    ({"exemplar_weights": [1, 2]}, r"exemplar_weights=\[1, 2\]: give 1, one for each exemplar"),
+    ({**TWO, "exemplar_weights": [1]}, r"exemplar_weights=\[1\]: give 2, one for each exemplar"),
+    ({**TWO, "exemplar_weights": []}, r"exemplar_weights=\[\]: give 2"),
+    ({**TWO, "exemplar_weights": 1.0}, r"exemplar_weights=1.0: give 2"),
+    ({**TWO, "exemplar_weights": [1, -1]}, r"exemplar_weights=\[1, -1\]: give numbers that are not negative"),
+    ({**TWO, "exemplar_weights": [0, 0.0]}, r"exemplar_weights=\[0, 0.0\]: .* not all 0"),
+    ({**TWO, "exemplar_weights": [1, float("nan")]}, r"exemplar_weights=\[1, nan\]: give numbers"),
+    ({**TWO, "exemplar_weights": [1, float("inf")]}, r"exemplar_weights=\[1, inf\]: give numbers"),
+    ({**TWO, "exemplar_weights": ["1", "2"]}, r"exemplar_weights=\['1', '2'\]: give numbers"),
+    ({**TWO, "exemplar_weights": "12"}, r"exemplar_weights='12': give numbers"),
+    ({**TWO, "exemplar_weights": [True, 1]}, r"exemplar_weights=\[True, 1\]: give numbers"),
+    # content and init
+    ({"content": picture(40, 12)}, r"content of 40x12 pixels: both sides must be at least 16"),
+    ({"content": "missing.png"}, r"content missing.png: no such file"),
+    ({"content": np.zeros((40, 40, 4))}, r"content: fully transparent"),
+    ({"init": "content"}, r"init='content' without content: give the picture"),
+    ({"init": "nothing"}, r"init nothing: no such file"),
+    ({"init": picture(12, 40)}, r"init of 12x40 pixels: both sides must be at least 16"),
+    ({"content_layers": ["relu4_1"]}, r"content_layers without content: give the picture"),
+    ({**CONTENT, "content_layers": "relu4_1"}, r"content_layers='relu4_1': give a sequence of names"),
+    ({**CONTENT, "content_strength": 0}, r"content_strength=0: give a number above 0"),
+    ({**CONTENT, "content_strength": float("nan")}, r"content_strength=nan"),
+    ({**CONTENT, "content_strength": "strong"}, r"content_strength='strong'"),
+    ({"preserve_color": "match"}, r"preserve_color without content: give the picture"),
+    ({"preserve_color": "luminance", "init": picture(40, 40)}, r"preserve_color without content"),
+    ({**CONTENT, "preserve_color": "hue"}, r"preserve_color='hue': choose 'luminance' or 'match'"),
+    ({**CONTENT, "preserve_color": True}, r"preserve_color=True: choose"),
+    # style scale
+    ({"style_scale": 0}, r"style_scale=0: give a number above 0, and at most 8"),
+    ({"style_scale": -1}, r"style_scale=-1: give a number above 0"),
+    ({"style_scale": 8.1}, r"style_scale=8.1: give a number above 0, and at most 8"),
+    ({"style_scale": float("nan")}, r"style_scale=nan: give a number"),
+    ({"style_scale": float("inf")}, r"style_scale=inf: give a number"),
+    ({"style_scale": "2"}, r"style_scale='2': give a number"),
+    ({"style_scale": True}, r"style_scale=True: give a number"),
+    ({"style_scale": 0.3}, r"style_scale=0.3: an exemplar of 64x48 pixels would be measured at 19x14; .* 16 to"),
+    ({"content": picture(32, 24), "style_scale": 0.6}, r"style_scale=0.6: .* would be measured at 19x14"),
+    ({"exemplar": picture(2100, 16), "style_scale": 8}, r"measured at 16800x128; both sides must be 16 to 16383"),
+    # regions
+    ({"exemplar_regions": halves(64, 48)}, r"exemplar_regions without output_regions: give the layout"),
+    ({"output_regions": np.zeros((48, 64), int)}, r"output_regions: nothing but 0, which is no region"),
+    ({"output_regions": np.zeros((48, 64, 3), np.uint8)}, r"output_regions: nothing but 0"),
+    ({"output_regions": [np.zeros((48, 64))]}, r"output_regions: nothing but 0"),
+    ({"output_regions": []}, r"output_regions: an empty list: give an index image, or a mask"),
+    ({**REGIONS, "exemplar_regions": []}, r"exemplar_regions: an empty list"),
+    ({"output_regions": halves(64, 48)}, r"output_regions: no exemplar has region 2: there are 1"),
+    ({**REGIONS, "output_regions": halves(64, 48, 7, 3)}, r"no exemplar has region 3, 7: there are 1, 2"),
+    ({**REGIONS, "output_regions": RED}, r"no exemplar has region #c80000: there are 1, 2"),
+    ({**REGIONS, "exemplar_regions": np.zeros((48, 64), int)}, r"no exemplar has region 1, 2: there are none"),
+    (
+        {**REGIONS, "exemplar_regions": [np.ones((48, 64)), np.zeros((48, 64))]},
+        r"no exemplar has region 2: there are 1",
+    ),
+    ({**REGIONS, "exemplar_regions": halves(48, 64)}, r"exemplar_regions of 48x64 pixels: the exemplar has 64x48"),
+    ({**REGIONS, "size": 64}, r"output_regions of 64x48 pixels: the output has 64x64: draw them at that size"),
+    ({**REGIONS, **CONTENT}, r"output_regions of 64x48 pixels: the output has 40x32"),
+    (
+        {**REGIONS, "exemplar_regions": [SOFT[0], np.ones((48, 60))]},
+        r"exemplar_regions: masks of different sizes, 64x48,",
+    ),
+    (
+        {**REGIONS, "output_regions": [SOFT[0], np.ones((40, 64))]},
+        r"output_regions: masks of different sizes, 64x48, 64x40",
+    ),
+    ({**REGIONS, "output_regions": [RED, RED]}, r"output_regions\[0\]: a mask is grey"),
+    ({**REGIONS, "output_regions": np.full((48, 64), 0.5)}, r"output_regions: .* whole numbers from 0, not 0.5"),
+    ({**REGIONS, "output_regions": -halves(64, 48)}, r"output_regions: .* whole numbers from 0, not -1"),
+    ({**REGIONS, "output_regions": picture(64, 48)}, r"output_regions: \d+ distinct values: paint regions in flat"),
+    ({**REGIONS, "output_regions": halves(64, 48, 0, 1)}, r"output_regions: part of it is 0, no region, and nothing"),
+    ({**REGIONS, "output_regions": [halves(64, 48, 0, 1) / 1.0]}, r"output_regions: part of it is 0"),
+    ({"output_regions": np.ones((15, 40), int)}, r"size 40x15: both sides must be 16"),
+    ({**REGIONS, **TWO}, r"exemplar_regions: give a list of 2, one for each exemplar"),
+    ({**REGIONS, **TWO, "exemplar_regions": [halves(64, 48)]}, r"exemplar_regions: give a list of 2"),
+    ({**REGIONS, **TWO, "exemplar_regions": [halves(64, 48)] * 2}, r"exemplar_regions\[1\] of 64x48 .* has 20x30"),
+    # holes
+    ({"keep": mask(64, 48), "fill": mask(64, 48)}, r"keep and fill: give one of them"),
+    ({"fill": mask(48, 64)}, r"fill of 48x64 pixels: the picture has 64x48"),
+    ({"keep": mask(64, 40)}, r"keep of 64x40 pixels: the picture has 64x48"),
+    ({"init": picture(40, 40), "keep": mask(64, 48)}, r"keep of 64x48 pixels: the picture has 40x40"),
+    ({"fill": RED}, r"fill: a mask is grey, this is in colour"),
+    ({"keep": torn(64, 48)}, r"keep: it is transparent in places"),
+    ({"fill": "missing.png"}, r"fill missing.png: no such file"),
+    ({"fill": np.full((48, 64), 3.0)}, r"fill: values from 3 to 3 are not in \[0, 1\]"),
+    ({"fill": np.zeros((48, 64))}, r"nothing is to be filled: white is filled with fill"),
+    ({"keep": np.ones((48, 64))}, r"nothing is to be filled: white is filled with fill, black with keep"),
+    ({"fill": np.ones((48, 64))}, r"nothing is to be kept: white is filled with fill"),
+    ({"keep": np.zeros((48, 64))}, r"nothing is to be kept"),
+    ({"exemplar": torn(64, 48), "keep": torn(64, 48)[:, :, 3] == 0}, r"nothing is to be kept"),
+    ({"fill": "alpha"}, r"fill='alpha': the picture has no transparent pixels: give a mask"),
+    ({"exemplar": torn(64, 48), "init": EXEMPLAR, "fill": "alpha"}, r"fill='alpha': the picture has no transparent"),
+    ({"keep": "alpha"}, r"keep alpha: no such file"),
+    ({**TWO, "tile": True}, r"keep, fill or tile with several exemplars: give the picture they are about as init"),
+    ({**TWO, "fill": mask(64, 48), "init": "noise"}, r"with several exemplars: give the picture"),
+    ({**CONTENT, "fill": mask(40, 32)}, r"content with keep, fill or tile: to keep part of the content, paint it 0"),
+    ({**CONTENT, "keep": mask(40, 32)}, r"content with keep, fill or tile"),
+    ({**CONTENT, "tile": True}, r"content with keep, fill or tile"),
+    ({"tile": True, "padding": "zeros"}, r"tile=True with padding='zeros': borders meet only under 'wrap'"),
+    ({"tile": True, "method": "gatys"}, r"tile=True with padding='zeros'"),
+    ({"tile": True, "size": 64}, r"size 64x64: with keep, fill or tile it is the picture's: leave it out"),
+    ({"fill": mask(64, 48), "size": (128, 96)}, r"size 128x96: with keep, fill or tile it is the picture's"),
+    ({**REGIONS, "init": picture(40, 32), "tile": True}, r"output_regions of 64x48 pixels: the output has 40x32"),
+    ({**REGIONS, "fill": halves(64, 48, 0, 1) > 0}, r"exemplar_regions: all of region 2 is transparent or in the hole"),
+    (
+        {**REGIONS, "exemplar": np.dstack([EXEMPLAR, halves(64, 48, 0, 255)]).astype("u1")},
+        r"all of region 1 is transparent",
+    ),
+    (
+        {"fill": mask(64, 48), "output_regions": 1 - mask(64, 48)},
+        r"output_regions: part of it is 0, no region, and nothing says what belongs there",
+    ),
+    # method, losses, plan
+    ({"method": "histograms"}, r"method='histograms': choose 'histogram' or 'gatys'"),
+    ({"method": None}, r"method=None: choose"),
+    ({"weights": {"gram": -1}}, r"weights: gram=-1: give a number that is not negative"),
+    ({"weights": {"colour": 1}}, r"weights: there is no term 'colour': choose gram"),
+    ({"weights": {"content": 1}}, r"content=1: there is no layer for it"),
+    ({"weights": {"structure": 1}}, r"structure=1: there is no layer for it"),
+    ({"weights": {"gram": 0, "histogram": 0}}, r"nothing is left to match"),
+    ({"weights": {"gram": 0}, "method": "gatys"}, r"nothing is left to match"),
+    ({**CONTENT, "weights": {"gram": 0, "histogram": 0, "content": 1}}, r"nothing is left to match"),
+    ({"weights": "threshold"}, r"weights='threshold': give 'auto', 'thresholds', or numbers"),
+    ({"padding": "reflect"}, r"padding='reflect': choose 'wrap' or 'zeros'"),
+    ({"levels": True}, r"levels=True: give 1 to 2"),
+    ({"levels": 3}, r"levels=3: give 1 to 2; the coarsest level's sides must be at least 16"),
+    ({"iterations": ()}, r"iterations=\(\): give one number, or 1 of them"),
+    ({"iterations": [True]}, r"iterations=\[True\]"),
+    ({"seed": -1}, r"seed=-1: give a whole number that is not negative"),
+    ({"seed": "now"}, r"seed='now'"),
+    ({"size": (LARGEST + 1, 16)}, rf"size {LARGEST + 1}x16: both sides must be 16 to {LARGEST} pixels"),
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), REFUSED, ids=[f"{k}-{'-'.join(options)}" for k, (options, _) in enumerate(REFUSED)]
+)
+def test_refused(options, message):
+    with pytest.raises(PyengineError, match=message) as error:
+        Recipe.create(**{"exemplar": EXEMPLAR, **options})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.xfail(strict=True, reason="the whole array is printed, in lines")
+def test_an_array_of_exemplars_is_refused_in_one_line():
+    with pytest.raises(PyengineError, match="exemplars") as error:
+        Recipe.create(exemplars=np.zeros((2, 32, 32, 3)))
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.xfail(strict=True, raises=TypeError, reason="len() of unsized object")
+def test_a_weight_in_an_array_of_no_axis_is_refused():
+    with pytest.raises(PyengineError, match="exemplar_weights"):
+        Recipe.create(EXEMPLAR, exemplar_weights=np.array(1.0))
+
+
+@pytest.mark.xfail(strict=True, reason="says that the region is transparent or in the hole")
+def test_a_region_of_an_exemplar_without_weight_is_refused_as_such():
+    exemplars = [EXEMPLAR, picture(20, 30)]
+    with pytest.raises(PyengineError, match=r"region 2.*exemplar_weights|exemplar_weights.*region 2"):
+        Recipe.create(exemplars=exemplars, exemplar_weights=[1, 0], output_regions=halves(64, 48))
+
+
+@pytest.mark.xfail(strict=True, reason="does nothing without content, and is not refused as content_layers is")
+def test_a_strength_without_content_is_refused():
+    with pytest.raises(PyengineError, match="content_strength without content"):
+        Recipe.create(EXEMPLAR, content_strength=2.0)
+
+
+# --------------------------------------- the same options wherever they are
+
+
+def test_the_options_for_type_checkers_are_the_arguments_of_a_recipe():
+    parameters = inspect.signature(Recipe.create).parameters
+    keywords = [name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
+    assert [*parameters] == ["exemplar", *keywords]
+    assert list(Options.__annotations__) == keywords
+    assert not Options.__required_keys__
+    assert {name: hint.__forward_arg__ for name, hint in Options.__annotations__.items()} == {
+        name: parameters[name].annotation for name in keywords
+    }
+
+
+def test_every_option_is_explained():
+    section = inspect.getdoc(pyengine.synthesize).partition("Parameters\n")[2].partition("\nReturns\n")[0]
+    documented = re.findall(r"^(\w[\w, ]+) : ", section, re.MULTILINE)
+    names = [name for line in documented for name in line.split(", ")]
+    own = [name for name in inspect.signature(pyengine.synthesize).parameters if name != "options"]
+    assert sorted(names) == sorted({*inspect.signature(Recipe.create).parameters, *own})
+
+
+def test_the_command_line_has_every_option():
+    command = main.commands["synthesize"]
+    options = {flag for parameter in command.params if isinstance(parameter, click.Option) for flag in parameter.opts}
+    arguments = {parameter.name for parameter in command.params if isinstance(parameter, click.Argument)}
+    assert arguments == {"exemplars"}  # one, or several
+    recipe = set(inspect.signature(Recipe.create).parameters) - {"exemplar", "exemplars"}
+    engine = set(inspect.signature(pyengine.Engine).parameters)
+    flags = {"--weight" if name == "weights" else f"--{name.replace('_', '-')}" for name in recipe | engine}
+    assert options == flags | {"-o", "--output", "--json"}
