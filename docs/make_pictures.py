@@ -1,6 +1,7 @@
 """Makes the pictures of the documentation, and prints the figures beside them, from examples/ alone.
 
-``python docs/make_pictures.py`` makes all (an hour on two cores), ``python docs/make_pictures.py transfer hole`` some.
+``python docs/make_pictures.py`` makes all (three quarters of an hour on two cores),
+``python docs/make_pictures.py transfer hole`` some.
 """
 
 import sys
@@ -43,17 +44,20 @@ def row(name: str, kind: str, exemplar: Path, result: pyengine.Result) -> None:
 
 def textures(engine: pyengine.Engine) -> None:
     """Every exemplar, the default, and the Gram losses alone."""
+    few = ("brick", "buttons", "galaxies")
     columns: dict[str, list] = {"exemplar": [], "default": [], "Gram only": []}
     for name in EXEMPLARS:
         path = example(name)
         columns["exemplar"].append(path)
         for kind, options in (("default", {}), ("Gram only", {"weights": {"histogram": 0}})):
+            if kind == "Gram only" and name not in few:
+                continue
             result = engine.synthesize(path, size=256, **options)
             columns[kind].append(result.image)
             row(name, kind, path, result)
     save("textures", [[np.asarray(Image.open(p))[:256, :256] for p in columns["exemplar"]], columns["default"]])
-    few = [EXEMPLARS.index(name) for name in ("brick", "buttons", "galaxies")]
-    save("gram_only", [[pictures[k] for k in few] for pictures in columns.values()])
+    which = [EXEMPLARS.index(name) for name in few]
+    save("gram_only", [[columns[kind][k] for k in which] for kind in ("exemplar", "default")] + [columns["Gram only"]])
     save("tiled", [[np.tile(columns["default"][EXEMPLARS.index("buttons")], (2, 2, 1))]])
     large = engine.synthesize(example("gravel"), size=512)
     row("gravel", "default", example("gravel"), large)
@@ -66,19 +70,20 @@ def gatys(engine: pyengine.Engine) -> None:
     rows = {method: [] for method in ("gatys", "histogram")}
     for name in names:
         for method, images in rows.items():
-            result = engine.synthesize(example(name), method=method)
+            result = engine.synthesize(example(name), size=128, method=method)
             images.append(result.image)
             row(name, method, example(name), result)
-    save("gatys", [[example(name) for name in names], *rows.values()])
+    exemplars = [np.asarray(Image.open(example(name)).convert("RGB"))[:128, :128] for name in names]
+    save("gatys", [exemplars, *rows.values()])
 
 
-PAIRS = (("portrait", "strokes"), ("portrait", "ink"), ("cat", "strokes"), ("cat", "tissue"))
+PAIRS = (("portrait", "strokes", 512), ("portrait", "ink", 256), ("cat", "strokes", None), ("cat", "tissue", None))
 
 
 def transfer(engine: pyengine.Engine) -> None:
     """Style transfers at default settings: content, style, result."""
-    for content, style in PAIRS:
-        result = engine.synthesize(example(style), content=example(content))
+    for content, style, size in PAIRS:
+        result = engine.synthesize(example(style), content=example(content), size=size)
         row(content, style, example(style), result)
         save(f"transfer_{content}_{style}", [[example(content), example(style), result.image]])
 
@@ -87,16 +92,14 @@ def options(engine: pyengine.Engine) -> None:
     """What the arguments of a transfer do."""
     style, content, small = example("strokes"), example("portrait"), 256
     variants = {
-        "default": {},
-        "style_scale=0.5": {"style_scale": 0.5},
+        "content_strength=0.3": {"content_strength": 0.3},
         'init="noise"': {"init": "noise"},
         'preserve_color="luminance"': {"preserve_color": "luminance"},
         'preserve_color="match"': {"preserve_color": "match"},
-        'weights="thresholds"': {"weights": "thresholds"},
     }
     images = [engine.synthesize(style, content=content, size=small, **v).image for v in variants.values()]
     names = list(variants)
-    save("transfer_options", [images[:3], images[3:]], [names[:3], names[3:]])
+    save("transfer_options", [images[:2], images[2:]], [names[:2], names[2:]])
 
 
 def regions(engine: pyengine.Engine) -> None:
@@ -105,11 +108,10 @@ def regions(engine: pyengine.Engine) -> None:
     figure = engine.synthesize(example("strokes"), content=content, output_regions=mask)
     two = np.asarray(Image.open(mask)) + 1
     both = engine.synthesize(exemplars=[example("tissue"), example("strokes")], content=content, output_regions=two)
-    plain = engine.synthesize(example("strokes"), content=content)
     save(
         "transfer_regions",
-        [[content, plain.image], [figure.image, both.image]],
-        [["content", "one style"], ["background is region 0: left", "a style for each region"]],
+        [[content, figure.image, both.image]],
+        [["content", "the background is region 0: left", "a style for each region"]],
     )
     ground, layout = example("ground"), example("layout")
     painted = engine.synthesize(ground, exemplar_regions=example("ground_regions"), output_regions=layout)
@@ -129,10 +131,10 @@ def hole(engine: pyengine.Engine) -> None:
     row("torn", 'fill="alpha"', torn, filled)
     damaged = np.asarray(Image.open(torn))
     on_white = np.where(damaged[:, :, 3:] > 0, damaged[:, :, :3], 255).astype(np.uint8)
-    brick = example("gravel")
-    tiling = engine.synthesize(brick, tile=True)
-    row("gravel", "tile=True", brick, tiling)
-    before = np.asarray(Image.open(brick).convert("RGB"))
+    whole = example("gravel")
+    tiling = engine.synthesize(whole, tile=True)
+    row("gravel", "tile=True", whole, tiling)
+    before = np.asarray(Image.open(whole).convert("RGB"))
     save(
         "hole",
         [[on_white, filled.image], [np.roll(before, (128, 128), (0, 1)), np.roll(tiling.image, (128, 128), (0, 1))]],
@@ -154,9 +156,9 @@ def structure(engine: pyengine.Engine) -> None:
 
 def mix(engine: pyengine.Engine) -> None:
     """Two exemplars, interpolated."""
-    pair = [example("grass"), example("gravel")]
-    images = [engine.synthesize(exemplars=pair, exemplar_weights=[1 - t, t]).image for t in (0.25, 0.5, 0.75)]
-    save("mix", [[pair[0], *images, pair[1]]])
+    pair = [example("strokes"), example("tissue")]
+    mixed = engine.synthesize(exemplars=pair, exemplar_weights=[1, 2])
+    save("mix", [[pair[0], mixed.image, pair[1]]])
 
 
 SHEETS = (textures, gatys, transfer, options, regions, hole, structure, mix)

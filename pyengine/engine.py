@@ -33,7 +33,7 @@ from pyengine.network.graphs import Padding, Pooling
 from pyengine.network.sessions import Network, release_memory, runtime
 from pyengine.network.weights import load as load_weights
 from pyengine.objective import Evaluation, Objective, Stopwatch
-from pyengine.optimizers.lbfgsb import minimize
+from pyengine.optimizers.lbfgs import minimize
 from pyengine.pyramid import add_detail, white_noise
 from pyengine.recipe import Options, Recipe
 from pyengine.result import Iteration, Progress, Result

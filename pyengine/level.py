@@ -13,7 +13,6 @@ from pyengine.losses import WHOLE, Region, Sample
 from pyengine.masks import dilate, reduce
 from pyengine.network.weights import pools_before
 
-
 RIM = 2
 """Pixels of what is kept that count with what is made: else there is nothing against an edge in between."""
 

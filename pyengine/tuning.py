@@ -40,7 +40,7 @@ METHODS: dict[str, Preset] = {
 BLOCK_WEIGHTS = {"1": 10.0, "2": 3.0, "3": 1.0, "4": 0.3, "5": 0.1}
 """Share of each block of the network: found by trying, by the patch distance of the results (docs/quality.md)."""
 
-KIND_WEIGHTS = {"gram": 1.0, "histogram": 0.2, "structure": 1.0, "content": 0.5, "variation": 1.0}
+KIND_WEIGHTS = {"gram": 1.0, "histogram": 0.2, "structure": 1.0, "content": 0.7, "variation": 1.0}
 """Of each kind of loss against a Gram loss at the same layer; as found."""
 
 
