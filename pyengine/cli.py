@@ -415,6 +415,35 @@ def bench_convergence(exemplars: tuple[Path, ...], as_json: bool, **options: Any
         click.echo(json.dumps({"exemplars": figures, "versions": _versions()}))
 
 
+@bench.command("weights")
+@click.argument("exemplars", metavar="EXEMPLAR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--content", type=click.Path(path_type=Path), help="For style transfers to this picture.")
+@click.option("--size", type=int, metavar="N", help="Pixels on a side of the outputs [default: the exemplar's].")
+@click.option("--seed", type=int, default=0, metavar="N", help="Of the noise they start from [default: 0].")
+@click.option("--threads", type=int, metavar="N", help="[default: every core].")
+@_json_option
+def bench_weights(exemplars: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+    """Compare the automatic weights with the paper's thresholds, and with numbers that stay the same.
+
+    The figures are those of `pyengine compare`, and with --content how much of its layout is left: 1 for all.
+    """
+    from dataclasses import asdict
+
+    from pyengine.bench import weights
+
+    runs = []
+    for run in weights.schemes(exemplars, **options):
+        if not as_json:
+            layout = "" if run.layout_similarity is None else f", layout {run.layout_similarity:.2f}"
+            click.echo(
+                f"{exemplars[run.exemplar]}, {run.scheme}: patch distance {run.patch_distance:.3f}, brightness drift "
+                f"{run.brightness_drift:.1f}, contrast drift {run.contrast_drift:.1f}{layout}"
+            )
+        runs.append(asdict(run))
+    if as_json:
+        click.echo(json.dumps({"exemplars": [*map(str, exemplars)], "runs": runs, "versions": _versions()}))
+
+
 @main.group()
 def models() -> None:
     """The networks whose features are matched."""

@@ -16,6 +16,7 @@ from PIL import Image
 from pyengine import Engine, PyengineError
 from pyengine.bench import stability
 from pyengine.bench.stability import DriftRun, convergence, drift
+from pyengine.bench.weights import SCHEMES
 from pyengine.cli import main
 from pyengine.images import load, to_uint8
 from pyengine.quality import Comparison, compare, patch_distance
@@ -391,3 +392,15 @@ def test_real_drift_and_convergence(natural):
     assert found.best_distance <= found.baseline_distance
     assert found.iterations == found.finest_iterations == found.full_size_iterations  # one level
     assert found.seconds > 0
+
+
+def test_weights_are_compared_by_figures(natural, tmp_path):
+    path = tmp_path / "exemplar.png"
+    Image.fromarray((255 * natural[:32, :32]).astype(np.uint8)).save(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pyengine.recipe.default_iterations", lambda levels: (1,) * levels)
+        result = CliRunner().invoke(main, ["bench", "weights", str(path), "--content", str(path), "--json"])
+    assert result.exit_code == 0, result.output
+    runs = json.loads(result.stdout)["runs"]
+    assert [run["scheme"] for run in runs] == list(SCHEMES)
+    assert all(-1 <= run["layout_similarity"] <= 1 and run["patch_distance"] > 0 for run in runs)

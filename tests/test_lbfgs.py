@@ -1,5 +1,7 @@
 """The optimiser, on functions whose minimum is known, and against SciPy's."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.optimize import Bounds
@@ -73,7 +75,7 @@ def test_values_never_rise():
 
     seen = []
     found = minimize(function, np.array([0.0, 1.0], np.float32), 300, lambda x: seen.append(function(x)[0]))
-    assert all(b <= a for a, b in zip(seen, seen[1:], strict=False))
+    assert all(b <= a for a, b in pairwise(seen))
     assert found == pytest.approx([0.9, 0.81], abs=2e-2)
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from pyengine import masks
-from pyengine.errors import PyengineError
 
 SHAPES = [(1, 1), (1, 7), (2, 2), (5, 4), (6, 8), (13, 9)]
 
@@ -117,93 +116,41 @@ def test_band(shape: tuple[int, int], width: int) -> None:
     np.testing.assert_array_equal(marked, distance < width)
 
 
-# ---------------------------------------------------------- fill_smoothly
+# ----------------------------------------------------- fill_by_reflection
 
 
 def picture(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(1).random((height, width, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("share", [0.05, 0.5, 1])
-def test_known_pixels_stay(shape: tuple[int, int], share: float) -> None:
-    known = soft(*shape) < share
-    known[-1, 0] = True
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (17, 23), (64, 64)])
+def test_what_is_known_stays(shape: tuple[int, int]) -> None:
     image = picture(*shape)
-    before = image.copy()
-    filled = masks.fill_smoothly(image, known)
+    known = np.random.default_rng(1).random(shape) < 0.4
+    known[0, 0] = True
+    other = np.where(known[:, :, None], image, np.float32(0.123))  # what is unknown is of no account
+    filled = masks.fill_by_reflection(image, known)
     assert filled.dtype == np.float32
     assert filled.shape == image.shape
     np.testing.assert_array_equal(filled[known], image[known])
-    np.testing.assert_array_equal(image, before)
-    assert np.isfinite(filled).all()
-    # No colour beyond those that are known.
-    assert (filled >= image[known].min(0) - 1e-6).all()
-    assert (filled <= image[known].max(0) + 1e-6).all()
+    np.testing.assert_array_equal(filled, masks.fill_by_reflection(other, known))
+    colours = {tuple(c) for c in image[known]}
+    assert {tuple(c) for c in filled[~known]} <= colours  # no colour is new
 
 
-def test_unknown_pixels_are_of_no_account() -> None:
-    known = soft(13, 9) < 0.3
-    image = picture(13, 9)
-    other = np.where(known[:, :, None], image, 1 - image)
-    np.testing.assert_array_equal(masks.fill_smoothly(image, known), masks.fill_smoothly(other, known))
+def test_a_half_is_the_mirror_image_of_the_other() -> None:
+    image = picture(8, 12)
+    known = np.broadcast_to(np.arange(12) < 6, (8, 12))
+    filled = masks.fill_by_reflection(image, known)
+    np.testing.assert_array_equal(filled[:, 6:11], image[:, 4::-1])  # about the last known column
+    np.testing.assert_array_equal(filled[:, 11], image[:, 0])  # beyond the border: the nearest known
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_one_known_pixel_colours_all(shape: tuple[int, int]) -> None:
-    known = np.zeros(shape, bool)
-    known[shape[0] // 2, 0] = True
-    image = picture(*shape)
-    expected = np.broadcast_to(image[shape[0] // 2, 0], image.shape)
-    np.testing.assert_allclose(masks.fill_smoothly(image, known), expected, rtol=1e-5)
-
-
-def test_nothing_known() -> None:
-    with pytest.raises(PyengineError, match="nothing is known") as caught:
-        masks.fill_smoothly(picture(4, 4), np.zeros((4, 4), bool))
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("shape", [(128, 128), (101, 140)])
-def test_a_hole_is_filled_smoothly(shape: tuple[int, int]) -> None:
-    """A gradient goes on into the hole: without steps, at its edge either, and near to what was there."""
-    y, x = np.mgrid[: shape[0], : shape[1]]
-    image = np.dstack([y / shape[0], x / shape[1], (x + y) / sum(shape)]).astype(np.float32)
-    known = np.hypot(y - 60, x - 50) > 30
-    filled = masks.fill_smoothly(image, known)
-    steps = max(np.abs(np.diff(filled, axis=axis)).max() for axis in (0, 1))
-    assert steps < 5 / min(shape)  # in the gradient, 1 / min(shape)
-    bends = max(np.abs(np.diff(filled, 2, axis=axis)).max() for axis in (0, 1))
-    assert bends < 0.025
-    assert np.abs(filled - image)[~known].max() < 0.15
-
-
-def test_filling_by_hand() -> None:
-    """A column that is unknown, between pixels that are pulled by 1 3 3 1 and pushed by 1 3."""
-    columns = np.array([0.1, 0.2, 0.4, 0.8, 0, 0.9, 0.3, 0.5], np.float32)
-    image = np.broadcast_to(columns[:, None], (8, 8, 3))
-    left = (columns[1] + 3 * columns[2] + 3 * columns[3]) / 7
-    right = (columns[3] + 3 * columns[5] + columns[6]) / 5
-    filled = masks.fill_smoothly(image, np.broadcast_to(np.arange(8) != 4, (8, 8)))
-    np.testing.assert_allclose(filled[:, 4], (left + 3 * right) / 4, rtol=1e-6)
-
-
-def test_a_gap_is_filled_from_its_surroundings() -> None:
-    """Not from the mean of the image: black on the left, white on the right."""
-    image = np.zeros((64, 64, 3), np.float32)
-    image[:, 32:] = 1
-    known = np.ones((64, 64), bool)
-    known[28:36, 8:12] = known[28:36, 52:56] = False
-    np.testing.assert_allclose(masks.fill_smoothly(image, known), image, atol=1e-6)
-
-
-def test_filling_is_symmetric() -> None:
-    known = soft(32, 64) < 0.1
-    image = picture(32, 64)
-    filled = masks.fill_smoothly(image, known)
-    for axis in (0, 1):
-        flipped = masks.fill_smoothly(np.flip(image, axis), np.flip(known, axis))
-        np.testing.assert_allclose(np.flip(flipped, axis), filled, atol=1e-6)
+def test_a_single_known_pixel_fills_all() -> None:
+    image = picture(5, 7)
+    known = np.zeros((5, 7), bool)
+    known[2, 3] = True
+    assert (masks.fill_by_reflection(image, known) == image[2, 3]).all()
 
 
 # ---------------------------------------------------------------- one_hot

@@ -6,8 +6,8 @@ from conftest import EXAMPLES
 from PIL import Image
 
 from pyengine.errors import PyengineError
-from pyengine.images import load
-from pyengine.quality import Comparison, compare, drift, patch_distance, seam_ratio
+from pyengine.images import load, resize
+from pyengine.quality import Comparison, compare, drift, layout_similarity, patch_distance, seam_ratio
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +96,13 @@ def test_compare_leaves_its_arguments_alone(gravel):
     before = exemplar.copy()
     compare(exemplar, exemplar)
     np.testing.assert_array_equal(exemplar, before)
+
+
+def test_layout_similarity_sees_outlines_not_colours(gravel):
+    blurred = resize(resize(gravel, (64, 64)), (256, 256))
+    inverted = 1 - gravel
+    assert layout_similarity(gravel, gravel) == pytest.approx(1)
+    assert layout_similarity(gravel, inverted) == pytest.approx(1, abs=1e-3)
+    assert 0.5 < layout_similarity(gravel, blurred) < 1
+    assert abs(layout_similarity(gravel, np.roll(gravel, (100, 77), (0, 1)))) < 0.2
+    assert layout_similarity(gravel, np.full_like(gravel, 0.5)) == 0

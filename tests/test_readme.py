@@ -17,14 +17,14 @@ def test_python_example(tmp_path, monkeypatch):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     (tmp_path / "examples").mkdir()
-    for name in ("gravel", "brick", "grass"):
-        with Image.open(EXAMPLES / f"{name}.png") as image:
-            image.reduce(8).save(tmp_path / "examples" / f"{name}.png")
+    for name in ("gravel.png", "brick.png", "grass.png", "strokes.png", "cat.jpg", "torn.png"):
+        with Image.open(EXAMPLES / name) as image:
+            image.reduce(8).save(tmp_path / "examples" / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("pyengine.recipe.default_iterations", lambda levels: (1,) * levels)
     names: dict = {}
     exec(example, names)
-    assert {path.name for path in tmp_path.glob("*.png")} == {"gravel.png", "brick.png", "grass.png"}
+    assert {path.name for path in tmp_path.glob("*.png")} == {"gravel.png", "brick.png", "grass.png", "cat.png", "mended.png"}
     assert names["gradient"].shape == (256, 384, 3)
 
 

@@ -57,7 +57,6 @@ def schemes(
     Parameters
     ----------
     exemplars : sequence of path, PIL image, or array
-        Reduced so that their shorter side is `size`.
     content : path, PIL image, or array, optional
         For style transfers.
     size : int, optional
