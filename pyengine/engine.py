@@ -37,7 +37,7 @@ from pyengine.optimizers.lbfgs import minimize
 from pyengine.pyramid import add_detail, white_noise
 from pyengine.recipe import Options, Recipe
 from pyengine.result import Iteration, Progress, Result
-from pyengine.tuning import GRAM_LAYERS, REFRESHED_AFTER, auto_weight, threshold_weights
+from pyengine.tuning import GRAM_LAYERS, METHODS, REFRESHED_AFTER, auto_weight, threshold_weights
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -171,7 +171,9 @@ class Engine:
         if weights is None or isinstance(weights, Mapping):
             used = {"gram": True, "histogram": True, "structure": options.get("structure")}
             used["content"] = options.get("content") is not None
-            options["weights"] = {kind: 1.0 for kind, is_used in used.items() if is_used} | dict(weights or {})
+            own = METHODS[options["method"]].weights if options.get("method") in METHODS else {}
+            ones = {kind: 1.0 for kind, is_used in used.items() if is_used}
+            options["weights"] = {**ones, **own, **(weights or {})}
         recipe = Recipe.create(exemplar, **options)
         self.weights.check_layers(recipe.losses.layers)
         return self._objective(recipe.level, recipe.losses, recipe.losses.padding)
@@ -202,7 +204,7 @@ class Engine:
                         losses.append(measure(layer, samples, self._kernels, region))
         del maps
 
-        if level.content is not None:
+        if level.content is not None and options.used("content"):
             with lend(level.content.shape[:2], options.used("content"), padding=options.padding) as network:
                 network.forward(level.content)
                 losses.extend(ContentLoss.measure(layer, network.features[layer]) for layer in options.used("content"))

@@ -98,8 +98,9 @@ def add_detail(image: Float32, level: Level, generator: np.random.Generator) -> 
     detail = np.concatenate([_detail(exemplar.image) for exemplar in level.exemplars])
     noise = generator.standard_normal(image.shape)
     for region, where in _territories(level):
-        covariance = np.cov(detail, rowvar=False, aweights=_counts(level, region))
-        values, axes = np.linalg.eigh(covariance)
+        counts = _counts(level, region)
+        deviation = detail - np.average(detail, axis=0, weights=counts)
+        values, axes = np.linalg.eigh((counts * deviation.T) @ deviation / counts.sum())
         mixing = axes * np.sqrt(np.maximum(values, 0))
         noise[where] = noise[where] @ mixing.T
     detailed: Float32 = np.clip(image + DETAIL * noise, 0, 1).astype(np.float32)

@@ -159,6 +159,8 @@ class Recipe:
         preset = METHODS[method]
         if content is None and content_layers is not None:
             raise PyengineError("content_layers without content: give the picture whose layout is to be kept")
+        if content is None and content_strength != 1:
+            raise PyengineError("content_strength without content: give the picture whose layout is to be kept")
         if weights is None or isinstance(weights, Mapping):
             weights = {**preset.weights, **(weights or {})} or "auto"
         losses = LossOptions(
@@ -172,10 +174,11 @@ class Recipe:
             pooling,
         )
         pictures = _load_exemplars(exemplar, exemplars)
-        factors = _factors(pictures, exemplar_weights)
         shown = None if content is None else _load_picture(content, "content")
         start = _load_init(init, shown)
         hole = _Hole.create(pictures, start, keep, fill, tile) if keep is not None or fill is not None or tile else None
+        if hole:
+            pictures = [replace(p, opaque=hole.known) if p is hole.picture else p for p in pictures]
         if hole and shown:
             raise PyengineError(
                 "content with keep, fill or tile: to keep part of the content, paint it 0 in output_regions"
@@ -209,10 +212,9 @@ class Recipe:
                     "number it, or give content to leave there"
                 )
         made = []
-        for k, (picture, factor) in enumerate(zip(pictures, factors, strict=True)):
+        for k, (picture, factor) in enumerate(zip(pictures, _factors(pictures, exemplar_weights), strict=True)):
             masks = painting.exemplars[k] if painting else None
-            known = hole.known if hole and picture is hole.picture else picture.opaque
-            image = picture.image
+            image, known = picture.image, picture.opaque
             if known is not None and not known.all():
                 image = fill_by_reflection(image, known)
                 masks = known[None].astype(np.float32) if masks is None else masks * known
@@ -220,7 +222,9 @@ class Recipe:
         names = painting.names if painting else ("",)
         for region, name in enumerate(names):
             if not any(e.factor and (counts is None or counts.any()) for e in made for counts in [e.counts(region)]):
-                raise PyengineError(f"exemplar_regions: all of region {name} is transparent or in the hole")
+                raise PyengineError(
+                    f"region {name}: all of it is transparent, in the hole, or of no weight by exemplar_weights"
+                )
 
         colors = None
         if preserve_color is not None:
@@ -286,19 +290,25 @@ def _load_exemplars(exemplar: Source | None, exemplars: Any) -> list[_Picture]:
     if exemplar is not None:
         return [_load_picture(exemplar, "exemplar")]
     if not isinstance(exemplars, (list, tuple)) or not exemplars:
-        raise PyengineError(f"exemplars={exemplars!r}: give a list of at least one picture")
+        raise PyengineError(f"exemplars: give a list of at least one picture, not {_described(exemplars)}")
     return [_load_picture(source, f"exemplars[{k}]") for k, source in enumerate(exemplars)]
+
+
+def _described(value: object) -> str:
+    return "an empty one" if value in ([], ()) else type(value).__name__
 
 
 def _factors(pictures: list[_Picture], weights: Any) -> list[float]:
     """What a pixel of each exemplar counts: alike, or so that the exemplars count as much as their weights say."""
     if weights is None:
         return [1.0] * len(pictures)
-    if not isinstance(weights, (Sequence, np.ndarray)) or len(weights) != len(pictures):
-        raise PyengineError(f"exemplar_weights={weights!r}: give {len(pictures)}, one for each exemplar")
+    if isinstance(weights, np.ndarray):
+        weights = weights.tolist()
+    if not isinstance(weights, (list, tuple)) or len(weights) != len(pictures):
+        raise PyengineError(f"exemplar_weights={weights!r}: give a list of {len(pictures)}, one for each exemplar")
     if not all(is_number(w) and 0 <= w < float("inf") for w in weights) or not any(weights):
         raise PyengineError(f"exemplar_weights={weights!r}: give numbers that are not negative, and not all 0")
-    pixels = [picture.image[:, :, 0].size for picture in pictures]
+    pixels = [p.image[:, :, 0].size if p.opaque is None else int(np.count_nonzero(p.opaque)) for p in pictures]
     return [float(w) / n * sum(pixels) / sum(weights) for w, n in zip(weights, pixels, strict=True)]
 
 

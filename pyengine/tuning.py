@@ -44,7 +44,7 @@ KIND_WEIGHTS = {"gram": 1.0, "histogram": 0.2, "structure": 1.0, "content": 0.7,
 """Of each kind of loss against a Gram loss at the same layer; as found."""
 
 
-THRESHOLDS = {"gram": 1.0, "histogram": 1.0, "structure": 1.0, "content": 100.0, "variation": 1.0}
+THRESHOLDS = {"gram": 1.0, "histogram": 1.0, "structure": 1.0, "content": 1.0, "variation": 1.0}
 """Of the gradients' sizes (Risser et al., sec. 6)."""
 
 REFRESHED_AFTER = (0, 10)

@@ -231,12 +231,7 @@ def test_an_output_without_pairs_has_no_structure():
     "wrap",
     [
         True,
-        pytest.param(
-            False,
-            marks=pytest.mark.xfail(
-                strict=True, reason="StructureLoss: _pairs counts pairs outside where shift / 2 < side < shift"
-            ),
-        ),
+        False,
     ],
 )
 def test_structure_of_an_output_smaller_than_a_translation(wrap):

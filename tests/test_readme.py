@@ -24,7 +24,13 @@ def test_python_example(tmp_path, monkeypatch):
     monkeypatch.setattr("pyengine.recipe.default_iterations", lambda levels: (1,) * levels)
     names: dict = {}
     exec(example, names)
-    assert {path.name for path in tmp_path.glob("*.png")} == {"gravel.png", "brick.png", "grass.png", "cat.png", "mended.png"}
+    assert {path.name for path in tmp_path.glob("*.png")} == {
+        "gravel.png",
+        "brick.png",
+        "grass.png",
+        "cat.png",
+        "mended.png",
+    }
     assert names["gradient"].shape == (256, 384, 3)
 
 

@@ -142,12 +142,9 @@ def halves(side: int) -> np.ndarray:
 @pytest.mark.parametrize(
     "tiny",
     [
-        pytest.param(
-            "exemplar",
-            marks=pytest.mark.xfail(strict=True, reason="add_detail: no covariance of one pixel (LinAlgError)"),
-        ),
+        "exemplar",
         "output",
-        pytest.param("both", marks=pytest.mark.xfail(strict=True, reason="as of the exemplar")),
+        "both",
     ],
 )
 def test_a_region_of_one_pixel(engine: Engine, natural, tiny, weights):

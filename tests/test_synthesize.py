@@ -565,7 +565,6 @@ def test_the_style_gets_the_contents_colours(engine, natural, rng):
         assert (np.abs(image.mean(axis=(0, 1)) - mean).max() < 0.05) == near
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="no layers: max() of an empty sequence")
 @pytest.mark.parametrize("options", [{"weights": {"content": 0}}, {"content_layers": []}])
 def test_content_may_be_only_what_is_started_from(engine, natural, other, options):
     content = natural[:32, :32]

@@ -129,8 +129,8 @@ def _pairs(shape: tuple[int, ...], weights: Float32 | None, shift: Shift, *, wra
     grid = np.ones((height, width), np.float32) if weights is None else weights.reshape(height, width)
     second = np.roll(grid, (-shift[0], -shift[1]), axis=(0, 1))
     if not wrap:
-        second[height - shift[0] :, :] = 0
-        second[:, width - shift[1] :] = 0
+        second[max(height - shift[0], 0) :, :] = 0
+        second[:, max(width - shift[1], 0) :] = 0
     return (grid * second).ravel()
 
 
