@@ -290,12 +290,8 @@ def _load_exemplars(exemplar: Source | None, exemplars: Any) -> list[_Picture]:
     if exemplar is not None:
         return [_load_picture(exemplar, "exemplar")]
     if not isinstance(exemplars, (list, tuple)) or not exemplars:
-        raise PyengineError(f"exemplars: give a list of at least one picture, not {_described(exemplars)}")
+        raise PyengineError(f"exemplars, a {type(exemplars).__name__}: give a list of at least one picture")
     return [_load_picture(source, f"exemplars[{k}]") for k, source in enumerate(exemplars)]
-
-
-def _described(value: object) -> str:
-    return "an empty one" if value in ([], ()) else type(value).__name__
 
 
 def _factors(pictures: list[_Picture], weights: Any) -> list[float]:

