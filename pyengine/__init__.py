@@ -1,4 +1,4 @@
-"""Stable, controllable neural texture synthesis with histogram losses, on ONNX Runtime."""
+"""Stable, controllable neural texture synthesis and style transfer with histogram losses, on ONNX Runtime."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -9,17 +9,30 @@ if TYPE_CHECKING:
     from pyengine.api import synthesize
     from pyengine.engine import Engine
     from pyengine.objective import Objective
+    from pyengine.quality import Comparison, compare
     from pyengine.result import Iteration, Progress, Result
 
-__all__ = ["Engine", "Iteration", "Objective", "Progress", "PyengineError", "Result", "synthesize"]
+__all__ = [
+    "Comparison",
+    "Engine",
+    "Iteration",
+    "Objective",
+    "Progress",
+    "PyengineError",
+    "Result",
+    "compare",
+    "synthesize",
+]
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Comparison": "quality",
     "Engine": "engine",
     "Iteration": "result",
     "Objective": "objective",
     "Progress": "result",
     "Result": "result",
+    "compare": "quality",
     "synthesize": "api",
 }
 

@@ -211,8 +211,10 @@ class Recipe:
                     "output_regions: part of it is 0, no region, and nothing says what belongs there: "
                     "number it, or give content to leave there"
                 )
+        scaled = _style_sizes([picture.size for picture in pictures], style_scale, final, transfer=shown is not None)
+        factors = _factors(pictures, scaled, exemplar_weights)
         made = []
-        for k, (picture, factor) in enumerate(zip(pictures, _factors(pictures, exemplar_weights), strict=True)):
+        for k, (picture, factor) in enumerate(zip(pictures, factors, strict=True)):
             masks = painting.exemplars[k] if painting else None
             image, known = picture.image, picture.opaque
             if known is not None and not known.all():
@@ -237,7 +239,6 @@ class Recipe:
                 colors, background = background, luminance(background)
                 kept = None if kept is None else background
                 start = None if start is None else replace(start, image=luminance(start.image))
-        scaled = _style_sizes(made, style_scale, final, transfer=background is not None)
         level = Level(
             final,
             tuple(e.resized(size) for e, size in zip(made, scaled, strict=True)),
@@ -294,7 +295,7 @@ def _load_exemplars(exemplar: Source | None, exemplars: Any) -> list[_Picture]:
     return [_load_picture(source, f"exemplars[{k}]") for k, source in enumerate(exemplars)]
 
 
-def _factors(pictures: list[_Picture], weights: Any) -> list[float]:
+def _factors(pictures: list[_Picture], sizes: list[tuple[int, int]], weights: Any) -> list[float]:
     """What a pixel of each exemplar counts: alike, or so that the exemplars count as much as their weights say."""
     if weights is None:
         return [1.0] * len(pictures)
@@ -304,7 +305,8 @@ def _factors(pictures: list[_Picture], weights: Any) -> list[float]:
         raise PyengineError(f"exemplar_weights={weights!r}: give a list of {len(pictures)}, one for each exemplar")
     if not all(is_number(w) and 0 <= w < float("inf") for w in weights) or not any(weights):
         raise PyengineError(f"exemplar_weights={weights!r}: give numbers that are not negative, and not all 0")
-    pixels = [p.image[:, :, 0].size if p.opaque is None else int(np.count_nonzero(p.opaque)) for p in pictures]
+    opaque = [1.0 if picture.opaque is None else float(picture.opaque.mean()) for picture in pictures]
+    pixels = [share * width * height for share, (width, height) in zip(opaque, sizes, strict=True)]
     return [float(w) / n * sum(pixels) / sum(weights) for w, n in zip(weights, pixels, strict=True)]
 
 
@@ -386,7 +388,7 @@ def _selected(source: Source, name: str, shape: tuple[int, ...]) -> npt.NDArray[
 
 
 def _style_sizes(
-    exemplars: list[Exemplar], scale: Any, final: tuple[int, int], transfer: bool
+    own: list[tuple[int, int]], scale: Any, final: tuple[int, int], *, transfer: bool
 ) -> list[tuple[int, int]]:
     """The (width, height) at which each exemplar is measured.
 
@@ -395,8 +397,7 @@ def _style_sizes(
     if not is_number(scale) or not 0 < scale <= LARGEST_SCALE:
         raise PyengineError(f"style_scale={scale!r}: give a number above 0, and at most {LARGEST_SCALE:g}")
     sizes = []
-    for exemplar in exemplars:
-        width, height = exemplar.size
+    for width, height in own:
         fit = min(1.0, (final[0] * final[1] / (width * height)) ** 0.5) if transfer else 1.0
         size = round(width * fit * scale), round(height * fit * scale)
         if min(size) < SMALLEST or max(size) > LARGEST:

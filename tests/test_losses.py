@@ -227,13 +227,7 @@ def test_an_output_without_pairs_has_no_structure():
     assert not gradient.any()
 
 
-@pytest.mark.parametrize(
-    "wrap",
-    [
-        True,
-        False,
-    ],
-)
+@pytest.mark.parametrize("wrap", [True, False])
 def test_structure_of_an_output_smaller_than_a_translation(wrap):
     """Where it does not wrap it has no such pairs; the exemplar's side is 20, so that all translations are used."""
     samples, features = [Sample(feature_map(1, 20, 20))], feature_map(0, 6, 5)

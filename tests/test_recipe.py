@@ -287,6 +287,27 @@ def test_tiling_makes_a_band_again(size, width):
     assert all(free[edge].all() for edge in (np.s_[:width], np.s_[-width:], np.s_[:, :width], np.s_[:, -width:]))
 
 
+@pytest.mark.parametrize(("width", "height"), [(64, 48), (67, 49)])
+def test_a_coarse_pixel_is_kept_only_if_all_that_it_stands_for_is(width, height):
+    """One pixel to fill, and one to keep, for each of which another is free, or not."""
+    white = np.zeros((height, width), bool)
+    white[6, 9] = True
+    white[20:40, 31:50] = True
+    white[30, 40] = False
+    recipe = Recipe.create(picture(width, height), fill=white, levels=2)
+    coarse = recipe.at(0).free
+    assert coarse.shape == (round(height / 2), round(width / 2))
+    rows, columns = np.nonzero(white)
+    centres = (
+        ((rows + 0.5) * coarse.shape[0] / height).astype(int),
+        ((columns + 0.5) * coarse.shape[1] / width).astype(int),
+    )
+    assert coarse[centres].all()
+    assert coarse[14:16, 19:21].all()
+    assert coarse.mean() < 1.5 * white.mean()
+    assert np.array_equal(recipe.at(1).free, white)
+
+
 def test_a_picture_to_tile_is_measured_everywhere():
     """Its borders are good texture, they only don't meet."""
     assert Recipe.create(EXEMPLAR, tile=True).level.exemplars[0].masks is None
@@ -536,3 +557,12 @@ def test_the_command_line_has_every_option():
     engine = set(inspect.signature(pyengine.Engine).parameters)
     flags = {"--weight" if name == "weights" else f"--{name.replace('_', '-')}" for name in recipe | engine}
     assert options == flags | {"-o", "--output", "--json"}
+
+
+def test_exemplar_weights_do_not_depend_on_the_exemplars_sizes():
+    """Nor on how much each is reduced, to be seen at the content's scale."""
+    level = Recipe.create(
+        exemplars=[picture(128, 128), picture(32, 32)], exemplar_weights=[1, 1], content=picture(64, 64)
+    ).level
+    masses = [e.factor * e.size[0] * e.size[1] for e in level.exemplars]
+    assert masses[0] == pytest.approx(masses[1])

@@ -139,14 +139,7 @@ def halves(side: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("weights", ["auto", "thresholds"])
-@pytest.mark.parametrize(
-    "tiny",
-    [
-        "exemplar",
-        "output",
-        "both",
-    ],
-)
+@pytest.mark.parametrize("tiny", ["exemplar", "output", "both"])
 def test_a_region_of_one_pixel(engine: Engine, natural, tiny, weights):
     """At two levels, on feature maps down to 4x4."""
     own = one_pixel(64) if tiny != "output" else halves(64)
