@@ -43,7 +43,8 @@ def synthesize(
         By which the exemplars' statistics are interpolated instead.
     size : (width, height) or int, optional
         Of the result, in pixels, both 16 to 16383; by default that of the content, of the picture to fill, of
-        `output_regions`, or of the exemplar, the first of these that there is.
+        `output_regions`, of `init`, or of the exemplar, the first of these that there is. A content of another shape is
+        stretched.
     content : image, optional
         Style transfer: the result shows this picture in the exemplar's style.
     content_strength : float

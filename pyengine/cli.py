@@ -123,6 +123,7 @@ def main() -> None:
     help="Weight of gram, histogram, structure, content or variation, or of one layer's, as gram/relu1_1 "
     "[default: auto].",
 )  # fmt: skip
+@click.option("--thresholds", is_flag=True, help="Weights by the paper's own scheme instead (Risser et al., sec. 6).")
 @click.option("--structure", is_flag=True, help="Match arrangements too, for regular patterns.")
 @click.option("--gram-layers", type=_names, metavar="L,L...", help="[default: relu1_1,relu2_1,relu3_1,relu4_1].")
 @click.option("--histogram-layers", type=_names, metavar="L,L...", help="[default: relu1_1,relu4_1].")
@@ -143,6 +144,7 @@ def synthesize(
     exemplars: tuple[Path, ...],
     output: Path,
     weights: tuple[tuple[str, str | float], ...],
+    thresholds: bool,
     exemplar_regions: tuple[str, ...],
     output_regions: tuple[str, ...],
     as_json: bool,
@@ -159,8 +161,10 @@ def synthesize(
     given = {name: value for name, value in options.items() if value is not None and value is not False}
     pictures = (given[name] for name in ("content", "init", "keep", "fill") if name in given)
     _check_no_input(output, *exemplars, *map(Path, [*exemplar_regions, *output_regions, *pictures]))
-    if weights:
-        given["weights"] = dict(weights)
+    if weights and thresholds:
+        raise PyengineError("--weight and --thresholds: give one of them")
+    if weights or thresholds:
+        given["weights"] = "thresholds" if thresholds else dict(weights)
     for name, files in (("exemplar_regions", exemplar_regions), ("output_regions", output_regions)):
         if files:
             given[name] = files[0] if len(files) == 1 else list(files)

@@ -145,7 +145,7 @@ class Engine:
         Parameters
         ----------
         exemplar : path, PIL image or array
-            As in `pyengine.synthesize`; measured at its own size.
+            As in `pyengine.synthesize`; measured at its own size, or with `content` at the size that is for it there.
         **options
             Those of `pyengine.synthesize` that say what is matched: exemplars, content, regions, layers, padding,
             pooling and so on; but all weights are 1 by default.
@@ -168,6 +168,8 @@ class Engine:
         (True, (32, 32, 3))
         """
         weights = options.get("weights")
+        if weights == "thresholds":
+            raise PyengineError("weights='thresholds' change while an image is optimised: give 'auto' or numbers")
         if weights is None or isinstance(weights, Mapping):
             used = {"gram": True, "histogram": True, "structure": options.get("structure")}
             used["content"] = options.get("content") is not None
@@ -211,7 +213,8 @@ class Engine:
         variation = None
         if options.weight("variation"):
             own = [self._kernels.variation(exemplar.image, 1.0, None, wrap=False) for exemplar in level.exemplars]
-            variation = VariationLoss(float(np.mean(own)), wrap)
+            masses = [exemplar.factor * exemplar.size[0] * exemplar.size[1] for exemplar in level.exemplars]
+            variation = VariationLoss(float(np.average(own, weights=masses)), wrap)
         release_memory()  # a level begins: what the last one needed, and the measuring, is not in use any more
 
         magnitudes = {loss.name: loss.magnitude for loss in losses}

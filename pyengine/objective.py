@@ -151,6 +151,7 @@ class Objective:
         It is the root mean square of the gradient of the sum rather than the mean over the feature map's elements, so
         that it does not depend on the image's size.
         """
+        image = self._checked(image)
         network.forward(image)
         sizes = {}
         for loss in self.losses:

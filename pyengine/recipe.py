@@ -187,7 +187,7 @@ class Recipe:
             raise PyengineError(f"tile=True with padding={losses.padding!r}: borders meet only under 'wrap'")
         painting = load_regions([picture.size for picture in pictures], exemplar_regions, output_regions)
 
-        natural = shown or hole or painting or pictures[0]
+        natural = shown or hole or painting or start or pictures[0]
         final = _checked_size(natural.size if size is None else size)
         if hole and final != hole.size:
             raise PyengineError(

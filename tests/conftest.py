@@ -1,7 +1,12 @@
 """Pictures and an engine that the tests share."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+
+# Before NumPy is imported. The reference multiplies small matrices, between which OpenBLAS' idle threads spin and take
+# the cores from everything else: the tests took up to seven times as long.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

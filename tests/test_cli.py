@@ -447,7 +447,7 @@ def test_no_input_is_written_over(
         (["--tile", "--method", "gatys"], "tile=True with padding='zeros'"),
         (["--method", "style"], "'style' is not one of 'histogram', 'gatys'"),
         (["<second>", "--tile"], "keep, fill or tile with several exemplars"),
-        (["<second>", "--exemplar-weights", "1"], "exemplar_weights=[1.0]: give 2"),
+        (["<second>", "--exemplar-weights", "1"], "exemplar_weights=[1.0]: give a list of 2"),
         (["<second>", "--exemplar-weights", "1,-1"], "exemplar_weights=[1.0, -1.0]: give numbers"),
         (["<second>", "--exemplar-weights", "1,a"], "'1,a': give numbers with commas in between"),
         (["<second>", "--exemplar-weights", ""], "give numbers with commas"),
@@ -693,3 +693,13 @@ def test_help_of_what_measures(command: list[str]) -> None:
         result = invoke(*command, flag)
         assert result.exit_code == 0
         assert result.stdout.startswith("Usage: ")
+
+
+def test_thresholds(exemplar: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.png"
+    result = invoke("synthesize", exemplar, "-o", output, *FAST, "--thresholds", "--json")
+    assert result.exit_code == 0, result.output
+    expected = pyengine.synthesize(exemplar, iterations=2, levels=1, threads=1, weights="thresholds")
+    assert json.loads(result.stdout)["levels"][0]["weights"] == pytest.approx(expected.history[-1].weights)
+    result = invoke("synthesize", exemplar, "-o", output, *FAST, "--thresholds", "--weight", "gram=1")
+    assert (result.exit_code, result.stderr) == (2, "Error: --weight and --thresholds: give one of them\n")

@@ -11,6 +11,8 @@ import reference
 from conftest import relative_error
 
 from pyengine import Engine, PyengineError
+from pyengine.level import Exemplar, Level
+from pyengine.losses.options import LossOptions
 from pyengine.recipe import Recipe
 from pyengine.tuning import THRESHOLDS, threshold_weights
 
@@ -494,6 +496,16 @@ def test_exemplar_weights_count_what_is_opaque(engine, natural, other):
     assert relative_error(targets[2], (targets[0] + targets[1]) / 2) < 5e-3  # a column at the border is left out
 
 
+def test_an_objective_without_pixels_has_no_gradient(engine, natural):
+    """As at a coarse level where nothing is made; not that of who had the network before."""
+    image = np.ascontiguousarray(natural[:32, :32])
+    assert engine.objective(natural)(image)[1].any()
+    nothing = Level((32, 32), (Exemplar(natural),), picture=image, free=np.zeros((32, 32), bool))
+    value, gradient = engine._objective(nothing, LossOptions(), "wrap")(image)
+    assert value == 0
+    assert not gradient.any()
+
+
 @pytest.mark.parametrize("padding", ["wrap", "zeros"])
 def test_variation_wraps_where_the_output_does(engine, padding):
     """Halves that differ: the step across the border is as large as the one inside."""
@@ -534,10 +546,10 @@ def test_the_gatys_method_has_no_histograms(engine, natural):
 
 def test_content_may_have_no_weight(engine, natural):
     """As what is started from only."""
-    content = natural[:32, :32]
+    exemplar, content = natural[32:64, 32:64], natural[:32, :32]  # of one size: the exemplar is not reduced
     options = {"weights": {"content": 0}}
-    with_content = engine.objective(natural, content=content, **options)
-    assert with_content.terms(content) == engine.objective(natural, **options).terms(content)
+    with_content = engine.objective(exemplar, content=content, **options)
+    assert with_content.terms(content) == engine.objective(exemplar, **options).terms(content)
 
 
 @pytest.mark.parametrize(
@@ -575,3 +587,16 @@ def test_bad_images(engine, natural, image, message):
 def test_bad_options(engine, natural, options, message):
     with pytest.raises(PyengineError, match=message):
         engine.objective(natural, **options)
+
+
+def test_an_objective_has_weights_that_stay(engine, natural):
+    with pytest.raises(PyengineError, match="weights='thresholds' change while"):
+        engine.objective(natural, weights="thresholds")
+
+
+def test_the_unit_of_the_variation_is_that_of_the_exemplars_that_count(engine, natural):
+    black = np.zeros_like(natural)
+    weights = {"weights": {"variation": "auto"}}
+    alone = engine.objective(natural, **weights).weights["variation"]
+    both = engine.objective(exemplars=[natural, black], exemplar_weights=[1, 0], **weights).weights["variation"]
+    assert both == pytest.approx(alone)

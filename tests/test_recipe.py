@@ -56,7 +56,8 @@ EXEMPLAR = picture(64, 48)
         ({"size": 20}, (20, 20)),
         ({"size": (20, 30)}, (20, 30)),
         ({"size": [np.int64(20), 30]}, (20, 30)),
-        ({"init": picture(30, 40)}, (64, 48)),
+        ({"init": picture(30, 40)}, (30, 40)),
+        ({"init": picture(30, 40), "size": 48}, (48, 48)),
         ({"output_regions": np.ones((18, 22), int)}, (22, 18)),
         ({"output_regions": np.ones((18, 22), int), "init": picture(30, 40)}, (22, 18)),
         ({"content": picture(33, 27)}, (33, 27)),
@@ -556,7 +557,7 @@ def test_the_command_line_has_every_option():
     recipe = set(inspect.signature(Recipe.create).parameters) - {"exemplar", "exemplars"}
     engine = set(inspect.signature(pyengine.Engine).parameters)
     flags = {"--weight" if name == "weights" else f"--{name.replace('_', '-')}" for name in recipe | engine}
-    assert options == flags | {"-o", "--output", "--json"}
+    assert options == flags | {"-o", "--output", "--json", "--thresholds"}
 
 
 def test_exemplar_weights_do_not_depend_on_the_exemplars_sizes():
