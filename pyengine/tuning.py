@@ -64,7 +64,7 @@ def threshold_weights(sizes: Mapping[str, float], factors: Mapping[str, float]) 
     Examples
     --------
     >>> threshold_weights({"gram/relu1_1": 4.0, "content/relu4_1": 20.0}, {"gram/relu1_1": 1, "content/relu4_1": 1})
-    {'gram/relu1_1': 0.25, 'content/relu4_1': 1.0}
+    {'gram/relu1_1': 0.25, 'content/relu4_1': 0.05}
     """
     return {
         name: factors[name] * min(1.0, THRESHOLDS[name.partition("/")[0]] / max(size, 1e-30))

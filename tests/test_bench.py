@@ -403,4 +403,4 @@ def test_weights_are_compared_by_figures(natural, tmp_path):
     assert result.exit_code == 0, result.output
     runs = json.loads(result.stdout)["runs"]
     assert [run["scheme"] for run in runs] == list(SCHEMES)
-    assert all(-1 <= run["layout_similarity"] <= 1 and run["patch_distance"] > 0 for run in runs)
+    assert all(abs(run["layout_similarity"]) < 1.001 and run["patch_distance"] >= 0 for run in runs)
