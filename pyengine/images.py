@@ -52,7 +52,7 @@ MOST_INDICES = 64
 """Distinct values of an index image, at most: more are the blended colours of edges, or of JPEG."""
 
 # Added to the numbers of colours, which so differ from those of grey levels and palette entries.
-_COLORS = 1 << 24
+FIRST_COLOR = 1 << 24
 
 
 def load(source: Source, name: str = "exemplar") -> Float32:
@@ -356,7 +356,7 @@ def _color_numbers(array: NDArray[Any], name: str) -> Indices:
     if (array[:, :, 3:] < 255).any():
         raise _transparent(name)
     red, green, blue = (array[:, :, channel].astype(np.uint32) for channel in range(3))
-    numbers = _COLORS + (red << 16) + (green << 8) + blue
+    numbers = FIRST_COLOR + (red << 16) + (green << 8) + blue
     return np.where((red == green) & (green == blue), red, numbers)
 
 

@@ -10,14 +10,11 @@ import numpy as np
 
 from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
-from pyengine.images import Source, load_indices, load_mask
+from pyengine.images import FIRST_COLOR, Source, load_indices, load_mask
 from pyengine.masks import one_hot
 
 RegionSource: TypeAlias = "Source | Sequence[Source]"
 """An index image, in which 0 is no region, or one soft mask for each of the regions 1, 2, ..."""
-
-COLOUR = 0x1000000
-"""Added to the 0xRRGGBB of a region that is painted in a colour, by `load_indices`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,4 +116,4 @@ def _read(source: Any, name: str) -> dict[int, Float32]:
 
 
 def _name(number: int) -> str:
-    return f"#{number - COLOUR:06x}" if number >= COLOUR else str(number)
+    return f"#{number - FIRST_COLOR:06x}" if number >= FIRST_COLOR else str(number)
