@@ -1,6 +1,7 @@
 // The module pyengine._core: checks arguments and calls the kernels with the interpreter's lock released.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,7 +13,9 @@
 #include "dispatch.hpp"
 #include "gram.hpp"
 #include "histogram.hpp"
+#include "relu.hpp"
 #include "variation.hpp"
+#include "vectors.hpp"
 
 namespace py = pybind11;
 using namespace pyengine;
@@ -235,15 +238,77 @@ double call_variation(py::handle image, py::handle gradient, double scale, bool 
     return variation(pixels, shape[0], shape[1], shape[2], wrap, out, scale, accumulate, threads);
 }
 
+// A gradient of the given shape, or null for None.
+const float *as_gradient(py::handle object, const char *name, const std::vector<std::size_t> &shape) {
+    if (object.is_none()) return nullptr;
+    const py::array array = float_array(object, name, "(C, H, W)");
+    check_shape(array, name, shape);
+    check_contiguous(array, name);
+    return static_cast<const float *>(array.data());
+}
+
+float call_relu_gradient(py::handle features, py::handle out, py::handle above, py::handle loss,
+                         const std::string &pooling, bool wrap, bool measure, int threads) {
+    const py::array map = float_array(features, "features", "(C, H, W)");
+    if (map.ndim() != 3 || map.size() == 0)
+        throw py::value_error("features: expected shape (C, H, W) with at least 1 pixel, got " + describe(map));
+    check_contiguous(map, "features");
+    const std::vector<std::size_t> shape(map.shape(), map.shape() + 3);
+    const std::size_t c = shape[0], h = shape[1], w = shape[2];
+    const Pooling pool = pooling == "average" ? Pooling::average : pooling == "max" ? Pooling::max : Pooling::none;
+    if (pool == Pooling::none && pooling != "none")
+        throw py::value_error("pooling: expected none, average or max, got " + pooling);
+    const std::vector<std::size_t> pooled{c, (h + 1) / 2, (w + 1) / 2};
+    const std::vector<std::size_t> &above_shape = pool == Pooling::none ? shape : pooled;
+    const float *maps = static_cast<const float *>(map.data());
+    const float *from = as_gradient(above, "above", above_shape), *own = as_gradient(loss, "loss", shape);
+    const std::size_t size = c * h * w, above_size = above_shape[0] * above_shape[1] * above_shape[2];
+    float *to = as_output(out, "out", "(C, H + 2, W + 2)", {c, h + 2, w + 2},
+                          {{"features", maps, size}, {"above", from, above_size}, {"loss", own, size}});
+    check_threads(threads);
+    py::gil_scoped_release release;
+    return ReluGradient{maps, from, own, c, h, w, pool, wrap}.run(to, measure, threads);
+}
+
+py::array as_rows(py::handle object) {
+    const py::array array = float_array(object, "rows", "(R, N)");
+    if (array.ndim() != 2 || array.size() == 0)
+        throw py::value_error("rows: expected shape (R, N) with at least 1 entry, got " + describe(array));
+    check_contiguous(array, "rows");
+    return array;
+}
+
+py::array_t<double> call_inner_products(py::handle rows, const std::vector<std::size_t> &picks, int threads) {
+    const py::array array = as_rows(rows);
+    const std::size_t count = static_cast<std::size_t>(array.shape(0)), n = static_cast<std::size_t>(array.shape(1));
+    for (const std::size_t pick : picks)
+        if (pick >= count) throw py::value_error("picks: expected less than " + std::to_string(count) + ", got " +
+                                                 std::to_string(pick));
+    check_threads(threads);
+    py::array_t<double> result({picks.size(), count});
+    double *out = result.mutable_data();
+    const float *matrix = static_cast<const float *>(array.data());
+    py::gil_scoped_release release;
+    inner_products(matrix, count, n, picks.data(), picks.size(), out, threads);
+    return result;
+}
+
+void call_combine(py::handle rows, py::handle coefficients, py::handle out, int threads) {
+    const py::array array = as_rows(rows), factors = float_array(coefficients, "coefficients", "(R,)");
+    const std::size_t count = static_cast<std::size_t>(array.shape(0)), n = static_cast<std::size_t>(array.shape(1));
+    check_shape(factors, "coefficients", {count});
+    check_contiguous(factors, "coefficients");
+    const float *matrix = static_cast<const float *>(array.data());
+    float *to = as_output(out, "out", "(N,)", {n}, {{"rows", matrix, count * n}});
+    check_threads(threads);
+    py::gil_scoped_release release;
+    combine(matrix, count, n, static_cast<const float *>(factors.data()), to, threads);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_core, module) {
     module.doc() = "The compiled kernels of pyengine.";
-#ifdef _OPENMP
-    module.attr("openmp") = true;
-#else
-    module.attr("openmp") = false;
-#endif
     module.attr("simd") = isa() == Isa::avx512 ? "avx512" : isa() == Isa::avx2 ? "avx2" : "baseline";
 
     module.def("gram", &call_gram, "The Gram matrix of a feature map.", py::arg("features"),
@@ -268,4 +333,11 @@ PYBIND11_MODULE(_core, module) {
     module.def("variation", &call_variation, "How much neighbouring pixels differ; writes the gradient.",
                py::arg("image"), py::arg("gradient") = py::none(), py::arg("scale") = 1.0, py::arg("wrap") = true,
                py::arg("accumulate") = false, py::arg("threads") = 1);
+    module.def("relu_gradient", &call_relu_gradient, "The gradient before a ReLU, from that after it, with a border.",
+               py::arg("features"), py::arg("out"), py::arg("above") = py::none(), py::arg("loss") = py::none(),
+               py::arg("pooling") = "none", py::arg("wrap") = true, py::arg("measure") = false, py::arg("threads") = 1);
+    module.def("inner_products", &call_inner_products, "Inner products of some rows of a matrix with all of them.",
+               py::arg("rows"), py::arg("picks"), py::arg("threads") = 1);
+    module.def("combine", &call_combine, "The sum of a matrix's rows, each times its coefficient.", py::arg("rows"),
+               py::arg("coefficients"), py::arg("out"), py::arg("threads") = 1);
 }

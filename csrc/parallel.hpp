@@ -3,40 +3,20 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <exception>
+#include <functional>
 #include <new>
-
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 namespace pyengine {
 
-// Calls body(unit, thread) for every unit. Which thread takes which unit is left to chance, so a unit must write what no
-// other does, and what the units wrote is summed afterwards, in their order: then the result does not depend on `threads`.
-// What a body throws ends the call, as it would a plain loop, but only once the other units are done: an exception that
-// left an OpenMP region would end the process.
-template <class Body>
-void parallel_for(std::size_t units, int threads, const Body &body) {
-#ifdef _OPENMP
-    if (threads > 1 && units > 1) {
-        std::exception_ptr first;
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-        for (std::ptrdiff_t unit = 0; unit < static_cast<std::ptrdiff_t>(units); ++unit) {
-            try {
-                body(static_cast<std::size_t>(unit), omp_get_thread_num());
-            } catch (...) {
-#pragma omp critical(pyengine_exception)
-                if (!first) first = std::current_exception();
-            }
-        }
-        if (first) std::rethrow_exception(first);
-        return;
-    }
-#endif
-    (void)threads;
-    for (std::size_t unit = 0; unit < units; ++unit) body(unit, 0);
-}
+// Calls body(unit, thread) for every unit, on the calling thread and up to threads - 1 others. Which thread takes which
+// unit is left to chance, so a unit must write what no other does, and what the units wrote is summed afterwards, in
+// their order: then the result does not depend on `threads`. What a body throws ends the call, but only once the units
+// that were begun are done.
+//
+// The threads are our own, not OpenMP's, whose loops end when every thread of the team has arrived: where other processes
+// want the cores, as on any server, that is a time slice away for each of the hundreds of loops of an evaluation. Here
+// a thread that comes late finds nothing to do, and nobody waits for it.
+void parallel_for(std::size_t units, int threads, const std::function<void(std::size_t, int)> &body);
 
 // No more threads than there are units, so that none is started for nothing.
 inline int useful_threads(std::size_t units, int threads) {

@@ -12,9 +12,6 @@ from typing import Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-openmp: bool
-"""Whether the module was built with OpenMP; without, every call runs on one thread."""
-
 simd: Literal["avx512", "avx2", "baseline"]
 """The instruction set that was chosen when the module was loaded."""
 
@@ -254,4 +251,79 @@ def variation(
     -------
     float
         The value; 0 if there is no pair.
+    """
+
+def relu_gradient(
+    features: NDArray[np.float32],
+    out: NDArray[np.float32],
+    above: NDArray[np.float32] | None = None,
+    loss: NDArray[np.float32] | None = None,
+    pooling: Literal["none", "average", "max"] = "none",
+    wrap: bool = True,
+    measure: bool = False,
+    threads: int = 1,
+) -> float:
+    """Write the gradient before a ReLU, from that after it, with a border.
+
+    Where the map is positive it is the sum of the loss's gradient and of the one from above, elsewhere 0. Pixels that
+    share the maximum of their window share its gradient equally.
+
+    Parameters
+    ----------
+    features
+        Feature map F after the ReLU, (C, H, W).
+    out
+        Array (C, H + 2, W + 2) that is written.
+    above
+        Gradient with respect to the map, (C, H, W), or to its 2x2 pool, (C, ceil(H / 2), ceil(W / 2)).
+    loss
+        Gradient of a loss with respect to the map, (C, H, W).
+    pooling
+        The pool between the map and what `above` is with respect to.
+    wrap
+        Whether the border wraps round; otherwise it is 0.
+    measure
+        Whether the result is wanted.
+    threads
+        How many threads to use at most.
+
+    Returns
+    -------
+    float
+        The largest magnitude in `out`; 0 unless `measure`.
+    """
+
+def inner_products(rows: NDArray[np.float32], picks: list[int], threads: int = 1) -> NDArray[np.float64]:
+    """Return the inner products of some rows of a matrix with all of them.
+
+    Parameters
+    ----------
+    rows
+        Matrix, (R, N).
+    picks
+        Numbers of K rows.
+    threads
+        How many threads to use at most.
+
+    Returns
+    -------
+    numpy.ndarray
+        (K, R). Sums run in float32 over short stretches and in float64 over these.
+    """
+
+def combine(
+    rows: NDArray[np.float32], coefficients: NDArray[np.float32], out: NDArray[np.float32], threads: int = 1
+) -> None:
+    """Write the sum of a matrix's rows, each times its coefficient.
+
+    Parameters
+    ----------
+    rows
+        Matrix, (R, N).
+    coefficients
+        (R,); a row whose coefficient is 0 is not read.
+    out
+        Array (N,) that is written.
+    threads
+        How many threads to use at most.
     """

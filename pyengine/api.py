@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pyengine.devices import Precision
 from pyengine.engine import Engine
 from pyengine.images import Source
 from pyengine.recipe import Options
@@ -21,6 +22,7 @@ def synthesize(
     device: str = "auto",
     model: str | os.PathLike[str] = "vgg16",
     threads: int | None = None,
+    precision: Precision | None = None,
     callback: Callable[[Progress], None] | None = None,
     **options: Unpack[Options],
 ) -> Result:
@@ -89,9 +91,10 @@ def synthesize(
         Of the pyramid, each half as large as the next; by default as many as keep the coarsest at 32 pixels or more.
     iterations : int or sequence of int, optional
         Of the optimiser at each level, or at each, coarsest first.
-    device : {"auto", "cpu"}
+    device : {"auto", "cpu", "cuda", "cuda:1", "tensorrt", "tensorrt:1"}
     model : str or path
     threads : int, optional
+    precision : {"float32", "tf32", "float16"}, optional
         See `Engine`.
     callback : callable, optional
         Called with a `Progress` after each iteration; `Progress.stop` ends the run and keeps the image.
@@ -117,5 +120,5 @@ def synthesize(
     >>> result.image.shape, len(result.history)
     ((48, 48, 3), 3)
     """
-    with Engine(device, model, threads) as engine:
+    with Engine(device, model, threads, precision) as engine:
         return engine.synthesize(exemplar, callback=callback, **options)

@@ -1,4 +1,7 @@
-"""The arrays that everything here works on."""
+"""The arrays that everything here works on.
+
+On a GPU they are CuPy's, which have the same interface; type checkers see NumPy's.
+"""
 
 import numpy as np
 import numpy.typing as npt

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import platform
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,7 +139,11 @@ def main() -> None:
 )  # fmt: skip
 @click.option("--model", metavar="NAME", help="As `pyengine models list` shows, or a file [default: vgg16].")
 @click.option("--threads", type=int, metavar="N", help="[default: every core].")
-@click.option("--device", type=click.Choice(["auto", "cpu"]), help="[default: auto].")
+@click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, tensorrt or tensorrt:1 [default: what there is].")
+@click.option(
+    "--precision", type=click.Choice(["float32", "tf32", "float16"]),
+    help="Of the network [default: float32 on a CPU, tf32 on a GPU].",
+)  # fmt: skip
 @_json_option
 def synthesize(
     exemplars: tuple[Path, ...],
@@ -549,6 +554,7 @@ def import_model(
 def info(as_json: bool) -> None:
     """Show versions, devices, threads and folders: what a bug report needs."""
     from pyengine import _core
+    from pyengine.devices import choose, gpus
     from pyengine.engine import usable_cores
     from pyengine.network.sessions import runtime
     from pyengine.network.weights import user_folder
@@ -556,14 +562,15 @@ def info(as_json: bool) -> None:
     report: dict[str, Any] = {"versions": _versions()}
     try:
         report["providers"] = runtime().get_available_providers()
-        report["device"] = "cpu"
-        report["reason"] = "this version computes on the CPU only"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # it says what the reason does
+            device = choose("auto")
+        report |= {"device": str(device), "reason": device.reason, "gpus": gpus()}
     except PyengineError as error:
-        report |= {"providers": [], "device": None, "reason": str(error)}
+        report |= {"providers": [], "device": None, "reason": str(error), "gpus": []}
     report |= {
         "threads": usable_cores(),
         "simd": _core.simd,
-        "openmp": _core.openmp,
         "models": str(user_folder()),
     }
     if as_json:
@@ -573,8 +580,11 @@ def info(as_json: bool) -> None:
         click.echo(f"{name} {value}")
     click.echo(f"providers: {', '.join(report['providers']) or 'none'}")
     click.echo(f"device: {report['device'] or 'none'} ({report['reason']})")
+    for gpu in report["gpus"]:
+        line = "gpu {index}: {name}, compute capability {capability}, {free_bytes} of {bytes} bytes free"
+        click.echo(line.format(**gpu))
     click.echo(f"threads: {report['threads']}")
-    click.echo(f"kernels: {report['simd']}, {'OpenMP' if report['openmp'] else 'no OpenMP: one thread'}")
+    click.echo(f"kernels: {report['simd']}")
     click.echo(f"models folder: {report['models']}")
 
 
@@ -582,6 +592,7 @@ def _versions() -> dict[str, str]:
     """Versions of what the numbers depend on; ONNX Runtime's under the name of the distribution that brought it."""
     from importlib.metadata import packages_distributions, version
 
-    runtimes = sorted(set(packages_distributions().get("onnxruntime", [])))
-    packages = ["pyengine", "numpy", "scipy", "onnx", *runtimes]
+    distributions = packages_distributions()
+    found = sorted({name for module in ("onnxruntime", "cupy") for name in distributions.get(module, [])})
+    packages = ["pyengine", "numpy", "scipy", "onnx", *found]
     return {**{package: version(package) for package in packages}, "python": platform.python_version()}

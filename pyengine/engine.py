@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pyengine.arrays import Float32
+from pyengine.arrays import Float32, Float64
 from pyengine.checks import is_integer
 from pyengine.color import with_colors_of
+from pyengine.devices import Precision, choose
 from pyengine.errors import PyengineError
-from pyengine.images import Source, to_uint8, upsample_circular
-from pyengine.kernels.cpu import CpuKernels
+from pyengine.images import Source, to_uint8
 from pyengine.level import Level
 from pyengine.losses import Loss
 from pyengine.losses.content import ContentLoss
@@ -30,9 +30,10 @@ from pyengine.losses.options import LossOptions
 from pyengine.losses.structure import StructureLoss
 from pyengine.losses.variation import VariationLoss
 from pyengine.network.graphs import Padding, Pooling
-from pyengine.network.sessions import Network, release_memory, runtime
+from pyengine.network.network import Network, Vgg
+from pyengine.network.sessions import release_memory
 from pyengine.network.weights import load as load_weights
-from pyengine.objective import Evaluation, Objective, Stopwatch
+from pyengine.objective import Objective, Stopwatch
 from pyengine.optimizers.lbfgs import minimize
 from pyengine.pyramid import add_detail, white_noise
 from pyengine.recipe import Options, Recipe
@@ -41,8 +42,6 @@ from pyengine.tuning import GRAM_LAYERS, METHODS, REFRESHED_AFTER, auto_weight, 
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-DEVICES = ("auto", "cpu")
 
 SYNTHESIS_BYTES, EVALUATION_BYTES, MEASURING_BYTES = 5000, 4000, 1500
 """Peak memory for each pixel: of the output of a synthesis, of the image of an objective, of an exemplar
@@ -63,16 +62,21 @@ class Engine:
 
     Parameters
     ----------
-    device : {"auto", "cpu"}
+    device : {"auto", "cpu", "cuda", "cuda:1", "tensorrt", "tensorrt:1"}
+        "auto" is the first GPU if it works, else the CPU; "tensorrt" is a GPU with TensorRT for the network. On a GPU,
+        one run follows the other, whatever thread it is asked for from.
     model : str or path
         A name that `pyengine models list` shows, or a file that `pyengine models import` wrote.
     threads : int, optional
-        For the network and the losses' kernels; by default one for every core that this process may use.
+        For the network and the losses' kernels on a CPU; by default one for every core that this process may use.
+    precision : {"float32", "tf32", "float16"}, optional
+        What the network's convolutions are computed in; by default float32 on a CPU, which has no other, and TF32 on a
+        GPU. All else is float32 and float64, but that TF32 goes for the Gram losses' products too.
 
     Raises
     ------
     PyengineError
-        An unknown device or model, a bad number of threads, or no ONNX Runtime.
+        An unknown device, model or precision, a device that does not work, a bad number of threads, or no ONNX Runtime.
 
     Examples
     --------
@@ -84,27 +88,44 @@ class Engine:
     """
 
     def __init__(
-        self, device: str = "auto", model: str | os.PathLike[str] = "vgg16", threads: int | None = None
+        self,
+        device: str = "auto",
+        model: str | os.PathLike[str] = "vgg16",
+        threads: int | None = None,
+        precision: Precision | None = None,
     ) -> None:
-        if device not in DEVICES:
-            raise PyengineError(f"device={device!r}: choose {' or '.join(map(repr, DEVICES))}")
         if threads is None:
             threads = usable_cores()
         elif not is_integer(threads) or not 1 <= threads <= MOST_THREADS:
             raise PyengineError(f"threads={threads!r}: give a whole number from 1 to {MOST_THREADS}")
-        runtime()
-        self.device = "cpu"
+        self.device = choose(device)
+        self.precision = self.device.precision(precision)
         self.threads = int(threads)
         self.weights = load_weights(model)
-        self._kernels = CpuKernels(self.threads)
+        if self.precision == "float16":
+            self.weights.check_half()
+        self._kernels = self.device.kernels(self.threads, self.precision)
+        self._vgg = self._new_vgg()
         self._idle: list[tuple[Any, Network]] = []  # least recently used first
         self._lock = Lock()
+
+    def _new_vgg(self) -> Vgg:
+        """The model's graphs, none of them made yet."""
+        provider = self.device.provider(self._kernels, self.precision)
+        half = self.precision == "float16"
+        return Vgg(self.weights, self._kernels, provider, threads=self.threads, half=half)
 
     def close(self) -> None:
         """Free the networks that are kept for reuse, and their memory. The engine can still be used."""
         with self._lock:
             self._idle.clear()
-        release_memory()
+            self._vgg = self._new_vgg()
+        self._release_memory()
+
+    def _release_memory(self) -> None:
+        if self.device.kind == "cpu":
+            release_memory()
+        self._kernels.release()
 
     def __enter__(self) -> Engine:
         return self
@@ -178,7 +199,8 @@ class Engine:
             options["weights"] = {**ones, **own, **(weights or {})}
         recipe = Recipe.create(exemplar, **options)
         self.weights.check_layers(recipe.losses.layers)
-        return self._objective(recipe.level, recipe.losses, recipe.losses.padding)
+        with self._kernels.active():
+            return self._objective(recipe.level, recipe.losses, recipe.losses.padding)
 
     def _objective(self, level: Level, options: LossOptions, exemplar_padding: Padding) -> Objective:
         """Measure exemplars and content at a level."""
@@ -187,7 +209,7 @@ class Engine:
         maps = []  # of each exemplar; the arrays outlive their networks
         for exemplar in level.exemplars:
             with lend(exemplar.image.shape[:2], options.style_layers, padding=exemplar_padding) as network:
-                network.forward(exemplar.image)
+                network.forward(self._kernels.upload(exemplar.image))
                 maps.append(network.features)
 
         losses: list[Loss] = []
@@ -197,25 +219,32 @@ class Engine:
             ("gram", GramLoss.measure),
             ("structure", partial(StructureLoss.measure, wrap=wrap)),
         ]
-        regions = level.loss_regions(options.style_layers, wrap=wrap)
+        regions = level.loss_regions(options.style_layers, self._kernels, wrap=wrap)
         for kind, measure in kinds:
             for layer in options.used(kind):
                 for k, region in enumerate(regions):
-                    samples = [e.sample(k, m[layer], layer) for e, m in zip(level.exemplars, maps, strict=True)]
+                    samples = [
+                        e.sample(k, m[layer], layer, self._kernels) for e, m in zip(level.exemplars, maps, strict=True)
+                    ]
                     if region.has_pixels(layer) and any(sample.mass > 0 for sample in samples):
                         losses.append(measure(layer, samples, self._kernels, region))
         del maps
 
         if level.content is not None and options.used("content"):
             with lend(level.content.shape[:2], options.used("content"), padding=options.padding) as network:
-                network.forward(level.content)
-                losses.extend(ContentLoss.measure(layer, network.features[layer]) for layer in options.used("content"))
+                network.forward(self._kernels.upload(level.content))
+                losses.extend(
+                    ContentLoss.measure(layer, network.features[layer], self._kernels)
+                    for layer in options.used("content")
+                )
         variation = None
         if options.weight("variation"):
-            own = [self._kernels.variation(exemplar.image, 1.0, None, wrap=False) for exemplar in level.exemplars]
+            own = self._kernels.xp.empty(len(level.exemplars), np.float64)
+            for k, exemplar in enumerate(level.exemplars):
+                self._kernels.variation(self._kernels.upload(exemplar.image), 1.0, None, own[k, ...], wrap=False)
             masses = [exemplar.factor * exemplar.size[0] * exemplar.size[1] for exemplar in level.exemplars]
-            variation = VariationLoss(float(np.average(own, weights=masses)), wrap)
-        release_memory()  # a level begins: what the last one needed, and the measuring, is not in use any more
+            variation = VariationLoss(float(np.average(self._kernels.fetch([own]), weights=masses)), wrap)
+        self._release_memory()  # a level begins: what the last one needed, and the measuring, is not in use any more
 
         magnitudes = {loss.name: loss.magnitude for loss in losses}
         if variation is not None:
@@ -254,16 +283,8 @@ class Engine:
             found = next((k for k, (idle_key, _) in enumerate(self._idle) if idle_key == key), None)
             network = None if found is None else self._idle.pop(found)[1]
         if network is None:
-            _check_memory("an image", size, EVALUATION_BYTES if gradient else MEASURING_BYTES)
-            network = Network(
-                self.weights,
-                size,
-                layers,
-                padding=padding,
-                pooling=pooling,
-                threads=self.threads,
-                gradient=gradient,
-            )
+            self._check_memory("an image", size, EVALUATION_BYTES if gradient else MEASURING_BYTES)
+            network = Network(self._vgg, size, layers, padding=padding, pooling=pooling, gradient=gradient)
         try:
             yield network
         finally:
@@ -280,11 +301,15 @@ class Engine:
 
     def _run(self, recipe: Recipe, callback: Callable[[Progress], None] | None) -> Result:
         """Coarse to fine: measure the exemplar at each level's scale, optimise, enlarge."""
-        _check_memory("size", recipe.sizes[-1][::-1], SYNTHESIS_BYTES)
-        for exemplar in recipe.level.exemplars:
-            _check_memory("exemplar of", exemplar.image.shape[:2], MEASURING_BYTES)
+        with self._kernels.active():
+            self._check_memory("size", recipe.sizes[-1][::-1], SYNTHESIS_BYTES)
+            for exemplar in recipe.level.exemplars:
+                self._check_memory("exemplar of", exemplar.image.shape[:2], MEASURING_BYTES)
+            return self._run_levels(recipe, callback)
+
+    def _run_levels(self, recipe: Recipe, callback: Callable[[Progress], None] | None) -> Result:
         start = time.perf_counter()
-        watch = Stopwatch()
+        watch = Stopwatch(self._kernels)
         history: list[Iteration] = []
         generator = np.random.default_rng(recipe.seed)
         stopped = False
@@ -295,7 +320,7 @@ class Engine:
             if k == 0:
                 image = white_noise(level, generator) if level.init is None else level.init
             else:
-                image = upsample_circular(image, size)
+                image = self._kernels.download(self._kernels.upsample(self._kernels.upload(image), size))
                 if not stopped:
                     image = add_detail(image, level, generator)
             image = level.keep(image)
@@ -303,74 +328,71 @@ class Engine:
                 with watch("measure"):
                     objective = self._objective(level, recipe.losses, padding)
                 with watch("optimizer"):
-                    image, stopped = _optimize(recipe, k, objective, image, level.free, history, callback)
+                    image, stopped = self._optimize(recipe, k, objective, image, level.free, history, callback)
                 for stage, seconds in objective.stopwatch.seconds.items():
                     watch.seconds[stage] += seconds
                     watch.seconds["optimizer"] -= seconds
         if recipe.colors is not None:
             image = with_colors_of(image, recipe.colors)
-        watch.seconds["total"] = time.perf_counter() - start
-        return Result(to_uint8(image), history, dict(watch.seconds), recipe, stopped)
+        timings = {**watch.seconds, "total": time.perf_counter() - start}
+        return Result(to_uint8(image), history, timings, recipe, stopped)
 
+    def _optimize(
+        self,
+        recipe: Recipe,
+        level: int,
+        objective: Objective,
+        start: Float32,
+        free: npt.NDArray[np.bool_] | None,
+        history: list[Iteration],
+        callback: Callable[[Progress], None] | None,
+    ) -> tuple[Float32, bool]:
+        """One level: the optimised image, and whether the callback ended the run. Appends to `history`."""
+        stopped = False
+        done = 0
 
-def _optimize(
-    recipe: Recipe,
-    level: int,
-    objective: Objective,
-    start: Float32,
-    free: npt.NDArray[np.bool_] | None,
-    history: list[Iteration],
-    callback: Callable[[Progress], None] | None,
-) -> tuple[Float32, bool]:
-    """One level: the optimised image, and whether the callback ended the run. Appends to `history`."""
-    stopped = False
-    done = 0
-    last: list[Evaluation] = []
+        def after_iteration(pixels: Float32, terms: list[float]) -> None:
+            nonlocal stopped, done
+            done += 1
+            named = dict(zip(objective.names, terms, strict=True))
+            history.append(Iteration(level, done, sum(terms), named, objective.weights))
+            if callback is not None:
+                progress = Progress(history[-1], recipe, np.array(self._kernels.download(pixels)))
+                try:
+                    callback(progress)
+                except StopIteration:  # as SciPy's callbacks end a run
+                    progress.stop()
+                stopped = progress.stopped
+                if stopped:
+                    raise StopIteration
 
-    def after_iteration(pixels: Float32) -> None:
-        nonlocal stopped, done
-        done += 1
-        # An iteration ends with the evaluation that its line search accepted.
-        history.append(Iteration(level, done, last[0].value, last[0].terms, objective.weights))
-        if callback is not None:
-            progress = Progress(history[-1], recipe, pixels)
-            try:
-                callback(progress)
-            except StopIteration:  # as SciPy's callbacks end a run
-                progress.stop()
-            stopped = progress.stopped
-            if stopped:
-                raise StopIteration
+        with objective.network(start.shape[:2]) as network:  # one for the whole level
 
-    with objective.network(start.shape[:2]) as network:  # one for the whole level
+            def function(pixels: Float32) -> tuple[Float64, Float32]:
+                return objective.evaluate(pixels, network)
 
-        def function(pixels: Float32) -> tuple[float, Float32]:
-            last[:] = [objective.evaluate(pixels, network)]
-            return last[0].value, last[0].gradient
+            image, planned = self._kernels.upload(start), recipe.iterations[level]
+            renewals = REFRESHED_AFTER if recipe.losses.weights == "thresholds" else (0,)
+            for begin, end in pairwise((*(k for k in renewals if k < planned), planned)):
+                if recipe.losses.weights == "thresholds":
+                    objective.weights = threshold_weights(objective.gradient_sizes(image, network), objective.factors)
+                image = minimize(function, image, end - begin, self._kernels, after_iteration, free)
+                if stopped:
+                    break
+        return self._kernels.download(image), stopped
 
-        image, planned = start, recipe.iterations[level]
-        renewals = REFRESHED_AFTER if recipe.losses.weights == "thresholds" else (0,)
-        for begin, end in pairwise((*(k for k in renewals if k < planned), planned)):
-            if recipe.losses.weights == "thresholds":
-                objective.weights = threshold_weights(objective.gradient_sizes(image, network), objective.factors)
-            image = minimize(function, image, end - begin, after_iteration, free)
-            if stopped:
-                break
-    return image, stopped
-
-
-def _check_memory(what: str, size: tuple[int, int], bytes_per_pixel: int) -> None:
-    """Raise PyengineError, before the work begins, for a (height, width) that this machine's memory can't hold."""
-    if not hasattr(os, "sysconf"):
-        return
-    height, width = size
-    needed = height * width * bytes_per_pixel
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory:
-        raise PyengineError(
-            f"{what} {width}x{height} pixels needs about {needed / 1e9:.0f} GB, and this machine has "
-            f"{memory / 1e9:.0f} GB: at most {int((memory / bytes_per_pixel) ** 0.5)} pixels on a side fit"
-        )
+    def _check_memory(self, what: str, size: tuple[int, int], bytes_per_pixel: int) -> None:
+        """Raise PyengineError, before the work begins, for a (height, width) that the device's memory can't hold."""
+        height, width = size
+        needed = height * width * bytes_per_pixel
+        free = self._kernels.free_bytes()
+        if free is not None and needed > free:
+            holder = "this machine has" if self.device.kind == "cpu" else f"{self.device} has left"
+            raise PyengineError(
+                f"{what} {width}x{height} pixels needs about {needed / 1e9:.0f} GB ({needed} bytes), and {holder} "
+                f"{free / 1e9:.0f} GB ({free} bytes): at most {int((free / bytes_per_pixel) ** 0.5)} pixels on a side "
+                "fit"
+            )
 
 
 def usable_cores() -> int:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from pyengine.arrays import Float32
 from pyengine.images import resize
+from pyengine.kernels import Kernels
 from pyengine.losses import WHOLE, Region, Sample
 from pyengine.masks import dilate, reduce
 from pyengine.network.weights import pools_before
@@ -58,10 +59,10 @@ class Exemplar:
         inner: Float32 = mask * (dilate(1 - mask, 1, wrap=False) == 0)
         return inner if inner.sum() >= INNER * mask.sum() else mask
 
-    def sample(self, region: int, features: Float32, layer: str) -> Sample:
+    def sample(self, region: int, features: Float32, layer: str, kernels: Kernels) -> Sample:
         """What a loss measures in a region on one of this picture's feature maps."""
         counts = self.counts(region, pools_before(layer))
-        return Sample(features, None if counts is None else counts.ravel(), self.factor)
+        return Sample(features, None if counts is None else kernels.weigh(counts.ravel()), self.factor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +127,7 @@ class Level:
             return image
         return np.where(self.free[:, :, None], image, self.picture)
 
-    def loss_regions(self, layers: tuple[str, ...], *, wrap: bool) -> list[Region]:
+    def loss_regions(self, layers: tuple[str, ...], kernels: Kernels, *, wrap: bool) -> list[Region]:
         """The regions, as losses see them on the layers' feature maps.
 
         What is kept does not count, but for a rim of a few pixels, where it meets what is made.
@@ -137,7 +138,10 @@ class Level:
         masks = np.ones((1, height, width), np.float32) if self.masks is None else self.masks
         made = np.ones((height, width), np.float32) if self.free is None else self.free.astype(np.float32)
         near = masks * dilate(made, RIM, wrap=wrap)
-        by_pools = {pools: [reduce(mask, pools).ravel() for mask in near] for pools in map(pools_before, layers)}
+        by_pools = {
+            pools: [kernels.weigh(reduce(mask, pools).ravel()) for mask in near]
+            for pools in {*map(pools_before, layers)}
+        }
         return [
             Region(name, float((mask * made).mean()), {layer: by_pools[pools_before(layer)][k] for layer in layers})
             for k, (name, mask) in enumerate(zip(self.regions, masks, strict=True))

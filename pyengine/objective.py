@@ -2,55 +2,66 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pyengine.arrays import Float32
+from pyengine.arrays import Float32, Float64
 from pyengine.errors import PyengineError
 from pyengine.kernels import Kernels
 from pyengine.losses import Loss
 from pyengine.losses.variation import VariationLoss
-from pyengine.network.sessions import Network
+from pyengine.network.network import Network
 
 
 class Stopwatch:
-    """Adds up seconds by stage.
+    """Adds up seconds of the device's work by stage.
+
+    Parameters
+    ----------
+    kernels : Kernels
+        On a GPU, whose work lags behind the calls, it notes points in its sequence, and asks for times when it has to.
 
     Examples
     --------
-    >>> watch = Stopwatch()
+    >>> from pyengine.kernels.cpu import CpuKernels
+    >>> watch = Stopwatch(CpuKernels(threads=1))
     >>> with watch("forward"):
     ...     pass
     >>> list(watch.seconds)
     ['forward']
     """
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
+    def __init__(self, kernels: Kernels) -> None:
+        self._kernels = kernels
+        self._open: list[tuple[str, Any, Any]] = []
+        self._seconds: dict[str, float] = defaultdict(float)
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         """Time the block as part of `stage`."""
-        start = time.perf_counter()
+        start = self._kernels.mark()
         try:
             yield
         finally:
-            self.seconds[stage] += time.perf_counter() - start
+            self._open.append((stage, start, self._kernels.mark()))
+            if len(self._open) > 10000:
+                self._add_up()
 
+    @property
+    def seconds(self) -> dict[str, float]:
+        """By stage, up to now."""
+        self._add_up()
+        return self._seconds
 
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """Value of an objective at an image, the weighted terms that it is the sum of, and its gradient (H, W, 3)."""
-
-    value: float
-    terms: dict[str, float]
-    gradient: Float32
+    def _add_up(self) -> None:
+        while self._open:
+            stage, start, end = self._open.pop()
+            self._seconds[stage] += self._kernels.seconds(start, end)
 
 
 class Objective:
@@ -63,9 +74,10 @@ class Objective:
     ----------
     losses : tuple of Loss
     variation : VariationLoss or None
-    weights, factors : dict of str to float
-        By the term's name; a weight is a product of which one factor is the region's share of the output, and the
-        content's strength.
+    names : tuple of str
+        Of the terms: those of the losses, then the variation's.
+    factors : dict of str to float
+        The part of each term's weight that is the region's share of the output and the content's strength.
     size : (width, height) or None
         Of the images, if only one size will do.
     stopwatch : Stopwatch
@@ -97,10 +109,22 @@ class Objective:
         self._kernels = kernels
         self.losses = tuple(losses)
         self.variation = variation
+        self.names = (*(loss.name for loss in losses), *([] if variation is None else [variation.name]))
         self.weights = weights
         self.factors = factors
         self.size = size
-        self.stopwatch = Stopwatch()
+        self.stopwatch = Stopwatch(kernels)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """By the term's name; of each, one factor is among `factors`."""
+        return self._weights
+
+    @weights.setter
+    def weights(self, weights: dict[str, float]) -> None:
+        self._weights = weights
+        with self._kernels.active():
+            self._weight_vector: Float64 = self._kernels.upload(np.array([weights[name] for name in self.names]))
 
     def __call__(self, image: npt.NDArray[np.floating]) -> tuple[float, Float32]:
         """Value and gradient.
@@ -121,80 +145,100 @@ class Objective:
         PyengineError
             An array of another shape or size, smaller than 16x16, or with values that are not finite.
         """
-        evaluation = self.evaluate(image)
-        return evaluation.value, evaluation.gradient
+        checked = self._checked(image)
+        with self._kernels.active(), self.network(checked.shape[:2]) as network:
+            terms, gradient = self.evaluate(self._kernels.upload(checked), network)
+            return sum(self._kernels.fetch([terms])), np.array(self._kernels.download(gradient))
 
     def terms(self, image: npt.NDArray[np.floating]) -> dict[str, float]:
         """Each term by name, such as "gram/relu1_1", times its weight: they add up to the value."""
         checked = self._checked(image)
-        with self.network(checked.shape[:2]) as network:
-            terms = self._map_terms(network, checked, gradient=False)
-        return terms | self._variation_term(checked, None)
+        with self._kernels.active(), self.network(checked.shape[:2]) as network:
+            terms = self._evaluate_losses(self._kernels.upload(checked), network, gradient=False)
+            terms = self._evaluate_variation(self._kernels.upload(checked), None, terms)
+            return dict(zip(self.names, self._kernels.fetch([terms]), strict=True))
 
     def network(self, size: tuple[int, int]) -> AbstractContextManager[Network]:
         """Lend a network for images of this (height, width), to pass to `evaluate` again and again."""
         return self._lease(size)
 
-    def evaluate(self, image: npt.NDArray[np.floating], network: Network | None = None) -> Evaluation:
-        """Value, terms and gradient of one evaluation; arguments and errors as for a call."""
-        checked = self._checked(image)
-        with self.network(checked.shape[:2]) if network is None else nullcontext(network) as network:
-            terms = self._map_terms(network, checked, gradient=True)
-            with self.stopwatch("backward"):
-                gradient = network.backward().copy()
-        terms |= self._variation_term(checked, gradient)
-        return Evaluation(sum(terms.values()), terms, gradient)
+    def evaluate(self, image: Float32, network: Network) -> tuple[Float64, Float32]:
+        """One evaluation on the device, on which the kernels are active.
+
+        Parameters
+        ----------
+        image : float32 (H, W, 3)
+            On the device; not checked.
+        network : Network
+            From `network`.
+
+        Returns
+        -------
+        terms : float64 (K,)
+            In the order of `names`, on the device.
+        gradient : float32 (H, W, 3)
+            Overwritten by the network's next.
+        """
+        terms = self._evaluate_losses(image, network, gradient=True)
+        with self.stopwatch("backward"):
+            gradient = network.backward()
+        return self._evaluate_variation(image, gradient, terms), gradient
 
     def gradient_sizes(self, image: Float32, network: Network) -> dict[str, float]:
         """Size of each term's own gradient with respect to what it is evaluated on, before any weight.
 
         It is the root mean square of the gradient of the sum rather than the mean over the feature map's elements, so
-        that it does not depend on the image's size.
+        that it does not depend on the image's size. Arguments are those of `evaluate`.
         """
-        image = self._checked(image)
         network.forward(image)
+        value = self._kernels.xp.empty((), np.float64)
         sizes = {}
         for loss in self.losses:
             gradient = network.gradients[loss.layer]
-            loss.evaluate(network.features[loss.layer], self._kernels, gradient=gradient)
-            sizes[loss.name] = _size(gradient)
+            loss.evaluate(network.features[loss.layer], self._kernels, value, gradient=gradient)
+            sizes[loss.name] = self._size(gradient)
         if self.variation is not None:
-            gradient = np.zeros_like(image)
-            self.variation.evaluate(image, self._kernels, gradient=gradient)
-            sizes[self.variation.name] = _size(gradient)
+            gradient = self._kernels.xp.zeros_like(image)
+            self.variation.evaluate(image, self._kernels, value, gradient=gradient)
+            sizes[self.variation.name] = self._size(gradient)
         return sizes
 
-    def _map_terms(self, network: Network, image: Float32, *, gradient: bool) -> dict[str, float]:
-        """Weighted terms of the feature maps; with `gradient`, the network's gradients are filled in as well."""
+    def _size(self, gradient: Float32) -> float:
+        flat = gradient.reshape(1, -1)
+        square = self._kernels.xp.empty((1, 1), np.float64)
+        self._kernels.inner_products(flat, (0,), square)
+        return float((flat.size * self._kernels.fetch([square])[0]) ** 0.5)
+
+    def _evaluate_losses(self, image: Float32, network: Network, *, gradient: bool) -> Float64:
+        """Terms of the feature maps; with `gradient`, the network's gradients are filled in as well."""
         with self.stopwatch("forward"):
             network.forward(image)
-        terms: dict[str, float] = {}
+        terms: Float64 = self._kernels.xp.empty(len(self.names), np.float64)
         written: set[str] = set()
         with self.stopwatch("losses"):
-            for loss in self.losses:
+            for k, loss in enumerate(self.losses):
                 weight = self.weights[loss.name]
-                value = loss.evaluate(
+                loss.evaluate(
                     network.features[loss.layer],
                     self._kernels,
+                    terms[k, ...],
                     weight=weight,
                     gradient=network.gradients[loss.layer] if gradient else None,
                     accumulate=loss.layer in written,
                 )
-                terms[loss.name] = weight * value
                 written.add(loss.layer)
             if gradient:
                 for layer in network.gradients.keys() - written:  # all its regions are empty at this scale
                     network.gradients[layer].fill(0)
         return terms
 
-    def _variation_term(self, image: Float32, gradient: Float32 | None) -> dict[str, float]:
-        """The weighted term of the image itself, if there is one; its gradient is added to `gradient`."""
-        if self.variation is None:
-            return {}
-        with self.stopwatch("losses"):
+    def _evaluate_variation(self, image: Float32, gradient: Float32 | None, terms: Float64) -> Float64:
+        """All terms times their weights, with that of the image itself, whose gradient is added to `gradient`."""
+        if self.variation is not None:
             weight = self.weights[self.variation.name]
-            value = self.variation.evaluate(image, self._kernels, weight=weight, gradient=gradient)
-        return {self.variation.name: weight * value}
+            with self.stopwatch("losses"):
+                self.variation.evaluate(image, self._kernels, terms[-1, ...], weight=weight, gradient=gradient)
+        return terms * self._weight_vector
 
     def _checked(self, image: npt.NDArray[np.floating]) -> Float32:
         array = np.asarray(image)
@@ -210,7 +254,3 @@ class Objective:
         if not np.isfinite(array).all():
             raise PyengineError("image: holds NaN or infinite values")
         return np.ascontiguousarray(array, np.float32)
-
-
-def _size(gradient: Float32) -> float:
-    return float(np.sqrt(gradient.size * np.einsum("i,i->", gradient.ravel(), gradient.ravel(), dtype=np.float64)))

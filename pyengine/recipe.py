@@ -17,8 +17,7 @@ from pyengine.images import Source, load_mask, load_with_alpha, resize
 from pyengine.level import Exemplar, Level
 from pyengine.losses.options import LossOptions
 from pyengine.masks import band, fill_by_reflection
-from pyengine.network.graphs import Padding, Pooling
-from pyengine.network.sessions import SMALLEST
+from pyengine.network.graphs import SMALLEST, Padding, Pooling
 from pyengine.pyramid import default_iterations, default_levels, level_sizes
 from pyengine.regions import RegionSource, load_regions
 from pyengine.tuning import (

@@ -13,6 +13,11 @@ import pytest
 from PIL import Image
 
 import pyengine
+from pyengine.kernels import PixelWeights
+from pyengine.kernels.cpu import CpuKernels
+from pyengine.network.network import Vgg
+from pyengine.network.sessions import Provider
+from pyengine.network.weights import Weights
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -45,3 +50,16 @@ def rng() -> np.random.Generator:
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
     """Euclidean norm of the difference over that of the expected."""
     return float(np.linalg.norm(np.ravel(found) - np.ravel(expected)) / np.linalg.norm(expected))
+
+
+def graphs(weights: Weights, *, half: bool = False) -> Vgg:
+    """A model's graphs on the CPU."""
+    return Vgg(weights, CpuKernels(threads=1), Provider(), threads=1, half=half)
+
+
+def pixel_weights(array: np.ndarray | None) -> PixelWeights | None:
+    """One weight a pixel, as the losses take them."""
+    if array is None:
+        return None
+    values = np.ascontiguousarray(array, np.float32).ravel()
+    return PixelWeights(values, float(values.sum(dtype=np.float64)))

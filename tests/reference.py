@@ -220,6 +220,35 @@ def backward(
     return network.preprocessing.backward(g)
 
 
+def relu_gradient(
+    features: ArrayLike,
+    above: ArrayLike | None,
+    loss: ArrayLike | None,
+    pooling: Literal["none", "average", "max"],
+    wrap: bool,
+) -> Array:
+    """Gradient before the ReLU that gave F (C, H, W), with a border (C, H + 2, W + 2).
+
+    `loss` is with respect to F, `above` to F or its pool; equals of a maximum share its gradient.
+    """
+    F = np.asarray(features, np.float64)
+    total = np.zeros_like(F) if loss is None else np.asarray(loss, np.float64)
+    if above is not None:
+        g = np.asarray(above, np.float64)
+        total = total + (g if pooling == "none" else shared_pool_backward(g, F, pooling))
+    return pad(np.where(F > 0, total, 0), "wrap" if wrap else "zeros")
+
+
+def shared_pool_backward(g: Array, x: Array, pooling: Literal["average", "max"]) -> Array:
+    """Gradient at the pool's input `x`, one window after the other; equals share it."""
+    out = np.zeros_like(x)
+    for channel, row, column in np.ndindex(g.shape):
+        window = np.s_[channel, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+        shares = np.ones(x[window].shape, bool) if pooling == "average" else x[window] == x[window].max()
+        out[window][shares] = g[channel, row, column] / max(shares.sum(), 1)
+    return out
+
+
 # ------------------------------------------------------------------- losses
 
 
@@ -374,6 +403,23 @@ def variation(image: ArrayLike, wrap: bool = True) -> Term:
             g[i] -= 2 * d[i] / elements
             g[(i + 1) % len(g)] += 2 * d[i] / elements
     return float(sum((d**2).sum() for d in differences) / elements), gradient
+
+
+# ------------------------------------------------------------------- L-BFGS
+
+
+def two_loop(gradient: ArrayLike, steps: Sequence[ArrayLike], changes: Sequence[ArrayLike]) -> Array:
+    """The inverse Hessian times a vector (Nocedal & Wright, algorithm 7.4); steps and changes are oldest first."""
+    q = np.array(gradient, np.float64)
+    s, y = np.array(steps, np.float64), np.array(changes, np.float64)
+    factors = np.zeros(len(s))
+    for i in reversed(range(len(s))):
+        factors[i] = s[i] @ q / (y[i] @ s[i])
+        q -= factors[i] * y[i]
+    r = q * (s[-1] @ y[-1] / (y[-1] @ y[-1])) if len(s) else q
+    for i in range(len(s)):
+        r += s[i] * (factors[i] - y[i] @ r / (y[i] @ s[i]))
+    return r
 
 
 # ---------------------------------------------------------------- objective

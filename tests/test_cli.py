@@ -170,7 +170,7 @@ def output(tmp_path: Path) -> Path:
         (["--pooling", "median"], "'median'"),
         (["--model", "nope"], "unknown model 'nope': installed are vgg16"),
         (["--model", "nope.onnx"], "nope.onnx: no such file"),
-        (["--device", "tpu"], "'tpu' is not one of 'auto', 'cpu'"),
+        (["--device", "tpu"], "device='tpu': choose 'auto', 'cpu', 'cuda', 'cuda:1', "),
         (["--threads", "0"], "threads=0"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -1,15 +1,14 @@
 """The compiled kernels against the float64 reference."""
 
-import runpy
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import reference
+from conftest import pixel_weights
 
 from pyengine import _core
 from pyengine.kernels.cpu import CpuKernels
@@ -396,6 +395,122 @@ def test_size():
     assert _core.Histogram(S, weights(1000)).nbytes == 12 * (3000 - zeros + 3)
 
 
+# ------------------------------------------------------------ ReLU gradient
+
+MAPS = [(1, 1, 1), (1, 1, 2), (3, 1, 5), (2, 5, 1), (1, 2, 2), (1, 3, 3), (4, 6, 7), (5, 8, 8), (7, 33, 70)]
+
+
+def relu_arguments(shape, content, pooling):
+    """A map, a gradient with respect to what comes after it, and one with respect to itself."""
+    channels, height, width = shape
+    pooled = shape if pooling == "none" else (channels, -(-height // 2), -(-width // 2))
+    return features(shape, content), features(pooled, "normal", 1), features(shape, "normal", 2)
+
+
+@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("pooling", ["none", "average", "max"])
+@pytest.mark.parametrize("content", CONTENTS)
+@pytest.mark.parametrize("shape", MAPS)
+def test_relu_gradient(shape, content, pooling, wrap):
+    F, above, loss = relu_arguments(shape, content, pooling)
+    for a, b in ((above, loss), (above, None), (None, loss), (None, None)):
+        expected = reference.relu_gradient(F, a, b, pooling, wrap)
+        out = np.full((shape[0], shape[1] + 2, shape[2] + 2), np.nan, np.float32)
+        assert _core.relu_gradient(F, out, a, b, pooling, wrap, threads=2) == 0
+        assert_close(out, expected, 5e-7)
+        peak = _core.relu_gradient(F, out, a, b, pooling, wrap, measure=True)
+        assert peak == np.abs(out).max()
+        assert_close(out, expected, 5e-7)
+
+
+def test_relu_gradient_wraps_and_pools_nothing_unless_told_otherwise():
+    F, above, loss = relu_arguments((2, 3, 4), "relu", "none")
+    outs = np.empty((2, 2, 5, 6), np.float32)
+    _core.relu_gradient(F, outs[0], above, loss)
+    _core.relu_gradient(F, outs[1], above, loss, "none", True, False, 1)
+    np.testing.assert_array_equal(outs[0], outs[1])
+
+
+def test_pixels_that_share_a_maximum_share_its_gradient():
+    """By hand: two, four, and at an odd edge two and one."""
+    F = np.array([[[1, 3, 5, 5, 2], [3, 1, 5, 5, 2], [4, 4, 7, 6, 1]]], np.float32)
+    above = np.array([[[12, 20, 8], [6, 9, 5]]], np.float32)
+    out = np.empty((1, 5, 7), np.float32)
+    _core.relu_gradient(F, out, above, pooling="max", wrap=False)
+    np.testing.assert_array_equal(out[0, 1:-1, 1:-1], [[0, 6, 5, 5, 4], [6, 0, 5, 5, 4], [3, 3, 9, 0, 5]])
+
+
+@pytest.mark.parametrize("pooling", ["none", "average", "max"])
+def test_relu_gradient_of_nan(pooling):
+    """A gradient that is none passes where the map is positive, and nowhere else; a pixel that is none has none."""
+    F, above, loss = relu_arguments((2, 7, 8), "relu", pooling)
+    out, inner = np.empty((2, 9, 10), np.float32), np.s_[:, 1:-1, 1:-1]
+    for positive in (True, False):
+        at = tuple(np.argwhere((F > 0) == positive)[5])
+        bad = loss.copy()
+        bad[at] = np.nan
+        _core.relu_gradient(F, out, above, bad, pooling)
+        assert np.argwhere(np.isnan(out[inner])).tolist() == ([list(map(int, at))] if positive else [])
+    above[1, 1, 1] = np.nan
+    F[1, 1, 1] = F[1, 2, 3] = 5
+    _core.relu_gradient(F, out, above, loss, pooling)
+    expected = np.isnan(reference.relu_gradient(F, above, loss, pooling, True))
+    np.testing.assert_array_equal(np.isnan(out), expected)
+    assert expected.any()
+    F[0, 4, 3] = np.nan
+    _core.relu_gradient(F, out, np.abs(above), loss, pooling)
+    assert out[0, 5, 4] == 0
+
+
+# ------------------------------------------------------------------ vectors
+
+ROWS = [(1, 1), (3, 7), (2, 1023), (5, 1024), (26, 1025), (3, 8192), (4, 8193), (26, 50001)]
+
+
+@pytest.mark.parametrize("shape", ROWS)
+def test_inner_products(shape):
+    rows = features(shape, "normal")
+    exact = rows.astype(np.float64)
+    norms = np.linalg.norm(exact, axis=1)
+    for picks in ([0], [shape[0] - 1, 0], [0, 0, shape[0] // 2], list(range(shape[0]))):
+        found = _core.inner_products(rows, picks, threads=2)
+        assert found.dtype == np.float64
+        assert found.shape == (len(picks), shape[0])
+        assert (np.abs(found - exact[picks] @ exact.T) <= 1e-6 * np.outer(norms[picks], norms)).all()
+    np.testing.assert_array_equal(found, found.T)
+    assert _core.inner_products(rows, []).shape == (0, shape[0])
+
+
+def test_inner_products_of_what_is_not_finite():
+    rows = features((4, 20000), "normal")
+    rows[2, 12345] = np.nan
+    found = _core.inner_products(rows, [0, 2], threads=2)
+    assert np.isfinite(found).tolist() == [[True, True, False, True], [False] * 4]
+
+
+@pytest.mark.parametrize("shape", ROWS)
+def test_combine(shape):
+    rows = features(shape, "normal")
+    coefficients = np.random.default_rng(1).normal(size=shape[0]).astype(np.float32)
+    out = np.full(shape[1], np.nan, np.float32)
+    for _ in range(2):
+        exact = coefficients.astype(np.float64)[:, None] * rows
+        _core.combine(rows, coefficients, out, threads=2)
+        assert (np.abs(out - exact.sum(axis=0)) <= 1e-6 * np.abs(exact).sum(axis=0)).all()
+        coefficients[::2] = 0
+    _core.combine(rows, np.zeros_like(coefficients), out)
+    np.testing.assert_array_equal(out, 0)
+
+
+def test_combine_reads_no_row_whose_coefficient_is_0():
+    rows, out = features((3, 9000), "normal"), np.empty(9000, np.float32)
+    rows[1] = np.nan
+    _core.combine(rows, np.array([2, 0, -1], np.float32), out)
+    np.testing.assert_array_equal(out, 2 * rows[0] - rows[2])
+    _core.combine(rows, np.array([0, 1e-30, 0], np.float32), out)
+    assert np.isnan(out).all()
+
+
 # ------------------------------------------------------------------ threads
 
 
@@ -420,6 +535,13 @@ def everything(threads, shape=(130, 5000)):
     out, gradient = np.empty_like(long), np.empty_like(picture)
     value = _core.content_loss(long, long[::-1].copy(), out, threads=threads)
     results += [out, np.float64(value), np.float64(_core.variation(picture, gradient, threads=threads)), gradient]
+    padded, coefficients = np.empty((shape[0], 52, shape[1] // 50 + 2), np.float32), long[:, 0].copy()
+    peak = _core.relu_gradient(
+        F.reshape(shape[0], 50, -1), padded, None, F.reshape(shape[0], 50, -1), measure=True, threads=threads
+    )
+    out = np.empty(long.shape[1], np.float32)
+    _core.combine(long, coefficients, out, threads)
+    results += [padded, np.float64(peak), out, _core.inner_products(long, [1, 0], threads)]
     return [r.tobytes() for r in results]
 
 
@@ -430,9 +552,9 @@ def test_threads_change_no_bit():
 
 
 def test_concurrent_callers_change_no_bit():
-    expected = everything(1, (20, 3001))
+    expected = everything(1, (20, 3050))
     with ThreadPoolExecutor(6) as pool:
-        for result in pool.map(lambda i: everything(1 + i % 3, (20, 3001)), range(18)):
+        for result in pool.map(lambda i: everything(1 + i % 3, (20, 3050)), range(18)):
             assert result == expected
 
 
@@ -444,23 +566,74 @@ def test_one_histogram_serves_several_threads():
             np.testing.assert_array_equal(result, expected)
 
 
+def test_many_callers_who_each_want_several_threads():
+    """More than there are cores, of work that is long and work that is short; each gets all of its own."""
+    F, rows = features((130, 5000)), features((26, 100_000), "normal")
+    w = weights(5000)
+    calls = [
+        lambda threads: _core.gram(F, w, threads).tobytes(),
+        lambda threads: _core.inner_products(rows, [0, 25], threads).tobytes(),
+        lambda threads: _core.Histogram(F[:3].copy(), w, threads).match(F[:3].copy(), w, threads).tobytes(),
+        lambda threads: _core.gram(F[:2, :9].copy(), None, threads).tobytes(),
+    ]
+    expected = [call(1) for call in calls]
+    with ThreadPoolExecutor(16) as pool:
+        for k, result in enumerate(pool.map(lambda k: calls[k % 4](4), range(160))):
+            assert result == expected[k % 4]
+
+
+def run_script(script):
+    """Exit status and all output of a Python of its own."""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    return result.returncode, result.stdout + result.stderr
+
+
+FORK = """
+import os, signal
+import numpy as np
+from pyengine import _core
+features = np.random.default_rng(0).random((64, 20000), np.float32)
+expected = _core.gram(features, threads=1).tobytes()
+assert _core.gram(features, threads=2).tobytes() == expected  # the threads are there, but not in the child
+for generation in range(3):
+    child = os.fork()
+    if child:
+        assert os.waitpid(child, 0)[1] == 0
+        break
+    signal.alarm(20)
+    assert _core.gram(features, threads=2).tobytes() == expected
+    if os.path.isdir("/proc/self/task"):
+        assert len(os.listdir("/proc/self/task")) > 1
+assert _core.gram(features, threads=2).tobytes() == expected
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_process_has_threads_of_its_own():
+    assert run_script(FORK) == (0, "")
+
+
+COUNT = """
+import os
+import numpy as np
+from pyengine import _core
+features = np.random.default_rng(0).random((64, 20000), np.float32)
+counts = [len(os.listdir("/proc/self/task"))]
+for threads in (1, 3, 2, 3, 5):
+    for _ in range(5):
+        _core.gram(features, threads=threads)
+    counts.append(len(os.listdir("/proc/self/task")) - counts[0])
+print(counts[1:])
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+def test_threads_are_started_once_and_no_more_than_asked_for():
+    assert run_script(COUNT) == (0, "[0, 2, 2, 2, 4]\n")
+
+
 def test_how_it_was_built():
-    assert isinstance(_core.openmp, bool)
     assert _core.simd in {"avx512", "avx2", "baseline"}
-
-
-@pytest.mark.skipif(sys.platform == "win32" or not _core.openmp, reason="no compiler that takes -fopenmp")
-def test_setup_finds_openmp(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "setuptools", MagicMock())  # nothing is to be built
-    monkeypatch.setitem(sys.modules, "pybind11.setup_helpers", MagicMock())
-    has_openmp = runpy.run_path(str(Path(__file__).parent.parent / "setup.py"))["has_openmp"]
-    monkeypatch.setenv("CXX", "env c++")  # as "ccache g++" does, runs one program through another
-    if subprocess.run(["env", "c++", "--version"], capture_output=True).returncode == 0:
-        assert has_openmp()
-    capsys.readouterr()
-    monkeypatch.setenv("CXX", "env no-such-compiler")
-    assert not has_openmp()
-    assert capsys.readouterr().out.startswith("OpenMP is off: env no-such-compiler")
 
 
 EXHAUST = """
@@ -481,55 +654,95 @@ except MemoryError:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_no_memory_inside_a_loop(threads):
     pytest.importorskip("resource")
-    command = [sys.executable, "-c", EXHAUST.format(threads=threads)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert (result.returncode, result.stdout, result.stderr) == (0, "refused\n", "")
+    assert run_script(EXHAUST.format(threads=threads)) == (0, "refused\n")
 
 
 # ----------------------------------------------------------- through Kernels
+
+
+def value_of(call, *args, **options):
+    """What a loss writes to the array for its value."""
+    value = np.full((), np.nan)
+    call(*args, value, **options)
+    return float(value)
 
 
 @pytest.mark.parametrize("kind", ["none", "random"])
 def test_maps_may_have_three_axes(kind):
     X, S, w, kernels = features((4, 6, 7)), features((4, 5, 8), seed=1), weights(42, kind), CpuKernels(threads=2)
     flat, flat_s, T = X.reshape(4, -1), S.reshape(4, -1), features((4, 6, 7), seed=2)
-    D = np.random.default_rng(1).normal(size=(4, 4))
-    np.testing.assert_array_equal(kernels.gram(X, w), _core.gram(flat, w))
-    np.testing.assert_array_equal(kernels.gram(flat, w), _core.gram(flat, w))
-    np.testing.assert_array_equal(kernels.cross_gram(X, T, w), _core.cross_gram(flat, T.reshape(4, -1), w))
+    D, v = np.random.default_rng(1).normal(size=(4, 4)), pixel_weights(w)
+    np.testing.assert_array_equal(kernels.gram(X, v), _core.gram(flat, w))
+    np.testing.assert_array_equal(kernels.gram(flat, v), _core.gram(flat, w))
+    np.testing.assert_array_equal(kernels.cross_gram(X, T, v), _core.cross_gram(flat, T.reshape(4, -1), w))
 
     found, expected = np.empty_like(X), np.empty_like(flat)
-    kernels.gram_gradient(X, D, 0.3, found, weights=w)
+    kernels.gram_gradient(X, D, 0.3, found, weights=v)
     _core.gram_gradient(flat, D, 0.3, expected, w)
     np.testing.assert_array_equal(found.reshape(4, -1), expected)
+    G = reference.gram(flat_s)
     calls = [
-        (
-            lambda out: kernels.content_loss(T, X, 0.3, out, weights=w),
-            reference.content_loss(flat, T.reshape(4, -1), w),
-        ),
-        (
-            lambda out: kernels.histogram_loss(kernels.histogram(S), X, 0.3, out, weights=w),
-            reference.histogram_loss(flat, flat_s, w),
-        ),
+        (kernels.content_loss, T, reference.content_loss(flat, T.reshape(4, -1), w)),
+        (kernels.histogram_loss, kernels.histogram(S), reference.histogram_loss(flat, flat_s, w)),
+        (kernels.gram_loss, G, reference.gram_loss(flat, G, w)),
     ]
-    for call, (value, gradient) in calls:
+    for call, target, (value, gradient) in calls:
         for out in (None, found):
-            assert call(out) == pytest.approx(value, rel=1e-5)
+            assert value_of(call, target, X, 0.3, out, weights=v) == pytest.approx(value, rel=1e-5)
         assert_close(found.reshape(4, -1), 0.3 * gradient, 3e-6)
+        value_of(call, target, X, 0.3, found, weights=v, accumulate=True)
+        assert_close(found.reshape(4, -1), 0.6 * gradient, 3e-6)
 
 
 def test_options_reach_the_kernels():
     X, T, kernels = features((4, 6, 7)), features((4, 6, 7), seed=1), CpuKernels(threads=2)
     out = np.ones_like(X)
-    kernels.content_loss(T, X, 0.3, out, accumulate=True)
+    value_of(kernels.content_loss, T, X, 0.3, out, accumulate=True)
     expected = reference.content_loss(X.reshape(4, -1), T.reshape(4, -1))[1].reshape(X.shape)
     assert_close(out, 1 + 0.3 * expected)
     for wrap in (True, False):
         out = np.ones_like(X)
         value, expected = reference.variation(X, wrap)
-        assert kernels.variation(X, 0.3, None, wrap=wrap) == pytest.approx(value)
-        assert kernels.variation(X, 0.3, out, wrap=wrap, accumulate=True) == pytest.approx(value)
+        assert value_of(kernels.variation, X, 0.3, None, wrap=wrap) == pytest.approx(value)
+        assert value_of(kernels.variation, X, 0.3, out, wrap=wrap, accumulate=True) == pytest.approx(value)
         assert_close(out, 1 + 0.3 * expected)
+
+
+def test_values_go_where_they_are_told_to():
+    """To one element of many."""
+    X, kernels, values = features((4, 6, 7)), CpuKernels(threads=1), np.full(3, 7.0)
+    kernels.content_loss(X + 2, X, 1.0, None, values[1, ...])
+    assert values == pytest.approx([7, 4, 7])
+    kernels.variation(X, 1.0, None, values[2:])
+    assert values == pytest.approx([7, 4, reference.variation(X)[0]])
+    assert kernels.fetch([values[:2], np.array(5.0), np.eye(2)]) == [*values[:2], 5, 1, 0, 0, 1]
+
+
+def test_weights_of_pixels_and_their_sum():
+    """The sum is exact where float32 would not be."""
+    values = np.full(1 << 20, 0.1, np.float32)
+    found = CpuKernels(threads=1).weigh(values)
+    assert found.total == pytest.approx(float(np.float32(0.1)) * (1 << 20), rel=1e-12)
+    np.testing.assert_array_equal(found.values, values)
+
+
+def test_a_gram_loss_without_mass_has_no_gradient():
+    X, kernels = features((3, 40)), CpuKernels(threads=1)
+    out = np.full_like(X, np.nan)
+    value_of(kernels.gram_loss, np.eye(3), X, 1.0, out, weights=pixel_weights(np.zeros(40)))
+    np.testing.assert_array_equal(out, 0)
+
+
+def test_arrays_of_one_piece_do_not_overlap():
+    shapes = {"a": (3, 5), "b": (1,), "c": (2, 2, 17), "d": (16,)}
+    arrays = CpuKernels(threads=1).allocate(shapes)
+    assert {name: array.shape for name, array in arrays.items()} == shapes
+    for k, array in enumerate(arrays.values()):
+        assert array.dtype == np.float32
+        assert array.flags.c_contiguous
+        assert array.ctypes.data % 64 == 0
+        array[...] = k
+    assert [np.unique(array).tolist() for array in arrays.values()] == [[0], [1], [2], [3]]
 
 
 def test_no_map_is_copied():
@@ -537,13 +750,81 @@ def test_no_map_is_copied():
     X, kernels = features((4, 6, 7)), CpuKernels(threads=1)
     for gradient in (np.empty((4, 7, 6), np.float32).transpose(0, 2, 1), np.empty((4, 6, 14), np.float32)[:, :, ::2]):
         for call in (
-            lambda out: kernels.content_loss(X, X, 1.0, out),
+            lambda out: value_of(kernels.content_loss, X, X, 1.0, out),
+            lambda out: value_of(kernels.gram_loss, np.eye(4), X, 1.0, out),
             lambda out: kernels.gram_gradient(X, np.eye(4), 1.0, out),
-            lambda out: kernels.histogram_loss(kernels.histogram(X), X, 1.0, out),
-            lambda out: kernels.variation(X, 1.0, out),
+            lambda out: value_of(kernels.histogram_loss, kernels.histogram(X), X, 1.0, out),
+            lambda out: value_of(kernels.variation, X, 1.0, out),
         ):
             with pytest.raises(ValueError, match=r"(gradient|out): expected"):
                 call(gradient)
+
+
+@pytest.mark.parametrize("unpool", ["none", "average", "max"])
+def test_relu_gradient_through_kernels(unpool):
+    F, above, loss = relu_arguments((3, 5, 4), "relu", unpool)
+    kernels = CpuKernels(threads=2)
+    for wrap in (True, False):
+        padded, peak = np.full((3, 7, 6), np.nan, np.float32), np.full(1, np.nan, np.float32)
+        expected = reference.relu_gradient(F, above, loss, unpool, wrap)
+        kernels.relu_gradient(F, padded, above, loss, unpool=unpool, wrap=wrap, peak=peak)
+        assert_close(padded, expected)
+        assert peak == pytest.approx([np.abs(expected).max()])
+        padded[:] = np.nan
+        kernels.relu_gradient(F, padded, above, loss, unpool=unpool, wrap=wrap)
+        assert_close(padded, expected)
+
+
+def test_inner_products_are_renewed_on_both_sides():
+    rows = features((6, 300), "normal")
+    exact = rows.astype(np.float64) @ rows.T
+    products = np.full((6, 6), -1.0)
+    CpuKernels(threads=2).inner_products(rows, (4, 1), products)
+    renewed = np.zeros((6, 6), bool)
+    renewed[[1, 4]] = renewed[:, [1, 4]] = True
+    assert_close(products[renewed], exact[renewed])
+    np.testing.assert_array_equal(products[~renewed], -1)
+    np.testing.assert_array_equal(products, products.T)
+
+
+@pytest.mark.parametrize("pairs", [[], [(2, 3)], [(4, 5), (0, 1), (2, 3)], [(0, 1), (2, 3), (4, 5), (8, 9)]])
+def test_two_loop_is_the_textbooks(pairs):
+    """In terms of inner products alone; the oldest pair need not be in the first rows."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(10, 50))
+    curvatures = rng.uniform(1, 9, 50)
+    rows[1::2] = rows[::2] * curvatures  # changes of a gradient, whose curvature is positive
+    rows[6:8] = rng.normal(size=(2, 50))
+    products = rows @ rows.T
+    before = products.copy()
+    coefficients = CpuKernels(threads=1).two_loop(products, pairs, 7)
+    assert coefficients.dtype == np.float32
+    np.testing.assert_array_equal(products, before)
+    used = {7, *(row for pair in pairs for row in pair)}
+    assert not coefficients[[row for row in range(10) if row not in used]].any()
+    expected = reference.two_loop(rows[7], [rows[step] for step, _ in pairs], [rows[change] for _, change in pairs])
+    assert_close(coefficients @ rows, expected, 1e-5)
+
+
+def test_descent_does_not_push_over_the_bounds():
+    x = np.array([0, 0, 0, 1, 1, 1, 0.5, 0.5, 1e-30, 1 - 2**-24], np.float32)
+    gradient = np.array([2, -2, 0, 2, -2, 0, 2, -2, 2, -2], np.float32)
+    out = np.full(10, np.nan, np.float32)
+    CpuKernels(threads=1).descent(x, gradient, out)
+    np.testing.assert_array_equal(out, [0, 2, 0, -2, 0, 0, -2, 2, -2, 2])
+
+
+def test_advance_stays_within_the_bounds():
+    """What is at a bound and held there stays, wherever the direction leads."""
+    x = np.array([0, 0, 1, 1, 0.5, 0.5, 0.5, 0.5, 0], np.float32)
+    descent = np.array([0, 1, 0, -1, 1, 0, 1, -1, 1], np.float32)
+    direction = np.array([1, 1, -1, -1, 0.5, 0.5, 3, -3, -1], np.float32)
+    before = [array.copy() for array in (x, descent, direction)]
+    out = np.full(9, np.nan, np.float32)
+    CpuKernels(threads=1).advance(x, descent, direction, 0.25, out)
+    np.testing.assert_array_equal(out, [0, 0.25, 1, 0.75, 0.625, 0.625, 1, 0, 0])
+    for array, old in zip((x, descent, direction), before, strict=True):
+        np.testing.assert_array_equal(array, old)
 
 
 # ----------------------------------------------------------------- messages
@@ -556,6 +837,8 @@ SHARED = np.ones(28, np.float32)
 IMAGE = np.ones((3, 4, 2), np.float32)
 READONLY = np.empty_like(F)
 READONLY.flags.writeable = False
+CUBE = np.ones((2, 3, 4), np.float32)
+PADDED = np.empty((2, 5, 6), np.float32)
 
 
 @pytest.mark.parametrize(
@@ -712,6 +995,81 @@ READONLY.flags.writeable = False
         ),
         (lambda: _core.Histogram(F).loss(F, OUT[:2]), ValueError, r"^gradient: expected shape \(3, 8\), got"),
         (lambda: _core.Histogram(F).loss(F, READONLY), ValueError, "^gradient: expected a writeable array"),
+        (lambda: _core.relu_gradient(F, PADDED), ValueError, r"^features: expected shape \(C, H, W\) with at least"),
+        (
+            lambda: _core.relu_gradient(CUBE[:, :0].copy(), PADDED),
+            ValueError,
+            r"at least 1 pixel, got float32 of shape",
+        ),
+        (
+            lambda: _core.relu_gradient(CUBE.astype(float), PADDED),
+            TypeError,
+            "^features: expected float32, got float64",
+        ),
+        (lambda: _core.relu_gradient(CUBE[:, ::2], PADDED), ValueError, "^features: expected a C-contiguous array"),
+        (lambda: _core.relu_gradient(CUBE, None), TypeError, r"^out: expected a numpy array of shape \(C, H \+ 2, W"),
+        (lambda: _core.relu_gradient(CUBE, CUBE), ValueError, r"^out: expected shape \(2, 5, 6\), got"),
+        (lambda: _core.relu_gradient(CUBE, PADDED.astype(float)), TypeError, "^out: expected float32, got float64"),
+        (lambda: _core.relu_gradient(CUBE, PADDED.T.copy().T), ValueError, "^out: expected a C-contiguous array"),
+        (lambda: _core.relu_gradient(CUBE, PADDED, CUBE[:1]), ValueError, r"^above: expected shape \(2, 3, 4\), got"),
+        (
+            lambda: _core.relu_gradient(CUBE, PADDED, CUBE, pooling="max"),
+            ValueError,
+            r"^above: expected shape \(2, 2, 2\), got float32 of shape \(2, 3, 4\)$",
+        ),
+        (lambda: _core.relu_gradient(CUBE, PADDED, CUBE.astype(int)), TypeError, "^above: expected float32, got int"),
+        (lambda: _core.relu_gradient(CUBE, PADDED, CUBE.T.copy().T), ValueError, "^above: expected a C-contiguous"),
+        (
+            lambda: _core.relu_gradient(CUBE, PADDED, None, PADDED),
+            ValueError,
+            r"^loss: expected shape \(2, 3, 4\), got",
+        ),
+        (lambda: _core.relu_gradient(CUBE, PADDED, None, [1.0]), TypeError, "^loss: expected a numpy array"),
+        (lambda: _core.relu_gradient(CUBE, PADDED, None, CUBE.T.copy().T), ValueError, "^loss: expected a C-contig"),
+        (
+            lambda: _core.relu_gradient(CUBE, PADDED, CUBE, pooling="median"),
+            ValueError,
+            "^pooling: expected none, average or max, got median$",
+        ),
+        (
+            lambda: _core.relu_gradient(PADDED.ravel()[:24].reshape(2, 3, 4), PADDED),
+            ValueError,
+            "^out: expected memory of its own, got memory shared with features$",
+        ),
+        (
+            lambda: _core.relu_gradient(CUBE, PADDED, PADDED.ravel()[-24:].reshape(2, 3, 4)),
+            ValueError,
+            "^out: expected memory of its own, got memory shared with above$",
+        ),
+        (
+            lambda: _core.relu_gradient(CUBE, PADDED, None, PADDED.ravel()[:24].reshape(2, 3, 4)),
+            ValueError,
+            "^out: expected memory of its own, got memory shared with loss$",
+        ),
+        (lambda: _core.relu_gradient(CUBE, PADDED, threads=0), ValueError, "^threads: expected at least 1, got 0$"),
+        (
+            lambda: _core.inner_products(W, [0]),
+            ValueError,
+            r"^rows: expected shape \(R, N\) with at least 1 entry, got",
+        ),
+        (lambda: _core.inner_products(F[:, :0].copy(), [0]), ValueError, "^rows: expected shape .* at least 1 entry"),
+        (lambda: _core.inner_products(D, [0]), TypeError, "^rows: expected float32, got float64"),
+        (lambda: _core.inner_products(F.T, [0]), ValueError, "^rows: expected a C-contiguous array"),
+        (lambda: _core.inner_products(F, [0, 3]), ValueError, "^picks: expected less than 3, got 3$"),
+        (lambda: _core.inner_products(F, [-1]), TypeError, "incompatible function arguments"),
+        (lambda: _core.inner_products(F, [0], threads=0), ValueError, "^threads: expected at least 1, got 0$"),
+        (lambda: _core.combine(F, W, W), ValueError, r"^coefficients: expected shape \(3,\), got float32 of shape"),
+        (lambda: _core.combine(F, D[0], W), TypeError, "^coefficients: expected float32, got float64"),
+        (lambda: _core.combine(F, W[:6:2], W), ValueError, "^coefficients: expected a C-contiguous array"),
+        (lambda: _core.combine(F, F[:, 0].copy(), W[:3]), ValueError, r"^out: expected shape \(8,\), got"),
+        (lambda: _core.combine(F, W[:3], W.astype(float)), TypeError, "^out: expected float32, got float64"),
+        (lambda: _core.combine(F, W[:3], READONLY[0]), ValueError, "^out: expected a writeable array"),
+        (
+            lambda: _core.combine(F, W[:3], F[1]),
+            ValueError,
+            "^out: expected memory of its own, got memory shared with rows$",
+        ),
+        (lambda: _core.combine(F, W[:3], OUT[0], threads=0), ValueError, "^threads: expected at least 1, got 0$"),
     ],
 )
 def test_messages(call, error, message):

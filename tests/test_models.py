@@ -11,6 +11,7 @@ import onnx
 import pytest
 import reference
 from click.testing import CliRunner
+from conftest import graphs
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
@@ -20,7 +21,7 @@ from pyengine.cli import main
 from pyengine.errors import PyengineError
 from pyengine.network.graphs import model_file
 from pyengine.network.importing import read_weights
-from pyengine.network.sessions import Network
+from pyengine.network.network import Network
 from pyengine.network.weights import PREPROCESSINGS, Weights, load
 
 Array = NDArray[np.floating]
@@ -278,7 +279,7 @@ def test_features_agree_with_reference(
     expected = reference.forward(reference.Network(preprocessing, layers), image, padding)
     from_file = reference.forward(reference.load(path), image, padding)
 
-    network = Network(load(path), (19, 16), tuple(expected), padding=padding, threads=1, gradient=False)
+    network = Network(graphs(load(path)), (19, 16), tuple(expected), padding=padding, gradient=False)
     network.forward(image)
     for layer, features in network.features.items():
         np.testing.assert_array_equal(from_file[layer], expected[layer])

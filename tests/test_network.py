@@ -1,14 +1,19 @@
-"""The two graphs against the float64 reference."""
+"""The network against the float64 reference: its graphs, and what goes on between them."""
+
+from collections.abc import Callable
 
 import numpy as np
 import onnx
 import pytest
 import reference
-from conftest import relative_error
+from conftest import graphs, relative_error
+from onnx.reference import ReferenceEvaluator
 
 from pyengine import PyengineError
-from pyengine.network.graphs import backward_graph, forward_graph
-from pyengine.network.sessions import Network
+from pyengine.kernels.cpu import CpuKernels
+from pyengine.network.graphs import adjoint_graph, forward_graph
+from pyengine.network.network import Network, Vgg
+from pyengine.network.sessions import Provider
 from pyengine.network.weights import Convolution, Preprocessing, Weights, load
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
@@ -30,7 +35,7 @@ def expected_vgg():
 @pytest.mark.parametrize("padding", ["wrap", "zeros"])
 @pytest.mark.parametrize("pooling", ["average", "max"])
 def test_both_graphs_agree_with_the_reference(vgg, expected_vgg, rng, size, padding, pooling):
-    network = Network(vgg, size, LAYERS, padding=padding, pooling=pooling, threads=1)
+    network = Network(graphs(vgg), size, LAYERS, padding=padding, pooling=pooling)
     image = rng.random((*size, 3)).astype(np.float32)
     network.forward(image)
     maps = reference.forward(expected_vgg, image, padding=padding, pooling=pooling, upto="relu4_1")
@@ -61,7 +66,7 @@ def random_weights(rng: np.random.Generator, *channels: tuple[str, int]) -> Weig
 def test_pixels_that_share_a_maximum_or_an_odd_edge_get_the_gradient_of_what_is_computed(rng, pooling):
     """By finite differences in the direction (1, ..., 1), which keeps a constant image constant: all pixels tie."""
     weights = random_weights(rng, ("conv1_1", 5), ("conv2_1", 4))
-    network = Network(weights, (17, 19), ("relu2_1",), pooling=pooling, threads=1)
+    network = Network(graphs(weights), (17, 19), ("relu2_1",), pooling=pooling)
     values = []
     for shade in (0.4, 0.4 + 1e-2):
         network.forward(np.full((17, 19, 3), shade, np.float32))
@@ -73,7 +78,7 @@ def test_pixels_that_share_a_maximum_or_an_odd_edge_get_the_gradient_of_what_is_
 
 
 def test_under_wrap_padding_a_shifted_image_has_shifted_features(vgg, rng):
-    network = Network(vgg, (32, 48), ("relu3_1",), threads=1)
+    network = Network(graphs(vgg), (32, 48), ("relu3_1",))
     image = rng.random((32, 48, 3)).astype(np.float32)
     network.forward(image)
     before = network.features["relu3_1"].reshape(256, 8, 12).copy()
@@ -87,7 +92,7 @@ def test_reflected_border_makes_no_edge(vgg):
     ramp = np.repeat(np.linspace(0, 1, 32, dtype=np.float32)[None, :, None], 3, axis=2).repeat(32, axis=0)
     steps = {}
     for padding in ("wrap", "reflect"):
-        network = Network(vgg, (32, 32), ("relu1_1",), padding=padding, threads=1, gradient=False)
+        network = Network(graphs(vgg), (32, 32), ("relu1_1",), padding=padding, gradient=False)
         network.forward(ramp)
         maps = network.features["relu1_1"].reshape(64, 32, 32)
         steps[padding] = np.abs(maps[:, :, 0] - maps[:, :, 1]).max()
@@ -99,40 +104,226 @@ def test_one_pixel_is_reflected_in_itself(rng):
     image = rng.random((16, 32, 3)).astype(np.float32)
     maps = {}
     for padding in ("reflect", "wrap"):
-        network = Network(weights, (16, 32), ("relu5_1",), padding=padding, threads=1, gradient=False)
+        network = Network(graphs(weights), (16, 32), ("relu5_1",), padding=padding, gradient=False)
         network.forward(image)
         maps[padding] = network.features["relu5_1"]
     assert maps["reflect"].shape == maps["wrap"].shape == (4, 1, 2)
 
 
 def test_there_is_no_gradient_under_reflection(vgg):
-    with pytest.raises(ValueError, match="no backward graph"):
-        Network(vgg, (32, 32), ("relu1_1",), padding="reflect", threads=1)
+    with pytest.raises(ValueError, match="no backward pass"):
+        Network(graphs(vgg), (32, 32), ("relu1_1",), padding="reflect")
+
+
+def sides(value: onnx.ValueInfoProto) -> list[int | str]:
+    """Of a graph's input or output; a name where it is left open."""
+    return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
 def test_only_what_is_needed_is_computed(vgg):
-    forward = forward_graph(vgg, (32, 32), ("relu2_1",))
+    forward = forward_graph(vgg, ("relu2_1",), size=(32, 32))
     assert [node.op_type for node in forward.graph.node].count("Conv") == 3
+    assert [sides(value) for value in forward.graph.output] == [[1, 128, 16, 16]]
     onnx.checker.check_model(forward, full_check=True)
 
 
-def test_the_backward_graph_is_valid_and_has_no_transposed_convolution(vgg):
-    forward = forward_graph(vgg, (33, 32), tuple(vgg.layers[:8]), pooling="max")
-    backward = backward_graph(forward, ("relu2_1", "relu4_1"))
-    onnx.checker.check_model(backward, full_check=True)
-    assert "ConvTranspose" not in {node.op_type for node in backward.graph.node}
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("padding", ["wrap", "zeros", "reflect"])
+def test_one_forward_graph_serves_all_sizes(vgg, padding, half):
+    forward = forward_graph(vgg, ("relu1_1", "relu3_1"), padding, "max", half=half, masks=("relu1_2", "relu2_1"))
+    onnx.checker.check_model(forward, full_check=True)
+    assert sides(forward.graph.input[0]) == [1, "height", "width", 3]
+    shapes = {value.name: sides(value) for value in forward.graph.output}
+    assert list(shapes) == ["relu1_1", "relu1_2", "relu2_1", "relu3_1"]
+    assert all(isinstance(side, str) for shape in shapes.values() for side in shape[2:])
+    assert all(value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT for value in forward.graph.output)
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("size", [None, (9, 16)])
+@pytest.mark.parametrize("name", ["conv1_1", "conv1_2", "conv4_1"])
+def test_an_adjoint_graph_is_valid_and_has_no_transposed_convolution(vgg, name, size, half):
+    adjoint = adjoint_graph(vgg, name, size=size, half=half)
+    onnx.checker.check_model(adjoint, full_check=True)
+    operators = [node.op_type for node in adjoint.graph.node]
+    assert operators.count("Conv") == 1
+    assert "ConvTranspose" not in operators
+    assert ("Cast" in operators) == (half and name != "conv1_1")
+    shapes = {value.name: sides(value) for value in (*adjoint.graph.input, *adjoint.graph.output)}
+    assert ("peak" in shapes) == (half and name != "conv1_1")
+    padded, inner = (["rows", "columns"], ["height", "width"]) if size is None else ([11, 18], [9, 16])
+    into, out = {"conv1_1": (3, 64), "conv1_2": (64, 64), "conv4_1": (256, 512)}[name]
+    assert shapes["padded"] == [1, out, *padded]
+    assert shapes["gradient"] == ([1, *inner, 3] if name == "conv1_1" else [1, into, *inner])
 
 
 @pytest.mark.parametrize("size", [(16, 15), (8, 64)])
 def test_an_image_too_small_is_refused(vgg, size):
     with pytest.raises(PyengineError, match=r"both sides must be at least 16"):
-        Network(vgg, size, ("relu1_1",), threads=1)
+        Network(graphs(vgg), size, ("relu1_1",))
 
 
-def test_nan_in_the_image_comes_out_as_nan(vgg):
-    network = Network(vgg, (16, 16), ("relu1_1",), threads=1)
-    image = np.zeros((16, 16, 3), np.float32)
-    image[3, 4, 1] = np.nan
+@pytest.mark.parametrize("padding", ["wrap", "zeros"])
+def test_a_network_may_be_used_again(vgg, rng, padding):
+    """Its buffers hold what the last image left there."""
+    network = Network(graphs(vgg), (17, 20), LAYERS, padding=padding)
+    results = []
+    for image in (rng.random((17, 20, 3), np.float32), np.zeros((17, 20, 3), np.float32)) * 2:
+        network.forward(image)
+        for gradient in network.gradients.values():
+            gradient[:] = 1
+        network.backward()
+        results.append(network.backward().copy())
+    assert np.array_equal(results[0], results[2])
+    assert np.array_equal(results[1], results[3])
+    assert not np.array_equal(results[0], results[1])
+
+
+def test_without_a_gradient_only_what_is_asked_for_is_kept(vgg):
+    network = Network(graphs(vgg), (16, 16), ("relu1_1", "relu3_1"), gradient=False)
+    assert network.nbytes == 4 * (16 * 16 * 3 + 64 * 16 * 16 + 256 * 4 * 4)
+    assert not network.gradients
+
+
+def test_layers_between_those_that_are_asked_for_count_as_well(vgg, expected_vgg, rng):
+    """Their maps are kept for the sign only; here no layer before the deepest is asked for."""
+    network = Network(graphs(vgg), (20, 17), ("relu3_1",))
+    image = rng.random((20, 17, 3), np.float32)
     network.forward(image)
-    network.gradients["relu1_1"][:] = np.nan
-    assert np.isnan(network.backward()).any()
+    gradient = rng.standard_normal((256, 5, 5), np.float32)
+    network.gradients["relu3_1"][:] = gradient
+    assert relative_error(network.backward(), reference.backward(expected_vgg, image, {"relu3_1": gradient})) < 1e-5
+
+
+def test_nan_in_a_gradient_comes_out_as_nan_where_the_map_is_positive(vgg, rng):
+    network = Network(graphs(vgg), (16, 16), ("relu1_1",))
+    network.forward(rng.random((16, 16, 3), np.float32))
+    for positive in (True, False):
+        at = np.argwhere((network.features["relu1_1"] > 0) == positive)[100]
+        network.gradients["relu1_1"][:] = 1
+        network.gradients["relu1_1"][tuple(at)] = np.nan
+        assert np.isnan(network.backward()).any() == positive
+
+
+# ------------------------------------------------------------------- float16
+
+
+class _Evaluator:
+    """A graph, run node by node as the standard says."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._evaluator = ReferenceEvaluator(model)
+
+    def bind(self, buffers: dict[str, np.ndarray]) -> Callable[[], None]:
+        def run() -> None:
+            outputs = self._evaluator.run(None, {name: buffers[name] for name in self._evaluator.input_names})
+            for name, output in zip(self._evaluator.output_names, outputs, strict=True):
+                assert output.dtype == np.float32
+                buffers[name][...] = output
+
+        return run
+
+
+class Rounded(Vgg):
+    """The graphs in float16 as a GPU computes them; of ONNX Runtime's, on a CPU, it leaves the rounding out.
+
+    With `exact_forward`, only the adjoints are: a small number on one side of zero in float16 and on the other in
+    float64 makes a difference to a gradient that is as large as the gradient.
+    """
+
+    def __init__(self, weights: Weights, *, exact_forward: bool = False) -> None:
+        super().__init__(weights, CpuKernels(threads=1), Provider(), threads=1, half=True)
+        self._exact_forward = exact_forward
+
+    def forward(self, size, layers, masks, padding, pooling):
+        half = not self._exact_forward
+        return _Evaluator(forward_graph(self.weights, layers, padding, pooling, half=half, masks=masks))
+
+    def adjoint(self, convolution, size):
+        return _Evaluator(adjoint_graph(self.weights, convolution, half=True))
+
+
+def checks(height: int, width: int) -> np.ndarray:
+    """Black and white, which activates a VGG more than anything in nature."""
+    y, x = np.mgrid[:height, :width] // 8
+    return np.repeat(((y + x) % 2).astype(np.float32)[:, :, None], 3, axis=2)
+
+
+def pictures(rng: np.random.Generator, height: int, width: int) -> list[np.ndarray]:
+    return [rng.random((height, width, 3), np.float32), checks(height, width), np.ones((height, width, 3), np.float32)]
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize("padding", ["wrap", "zeros"])
+def test_features_in_float16(vgg, expected_vgg, rng, padding, pooling):
+    """They are off by 1e-3, and the image sees the first layer in float32."""
+    network = Network(Rounded(vgg), (17, 20), LAYERS, padding=padding, pooling=pooling)
+    for image in pictures(rng, 17, 20):
+        network.forward(image)
+        maps = reference.forward(expected_vgg, image, padding, pooling, "relu4_1")
+        errors = [relative_error(network.features[layer], maps[layer]) for layer in LAYERS]
+        assert errors[0] < 1e-5
+        assert all(1e-5 < error < 2e-3 for error in errors[1:])  # if none, nothing was rounded
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-12, 1e12])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_gradients_in_float16(vgg, expected_vgg, rng, layer, size):
+    """Whatever their size: it is far beyond float16's, 6e-8 to 65504."""
+    network = Network(Rounded(vgg, exact_forward=True), (17, 20), LAYERS)
+    image = rng.random((17, 20, 3), np.float32)
+    network.forward(image)
+    gradient = rng.standard_normal(network.features[layer].shape, np.float32)
+    for name in LAYERS:
+        network.gradients[name][:] = np.float32(size) * gradient if name == layer else 0
+    expected = size * reference.backward(expected_vgg, image, {layer: gradient})
+    error = relative_error(network.backward().astype(np.float64), expected)
+    assert error < 1e-5 if layer == "relu1_1" else 1e-5 < error < 1e-3
+
+
+def test_gradients_of_all_layers_in_float16(vgg, expected_vgg, rng):
+    """Each activation as it is in float16, too."""
+    network = Network(Rounded(vgg), (17, 20), LAYERS)
+    for image in pictures(rng, 17, 20)[:2]:
+        network.forward(image)
+        gradients = {k: rng.standard_normal(v.shape, np.float32) for k, v in network.features.items()}
+        for name, gradient in gradients.items():
+            network.gradients[name][:] = gradient
+        assert relative_error(network.backward(), reference.backward(expected_vgg, image, gradients)) < 5e-2
+
+
+@pytest.mark.parametrize("graphs_of", [Rounded, lambda weights: graphs(weights, half=True)])
+def test_no_gradient_in_float16_is_none(vgg, rng, graphs_of):
+    network = Network(graphs_of(vgg), (16, 16), ("relu3_1",))
+    network.forward(rng.random((16, 16, 3), np.float32))
+    network.gradients["relu3_1"][:] = 0
+    assert np.array_equal(network.backward(), np.zeros((16, 16, 3), np.float32))
+
+
+def test_activations_beyond_float16(rng):
+    """Up to 128 times its largest number."""
+    weights = random_weights(rng, ("conv1_1", 6), ("conv1_2", 5), ("conv2_1", 4))
+    large = [Convolution(c.name, 90 * c.weight, 90 * c.bias) for c in weights.convolutions]
+    weights = Weights("random", "vgg16", weights.preprocessing, tuple(large), "a test")
+    image = rng.random((16, 18, 3), np.float32)
+    exact, rounded = (Network(make(weights), (16, 18), ("relu1_2", "relu2_1")) for make in (graphs, Rounded))
+    for network in (exact, rounded):
+        network.forward(image)
+    assert exact.features["relu2_1"].max() > 65504 * 2
+    for layer, features in exact.features.items():
+        assert relative_error(rounded.features[layer], features) < 2e-3, layer
+
+
+@pytest.mark.parametrize("padding", ["wrap", "zeros"])
+def test_float16_where_the_cpu_computes_it(vgg, rng, padding):
+    """Features and gradients are those of float32, but for rounding; it may be left out."""
+    image = rng.random((33, 32, 3), np.float32)
+    results = {}
+    for half in (False, True):
+        network = Network(graphs(vgg, half=half), (33, 32), LAYERS, padding=padding)
+        network.forward(image)
+        for layer, gradient in network.gradients.items():
+            gradient[:] = np.float32(1e-9) * network.features[layer]
+        results[half] = [*network.features.values(), network.backward()]
+    for found, expected in zip(results[True], results[False], strict=True):
+        assert relative_error(found, expected) < 2e-2

@@ -11,11 +11,14 @@ import reference
 from conftest import relative_error
 
 from pyengine import Engine, PyengineError
+from pyengine.kernels import PixelWeights
+from pyengine.kernels.cpu import CpuKernels
 from pyengine.level import Exemplar, Level
 from pyengine.losses.options import LossOptions
 from pyengine.recipe import Recipe
 from pyengine.tuning import THRESHOLDS, threshold_weights
 
+KERNELS = CpuKernels(threads=1)
 TERMS = ["histogram/relu1_1", "histogram/relu4_1", *(f"gram/relu{b}_1" for b in (1, 2, 3, 4))]
 
 
@@ -127,6 +130,49 @@ def test_the_losses_do_not_depend_on_the_number_of_threads(natural):
     assert all(value == pytest.approx(results[0][0], rel=1e-6) for value, _ in results)
 
 
+def test_evaluating_on_a_network_is_calling(engine, natural, other):
+    """In the order of the names; the gradient is the network's own, that of a call is the caller's."""
+    objective = engine.objective(other, weights={"variation": 2.0, "gram": 3.0})
+    assert objective.names == (*TERMS, "variation")
+    images = [np.ascontiguousarray(picture) for picture in (natural[:32, :40], natural[32:64, 40:80])]
+    values, gradients = zip(*map(objective, images), strict=True)
+    with objective.network((32, 40)) as network:
+        found = [objective.evaluate(image, network) for image in images]
+        for image, value, (terms, _) in zip(images, values, found, strict=True):
+            assert dict(zip(objective.names, terms, strict=True)) == objective.terms(image)
+            assert sum(terms) == value
+        assert np.shares_memory(found[0][1], found[1][1])
+        assert np.array_equal(found[1][1], gradients[1])
+    assert not np.array_equal(*gradients)
+
+
+def test_new_weights_count_at_once(engine, natural, other):
+    objective = engine.objective(other)
+    image = np.ascontiguousarray(natural[:32, :40])
+    terms = objective.terms(image)
+    objective.weights = {name: 2.0 + k for k, name in enumerate(TERMS)}
+    assert objective.weights["gram/relu1_1"] == 4
+    for k, (name, value) in enumerate(objective.terms(image).items()):
+        assert value == pytest.approx((2 + k) * terms[name])
+    value, gradient = objective(image)
+    assert value == pytest.approx(sum(objective.terms(image).values()))
+    objective.weights = dict.fromkeys(TERMS, 0.0)
+    assert gradient.any()
+    assert objective(image)[0] == 0
+    assert not objective(image)[1].any()
+
+
+def test_seconds_are_kept_by_stage(engine, natural):
+    objective = engine.objective(natural, weights={"variation": 1.0})
+    assert objective.stopwatch.seconds == {}
+    objective(natural)
+    first = dict(objective.stopwatch.seconds)
+    assert first.keys() == {"forward", "losses", "backward"}
+    assert all(seconds > 0 for seconds in first.values())
+    objective(natural)
+    assert all(seconds > first[stage] for stage, seconds in objective.stopwatch.seconds.items())
+
+
 # ------------------------------------- regions, holes, content, several exemplars
 
 TRANSLATIONS = [(dy * step, dx * step) for step in (1, 2, 4, 8) for dy, dx in ((0, 1), (1, 0))]
@@ -168,6 +214,14 @@ def ramps(height: int, width: int) -> list[np.ndarray]:
     """Two soft masks that overlap, and of which each is 0 in some part."""
     ramp = np.broadcast_to(np.linspace(-0.5, 1.5, width, dtype=np.float32), (height, width)).clip(0, 1)
     return [ramp.copy(), (1 - ramp) * np.linspace(1, 0.2, height, dtype=np.float32)[:, None]]
+
+
+def plain(weights: PixelWeights | None) -> np.ndarray | None:
+    """As the reference takes them."""
+    if weights is None:
+        return None
+    assert weights.total == pytest.approx(weights.values.sum(dtype=np.float64))
+    return weights.values
 
 
 def split(indices: np.ndarray, *numbers: int) -> np.ndarray:
@@ -235,7 +289,7 @@ def expected_terms(network, e: Example, objective) -> dict[str, tuple[str, float
     """Layer, share of the output, loss and its gradient with respect to the layer's map, of each term."""
     # What counts of an exemplar, and of what is kept, tests of its own say.
     exemplars = Recipe.create(**e.everything).level.exemplars
-    near = {loss.name: loss.region.weights.get(loss.layer) for loss in objective.losses}
+    near = {loss.name: plain(loss.region.weights.get(loss.layer)) for loss in objective.losses}
     maps = reference.forward(network, e.image, e.padding, upto="relu4_1")
     exemplar_maps = [reference.forward(network, x.image, e.padding, upto="relu4_1") for x in exemplars]
     everywhere = np.ones(e.image.shape[:2])
@@ -256,7 +310,7 @@ def expected_terms(network, e: Example, objective) -> dict[str, tuple[str, float
                 ws = []
                 for x, m in zip(exemplars, exemplar_maps, strict=True):
                     pixels = m[layer][0].size
-                    ws.append(reference.weights(x.sample(k, m[layer], layer).weights, pixels))
+                    ws.append(reference.weights(plain(x.sample(k, m[layer], layer, KERNELS).weights), pixels))
                 w_s = np.concatenate([factor * w for factor, w in zip(e.factors, ws, strict=False)])
                 if kind == "gram":
                     value, gradient = reference.gram_loss(reference.flat(F), reference.gram(S, w_s), w)
@@ -310,9 +364,11 @@ def test_every_term_and_their_sum(engine, expected_vgg, natural, other, kind):
         if layer:
             gradient = reference.backward(expected_vgg, e.image, {layer: gradient}, e.padding)
         objective.weights = dict.fromkeys(expected, 0.0) | {name: share}
-        found = objective.evaluate(e.image)
-        assert found.value == found.terms[name] == pytest.approx(share * value, rel=1e-4), name
-        assert relative_error(found.gradient, share * gradient) < 1e-4, name
+        with objective.network(e.image.shape[:2]) as network:
+            terms, found = objective.evaluate(e.image, network)
+            assert terms.sum() == dict(zip(objective.names, terms, strict=True))[name]
+            assert terms.sum() == pytest.approx(share * value, rel=1e-4), name
+            assert relative_error(found, share * gradient) < 1e-4, name
         weights[name] = 1 / np.linalg.norm(gradient)
         total += weights[name] * gradient
     objective.weights = weights
@@ -344,16 +400,16 @@ def test_what_is_kept_counts_only_where_it_meets_what_is_made(wrap):
     hole[12:30, 52:] = True
     level = Recipe.create(np.zeros((47, 61, 3), np.uint8), fill=hole).level
     layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
-    (region,) = level.loss_regions(layers, wrap=wrap)
+    (region,) = level.loss_regions(layers, KERNELS, wrap=wrap)
     assert region.share == pytest.approx(hole.mean())
     for layer in layers:
         made = on(layer, hole).reshape([-(-side // 2 ** (int(layer[4]) - 1)) for side in hole.shape])
-        w = region.weights[layer].reshape(made.shape)
+        w = region.weights[layer].values.reshape(made.shape)
         assert w[made > 0].all()
         height, width = made.shape
         assert not w[:, width // 3 : width // 2].any()
         assert not w[-height // 6 :].any()
-    w = region.weights["relu1_1"].reshape(hole.shape)
+    w = region.weights["relu1_1"].values.reshape(hole.shape)
     assert w[12:30, 51].all()
     assert w[12:30, 0].any() == wrap  # next to the hole, across the border
 
@@ -378,7 +434,7 @@ def test_what_counts_of_an_exemplar(other, kind):
     for layer in ("relu1_1", "relu2_1", "relu3_1", "relu4_1"):
         for region, mask in enumerate(masks):
             most = on(layer, mask)
-            counts = exemplar.sample(region, np.zeros((1, 1, most.size)), layer).weights
+            counts = exemplar.sample(region, np.zeros((1, 1, most.size)), layer, KERNELS).weights.values
             assert counts.any()
             assert (counts <= most + 1e-6).all()
             side = 64 // 2 ** (int(layer[4]) - 1)
@@ -400,7 +456,7 @@ def test_all_of_a_region_counts_where_there_is_little_of_it(other, number):
     (exemplar,) = Recipe.create(other, exemplar_regions=indices, output_regions=indices).level.exemplars
     for layer in ("relu1_1", "relu3_1"):
         mask = on(layer, indices == number)
-        counts = exemplar.sample(number - 1, np.zeros((1, 1, mask.size)), layer).weights
+        counts = exemplar.sample(number - 1, np.zeros((1, 1, mask.size)), layer, KERNELS).weights.values
         if number == 2 or layer == "relu3_1":
             assert np.allclose(counts, mask)
 

@@ -170,6 +170,56 @@ def test_pool_of_odd_sides() -> None:
     )
 
 
+@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize("size", [(6, 8), (5, 7), (1, 1), (1, 4)])
+def test_shared_pool_backward_without_ties_is_that_of_the_pool(size: tuple[int, int], pooling: Pooling) -> None:
+    x, g = np.random.default_rng(0).normal(size=(3, *size)), np.random.default_rng(1).normal(size=(3, 4, 4))
+    g = g[:, : -(-size[0] // 2), : -(-size[1] // 2)]
+    shared = reference.shared_pool_backward(g, x, pooling)
+    np.testing.assert_allclose(shared, reference.pool_backward(g, x, pooling), rtol=1e-14)
+
+
+def test_shared_pool_backward_by_hand() -> None:
+    x = np.array([[[1.0, 1, 4], [0, 1, 4], [2, 3, 5]]])
+    g = np.array([[[6.0, 8], [5, 7]]])
+    np.testing.assert_array_equal(reference.shared_pool_backward(g, x, "max"), [[[2, 2, 4], [0, 2, 4], [0, 5, 7]]])
+
+
+@pytest.mark.parametrize("padding", ["wrap", "zeros"])
+@pytest.mark.parametrize("pooling", ["average", "max"])
+def test_relu_gradients_and_adjoints_make_the_backward_pass(padding: Padding, pooling: Pooling) -> None:
+    """The adjoint of a convolution is one with the kernel flipped, of a gradient with the same border."""
+    at = image(9, 13)
+    maps = reference.forward(NETWORK, at, padding, pooling)
+    gradients = {name: np.random.default_rng(2).normal(size=maps[name].shape) for name in ("relu1_2", "relu4_1")}
+    above, unpool = None, "none"
+    for layer in reversed(NETWORK.layers):
+        F = maps[layer.relu]
+        padded = reference.relu_gradient(F, above, gradients.get(layer.relu), unpool, padding == "wrap")
+        above = sum(
+            np.tensordot(layer.weight[:, :, 2 - dy, 2 - dx].T, padded[:, dy : dy + F.shape[1], dx : dx + F.shape[2]], 1)
+            for dy, dx in reference.SHIFTS
+        )
+        unpool = pooling if layer.pooled else "none"
+    found = NETWORK.preprocessing.backward(above)
+    np.testing.assert_allclose(found, reference.backward(NETWORK, at, gradients, padding, pooling), rtol=1e-9)
+
+
+@pytest.mark.parametrize("pairs", [0, 1, 4])
+def test_two_loop_is_the_inverse_hessian_of_bfgs(pairs: int) -> None:
+    """The matrix, updated pair by pair (Nocedal & Wright, eq. 6.17)."""
+    rng = np.random.default_rng(0)
+    steps = rng.normal(size=(pairs, 7))
+    changes = steps * rng.uniform(1, 9, 7)
+    gradient, unit = rng.normal(size=7), np.eye(7)
+    H = unit * (steps[-1] @ changes[-1] / (changes[-1] @ changes[-1])) if pairs else unit
+    for s, y in zip(steps, changes, strict=True):
+        rho = 1 / (y @ s)
+        V = unit - rho * np.outer(y, s)
+        H = V.T @ H @ V + rho * np.outer(s, s)
+    np.testing.assert_allclose(reference.two_loop(gradient, steps, changes), H @ gradient, rtol=1e-9)
+
+
 def test_max_pool_ties_go_to_the_first() -> None:
     x = np.array([[[1.0, 1, 0, 2], [1, 1, 2, 2], [3, 1, 0, 0]]])
     g = reference.pool_backward(np.array([[[1.0, 2], [3, 4]]]), x, "max")

@@ -15,10 +15,13 @@ from conftest import EXAMPLES
 from PIL import Image
 
 import pyengine
-from pyengine import Engine, PyengineError
+from pyengine import Engine, PyengineError, devices
+from pyengine.engine import SYNTHESIS_BYTES
 from pyengine.images import to_uint8
+from pyengine.kernels.cpu import CpuKernels
 from pyengine.level import Exemplar, Level
 from pyengine.network import sessions
+from pyengine.network.network import Network
 from pyengine.optimizers.lbfgs import minimize
 from pyengine.pyramid import add_detail, default_levels, level_sizes, white_noise
 from pyengine.quality import seam_ratio
@@ -178,16 +181,34 @@ def test_bad_options(engine, natural, options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"device": "tpu"}, r"device='tpu': choose 'auto' or 'cpu'"),
+        ({"device": "tpu"}, r"device='tpu': choose 'auto', 'cpu', 'cuda', 'cuda:1', 'tensorrt' or 'tensorrt:1'"),
         ({"model": "alexnet"}, r"unknown model 'alexnet': installed are .*vgg16"),
         ({"threads": 0}, r"threads=0"),
         ({"threads": 1.5}, r"threads=1.5"),
         ({"threads": 10**10}, r"threads=10000000000"),
+        ({"device": "cpu", "precision": "tf32"}, r"precision='tf32' on a CPU: .*leave it out, or give 'float32'"),
+        ({"device": "cpu", "precision": "float16"}, r"precision='float16' on a CPU: .*leave it out, or give 'float32'"),
+        ({"device": "cpu", "precision": "double"}, r"precision='double': choose 'float32' or 'tf32' or 'float16'"),
     ],
 )
 def test_bad_engines(natural, options, message):
     with pytest.raises(PyengineError, match=message):
         pyengine.synthesize(natural, **options)
+
+
+def test_a_gpu_where_there_is_none_says_what_to_install():
+    if not devices._problem("cuda", 0):
+        pytest.skip("there is a GPU")
+    with pytest.raises(PyengineError, match=r"^device='cuda': .*(pip install 'pyengine\[gpu\]|check )") as error:
+        Engine(device="cuda", threads=1)
+    assert "\n" not in str(error.value)
+
+
+def test_an_engine_says_what_it_computes_on_and_in():
+    engine = Engine(device="cpu", threads=1)
+    assert str(engine.device) == "cpu"
+    assert engine.device.reason == "as asked for"
+    assert engine.precision == "float32"
 
 
 def test_an_exemplar_too_small_is_refused(engine):
@@ -198,6 +219,17 @@ def test_an_exemplar_too_small_is_refused(engine):
 def test_an_output_beyond_memory_is_refused_before_it_starts(engine, natural):
     with pytest.raises(PyengineError, match=r"16000x16000 pixels needs about .* GB"):
         engine.synthesize(natural, size=16000)
+
+
+def test_a_refusal_says_how_much_memory_is_needed(engine, natural, monkeypatch):
+    """In bytes, too: of a small GPU's gigabytes there are few."""
+    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 300_000}[name])
+    needed, free = 640 * 480 * SYNTHESIS_BYTES, 4096 * 300_000
+    message = rf"size 640x480 pixels needs about 2 GB \({needed} bytes\), and this machine has 1 GB \({free} bytes\)"
+    with pytest.raises(PyengineError, match=message) as error:
+        engine.synthesize(natural, size=(640, 480))
+    side = int(str(error.value).split("at most ")[1].split()[0])
+    assert side**2 * SYNTHESIS_BYTES <= free < (side + 1) ** 2 * SYNTHESIS_BYTES
 
 
 def test_an_exemplar_beyond_memory_is_refused_before_it_starts(engine, natural, monkeypatch):
@@ -214,7 +246,7 @@ def test_an_exemplar_is_reflected_where_the_output_is_wrapped(monkeypatch, natur
 
     def network(*args, gradient, **options):
         used[gradient] = options["padding"]
-        return sessions.Network(*args, gradient=gradient, **options)
+        return Network(*args, gradient=gradient, **options)
 
     monkeypatch.setattr("pyengine.engine.Network", network)
     with Engine(threads=1) as engine:
@@ -224,9 +256,31 @@ def test_an_exemplar_is_reflected_where_the_output_is_wrapped(monkeypatch, natur
         assert used[False] == padding
 
 
+def test_networks_of_all_sizes_run_the_same_graphs(monkeypatch, natural):
+    """Each is made once; after `close`, once more."""
+    made = []
+
+    def session(model, *args, **options):
+        made.append(model.graph.name)
+        return sessions.Session(model, *args, **options)
+
+    monkeypatch.setattr("pyengine.network.network.Session", session)
+    with Engine(threads=1) as engine:
+        for size in (32, 48):
+            engine.synthesize(natural[:32, :32], size=size, levels=2, iterations=1)
+        convolutions = [c.name for c in engine.weights.convolutions]
+        used = convolutions[: convolutions.index("conv4_1") + 1]
+        measuring, making = 1, 1  # the exemplar is measured without a gradient
+        assert sorted(made) == ["adjoint"] * len(used) + ["forward"] * (measuring + making)
+        made.clear()
+        engine.close()
+        engine.objective(natural[:32, :32], weights={"histogram": 0}, gram_layers=["relu2_1"])(natural[:32, :32])
+        assert sorted(made) == ["adjoint"] * 3 + ["forward"] * 2
+
+
 def test_networks_are_kept_but_not_all(monkeypatch, natural):
     made = []
-    monkeypatch.setattr("pyengine.engine.Network", lambda *a, **k: made.append(a[1]) or sessions.Network(*a, **k))
+    monkeypatch.setattr("pyengine.engine.Network", lambda *a, **k: made.append(a[1]) or Network(*a, **k))
     with Engine(threads=1) as engine:
         objective = engine.objective(natural[:32, :32])
         small, large = (np.zeros((side, side, 3), np.float32) for side in (32, 64))
@@ -420,15 +474,16 @@ def test_only_what_is_free_is_optimised():
     free = np.array([[True, False, True], [False, False, True]])
     seen: list[np.ndarray] = []
 
-    def function(image: np.ndarray) -> tuple[float, np.ndarray]:
+    def function(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         assert not image[~free].any()
-        return float(((image - target) ** 2).sum()), 2 * (image - target)
+        return np.array([((image - target) ** 2).sum()], np.float64), 2 * (image - target)
 
-    found = minimize(function, start, 20, seen.append, free)
+    kernels = CpuKernels(threads=1)
+    found = minimize(function, start, 20, kernels, lambda image, terms: seen.append(image.copy()), free)
     assert np.allclose(found[free], target[free].clip(0, 1), atol=1e-6)
     assert not found[~free].any()
     assert np.array_equal(seen[-1], found)
-    assert np.array_equal(minimize(function, start, 20, None, np.zeros((2, 3), bool)), start)
+    assert np.array_equal(minimize(function, start, 20, kernels, free=np.zeros((2, 3), bool)), start)
 
 
 # ------------------------------------------------------------------ painting

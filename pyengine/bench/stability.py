@@ -14,7 +14,7 @@ from pyengine.checks import is_integer
 from pyengine.engine import Engine
 from pyengine.errors import PyengineError
 from pyengine.images import ByteImage, Source, load
-from pyengine.network.sessions import SMALLEST
+from pyengine.network.graphs import SMALLEST
 from pyengine.quality import compare, patch_distance
 from pyengine.recipe import Recipe
 from pyengine.result import Progress

@@ -1,41 +1,127 @@
-"""The arithmetic of the losses: one protocol, an implementation a device."""
+"""The arithmetic on the device: one protocol, an implementation for a CPU and one for a GPU.
+
+Nothing else knows where arrays live. What a kernel computes stays there, values too: a number on its way to the host
+makes a GPU wait, so they travel together, once an iteration (`Kernels.fetch`).
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 from pyengine.arrays import Float32, Float64
+
+Unpool = Literal["none", "average", "max"]
+
+
+@dataclass(frozen=True, eq=False)
+class PixelWeights:
+    """How much each pixel of a feature map counts.
+
+    Attributes
+    ----------
+    values : float32 (N,)
+        Not negative; on the device.
+    total : float
+        Their sum.
+    """
+
+    values: Float32
+    total: float
 
 
 class Histogram(Protocol):
     """The distribution of every channel of a feature map, to match others to."""
 
-    def loss(
-        self,
-        features: Float32,
-        gradient: Float32 | None = None,
-        scale: float = 1.0,
-        weights: Float32 | None = None,
-        accumulate: bool = False,
-        threads: int = 1,
-    ) -> float:
-        """Mean squared distance of `features` (C, N) to their match; see `Kernels.histogram_loss`."""
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
         ...
 
 
 class Kernels(Protocol):
     """What a device must offer.
 
-    Feature maps are contiguous float32, (C, H, W) or (C, N) with N = H W. `weights` are float32 (N,), one number a
-    pixel, not negative; None stands for ones. Gradients are written to `gradient`, an array like the map's, or added to
-    it with `accumulate`.
+    Feature maps are contiguous float32 arrays on the device, (C, H, W) or (C, N) with N = H W. Without `weights`, every
+    pixel counts 1. Gradients are written to `gradient`, an array like the map's, or added to it with `accumulate`;
+    values, always before any factor, to the one element of `value`.
     """
 
-    def gram(self, features: Float32, weights: Float32 | None = None) -> Float64:
+    @property
+    def xp(self) -> Any:
+        """The module of the device's arrays: `numpy`, or `cupy`."""
+        ...
+
+    @property
+    def stream(self) -> int:
+        """Address of the CUDA stream that the kernels run on; 0 on a CPU."""
+        ...
+
+    # ---------------------------------------------------------------- the device
+
+    def active(self) -> AbstractContextManager[None]:
+        """In it, this thread works on the device, in the order of the calls; every use of the device is within one."""
+        ...
+
+    def allocate(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Float32]:
+        """Arrays of these shapes, uninitialised, whose memory goes back to the system when they are dropped."""
+        ...
+
+    def release(self) -> None:
+        """Give memory back that is not in use any more."""
+        ...
+
+    def upload(self, array: Any) -> Any:
+        """A host's array, on the device; on a CPU, the same."""
+        ...
+
+    def download(self, array: Any) -> Any:
+        """A device's array, on the host; on a CPU, the same."""
+        ...
+
+    def fetch(self, arrays: Sequence[Float64]) -> list[float]:
+        """The numbers in some small arrays, one after another, in one transfer."""
+        ...
+
+    def mark(self) -> Any:
+        """A point in the sequence of the device's work."""
+        ...
+
+    def seconds(self, start: Any, end: Any) -> float:
+        """Time between two marks; waits for the second."""
+        ...
+
+    def free_bytes(self) -> int | None:
+        """Memory that arrays may still take, if that can be told."""
+        ...
+
+    def weigh(self, values: Float32) -> PixelWeights:
+        """Weights, on the device, from a host's array (N,)."""
+        ...
+
+    # ---------------------------------------------------------------- losses
+
+    def gram(self, features: Float32, weights: PixelWeights | None = None) -> Float64:
         """Gram matrix ``F diag(w) F^T / sum(w)``, float64 (C, C): Gatys et al. 2015, over the mass measured."""
         ...
 
-    def cross_gram(self, features: Float32, other: Float32, weights: Float32 | None = None) -> Float64:
+    def gram_loss(
+        self,
+        target: Float64,
+        features: Float32,
+        scale: float,
+        gradient: Float32 | None,
+        value: Float64,
+        *,
+        weights: PixelWeights | None = None,
+        accumulate: bool = False,
+    ) -> None:
+        """``|| G(O) - T ||_F^2 / |G|`` (Risser et al., eq. 1), and `scale` times its gradient."""
+        ...
+
+    def cross_gram(self, features: Float32, other: Float32, weights: PixelWeights | None = None) -> Float64:
         """``A diag(w) B^T / sum(w)``, float64 (C, C): of a map and its translation, Berger & Memisevic 2016."""
         ...
 
@@ -46,27 +132,31 @@ class Kernels(Protocol):
         scale: float,
         gradient: Float32,
         *,
-        weights: Float32 | None = None,
+        weights: PixelWeights | None = None,
         accumulate: bool = False,
     ) -> None:
         """``scale * difference @ features * w``; `difference` need not be symmetric."""
         ...
 
-    def histogram(self, features: Float32, weights: Float32 | None = None) -> Histogram:
+    def histogram(self, features: Float32, weights: PixelWeights | None = None) -> Histogram:
         """Measure an exemplar's feature map."""
         ...
 
     def histogram_loss(
         self,
-        target: Histogram,
+        target: Any,
         features: Float32,
         scale: float,
         gradient: Float32 | None,
+        value: Float64,
         *,
-        weights: Float32 | None = None,
+        weights: PixelWeights | None = None,
         accumulate: bool = False,
-    ) -> float:
-        """``sum w (O - R(O))^2 / (C sum w)`` (Risser et al., sec. 4.3), and `scale` times its gradient."""
+    ) -> None:
+        """``sum w (O - R(O))^2 / (C sum w)`` (Risser et al., sec. 4.3), and `scale` times its gradient.
+
+        `target` is from `histogram`, of the same kernels.
+        """
         ...
 
     def content_loss(
@@ -75,18 +165,93 @@ class Kernels(Protocol):
         features: Float32,
         scale: float,
         gradient: Float32 | None,
+        value: Float64,
         *,
-        weights: Float32 | None = None,
+        weights: PixelWeights | None = None,
         accumulate: bool = False,
-    ) -> float:
+    ) -> None:
         """``sum w (O - T)^2 / (C sum w)`` (Risser et al., eq. 4), and `scale` times its gradient."""
         ...
 
     def variation(
-        self, image: Float32, scale: float, gradient: Float32 | None, *, wrap: bool = True, accumulate: bool = False
-    ) -> float:
+        self,
+        image: Float32,
+        scale: float,
+        gradient: Float32 | None,
+        value: Float64,
+        *,
+        wrap: bool = True,
+        accumulate: bool = False,
+    ) -> None:
         """Mean squared difference of the neighbouring pixels of `image` (H, W, C), and `scale` times its gradient.
 
         With `wrap`, the last row and column neighbour the first.
         """
+        ...
+
+    # ---------------------------------------------------------------- network and pyramid
+
+    def relu_gradient(
+        self,
+        features: Float32,
+        padded: Float32,
+        above: Float32 | None,
+        loss: Float32 | None,
+        *,
+        unpool: Unpool = "none",
+        wrap: bool = True,
+        peak: Float32 | None = None,
+    ) -> None:
+        """The gradient before a ReLU, as the adjoint of the convolution before it takes it.
+
+        Parameters
+        ----------
+        features : (C, H, W)
+            After the ReLU; the gradient passes where it is positive.
+        padded : (C, H + 2, W + 2)
+            Written: the sum of both gradients, with a border that wraps round or is 0.
+        above : optional
+            Gradient with respect to the map, or with `unpool` to its 2x2 pool (C, ceil(H / 2), ceil(W / 2)).
+        loss : (C, H, W), optional
+            Gradient of a loss with respect to the map.
+        peak : (1,), optional
+            Gets the largest magnitude in `padded`.
+        """
+        ...
+
+    def upsample(self, image: Float32, size: tuple[int, int]) -> Float32:
+        """Image (H, W, 3), enlarged to a (width, height) bilinearly, wrapping round; `images.upsample_circular`."""
+        ...
+
+    # ---------------------------------------------------------------- L-BFGS, see optimizers/lbfgs.py
+
+    def inner_products(self, rows: Float32, picks: Sequence[int], products: Float64) -> None:
+        """Renew the rows and columns `picks` of ``rows @ rows.T`` in `products`, for `rows` (R, N)."""
+        ...
+
+    def two_loop(self, products: Float64, pairs: Sequence[tuple[int, int]], start: int) -> Float32:
+        """Coefficients (R,) of the quasi-Newton direction in terms of the rows that `products` are of.
+
+        Nocedal 1980, with all vectors expressed by their inner products (Chen et al. 2014).
+
+        Parameters
+        ----------
+        products : float64 (R, R)
+        pairs : sequence of (int, int)
+            The rows of each step and of the change of the gradient along it, oldest first.
+        start : int
+            The row that the inverse Hessian is applied to.
+        """
+        ...
+
+    def combine(self, rows: Float32, coefficients: Float32, out: Float32) -> None:
+        """``coefficients @ rows``; a row whose coefficient is 0 is not read."""
+        ...
+
+    def descent(self, x: Float32, gradient: Float32, out: Float32) -> None:
+        """``-gradient``, but 0 where it would push `x` over the bounds 0 and 1."""
+        ...
+
+    def advance(self, x: Float32, descent: Float32, direction: Float32, length: float, out: Float32) -> None:
+        """`x` moved by `length` times `direction`, within the bounds; where `descent` is 0 and `x` at a bound, not."""
         ...

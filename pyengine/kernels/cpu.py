@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import mmap
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from pyengine import _core
 from pyengine.arrays import Float32, Float64
-from pyengine.kernels import Histogram
+from pyengine.images import upsample_circular
+from pyengine.kernels import PixelWeights, Unpool
 
 
 @dataclass(frozen=True)
@@ -15,21 +25,88 @@ class CpuKernels:
 
     Examples
     --------
-    >>> import numpy as np
     >>> CpuKernels(threads=1).gram(np.array([[1, 2], [3, 0]], np.float32))
     array([[2.5, 1.5],
            [1.5, 4.5]])
     """
 
     threads: int
+    xp = np
+    stream = 0
 
-    def gram(self, features: Float32, weights: Float32 | None = None) -> Float64:
+    def active(self) -> AbstractContextManager[None]:
+        """See `Kernels.active`."""
+        return nullcontext()
+
+    def allocate(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Float32]:
+        """See `Kernels.allocate`. In one piece: of single arrays, the C library keeps those below 32 MB for itself."""
+        sizes = {name: -(-math.prod(shape) // 16) * 16 for name, shape in shapes.items()}  # each at a cache line
+        memory = np.frombuffer(mmap.mmap(-1, 4 * sum(sizes.values())), np.float32)
+        ends = np.cumsum(list(sizes.values()))
+        return {
+            name: memory[end - size : end][: math.prod(shapes[name])].reshape(shapes[name])
+            for (name, size), end in zip(sizes.items(), ends, strict=True)
+        }
+
+    def release(self) -> None:
+        """See `Kernels.release`."""
+
+    def upload(self, array: Any) -> Any:
+        """See `Kernels.upload`."""
+        return array
+
+    def download(self, array: Any) -> Any:
+        """See `Kernels.download`."""
+        return array
+
+    def fetch(self, arrays: Sequence[Float64]) -> list[float]:
+        """See `Kernels.fetch`."""
+        return [float(number) for array in arrays for number in np.ravel(array)]
+
+    def mark(self) -> float:
+        """See `Kernels.mark`."""
+        return time.perf_counter()
+
+    def seconds(self, start: float, end: float) -> float:
+        """See `Kernels.seconds`."""
+        return end - start
+
+    def free_bytes(self) -> int | None:
+        """See `Kernels.free_bytes`: here, all the memory that the machine has."""
+        if not hasattr(os, "sysconf"):
+            return None
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+    def weigh(self, values: Float32) -> PixelWeights:
+        """See `Kernels.weigh`."""
+        return PixelWeights(values, float(values.sum(dtype=np.float64)))
+
+    def gram(self, features: Float32, weights: PixelWeights | None = None) -> Float64:
         """See `Kernels.gram`."""
-        return _core.gram(_flat(features), weights, self.threads)
+        return _core.gram(_flat(features), _values(weights), self.threads)
 
-    def cross_gram(self, features: Float32, other: Float32, weights: Float32 | None = None) -> Float64:
+    def gram_loss(
+        self,
+        target: Float64,
+        features: Float32,
+        scale: float,
+        gradient: Float32 | None,
+        value: Float64,
+        *,
+        weights: PixelWeights | None = None,
+        accumulate: bool = False,
+    ) -> None:
+        """See `Kernels.gram_loss`."""
+        difference = self.gram(features, weights) - target
+        value[...] = np.mean(difference**2)
+        if gradient is not None:
+            mass = features[0].size if weights is None else weights.total
+            slope = 4 * scale / (difference.size * mass) if mass else 0.0
+            self.gram_gradient(features, difference, slope, gradient, weights=weights, accumulate=accumulate)
+
+    def cross_gram(self, features: Float32, other: Float32, weights: PixelWeights | None = None) -> Float64:
         """See `Kernels.cross_gram`."""
-        return _core.cross_gram(_flat(features), _flat(other), weights, self.threads)
+        return _core.cross_gram(_flat(features), _flat(other), _values(weights), self.threads)
 
     def gram_gradient(
         self,
@@ -38,29 +115,32 @@ class CpuKernels:
         scale: float,
         gradient: Float32,
         *,
-        weights: Float32 | None = None,
+        weights: PixelWeights | None = None,
         accumulate: bool = False,
     ) -> None:
         """See `Kernels.gram_gradient`."""
-        _core.gram_gradient(_flat(features), difference, scale, _flat(gradient), weights, accumulate, self.threads)
+        _core.gram_gradient(
+            _flat(features), difference, scale, _flat(gradient), _values(weights), accumulate, self.threads
+        )
 
-    def histogram(self, features: Float32, weights: Float32 | None = None) -> Histogram:
+    def histogram(self, features: Float32, weights: PixelWeights | None = None) -> _core.Histogram:
         """See `Kernels.histogram`."""
-        return _core.Histogram(_flat(features), weights, self.threads)
+        return _core.Histogram(_flat(features), _values(weights), self.threads)
 
     def histogram_loss(
         self,
-        target: Histogram,
+        target: _core.Histogram,
         features: Float32,
         scale: float,
         gradient: Float32 | None,
+        value: Float64,
         *,
-        weights: Float32 | None = None,
+        weights: PixelWeights | None = None,
         accumulate: bool = False,
-    ) -> float:
+    ) -> None:
         """See `Kernels.histogram_loss`."""
         flat = None if gradient is None else _flat(gradient)
-        return target.loss(_flat(features), flat, scale, weights, accumulate, self.threads)
+        value[...] = target.loss(_flat(features), flat, scale, _values(weights), accumulate, self.threads)
 
     def content_loss(
         self,
@@ -68,19 +148,90 @@ class CpuKernels:
         features: Float32,
         scale: float,
         gradient: Float32 | None,
+        value: Float64,
         *,
-        weights: Float32 | None = None,
+        weights: PixelWeights | None = None,
         accumulate: bool = False,
-    ) -> float:
+    ) -> None:
         """See `Kernels.content_loss`."""
         flat = None if gradient is None else _flat(gradient)
-        return _core.content_loss(_flat(features), _flat(target), flat, scale, weights, accumulate, self.threads)
+        value[...] = _core.content_loss(
+            _flat(features), _flat(target), flat, scale, _values(weights), accumulate, self.threads
+        )
 
     def variation(
-        self, image: Float32, scale: float, gradient: Float32 | None, *, wrap: bool = True, accumulate: bool = False
-    ) -> float:
+        self,
+        image: Float32,
+        scale: float,
+        gradient: Float32 | None,
+        value: Float64,
+        *,
+        wrap: bool = True,
+        accumulate: bool = False,
+    ) -> None:
         """See `Kernels.variation`."""
-        return _core.variation(image, gradient, scale, wrap, accumulate, self.threads)
+        value[...] = _core.variation(image, gradient, scale, wrap, accumulate, self.threads)
+
+    def relu_gradient(
+        self,
+        features: Float32,
+        padded: Float32,
+        above: Float32 | None,
+        loss: Float32 | None,
+        *,
+        unpool: Unpool = "none",
+        wrap: bool = True,
+        peak: Float32 | None = None,
+    ) -> None:
+        """See `Kernels.relu_gradient`."""
+        measured = _core.relu_gradient(features, padded, above, loss, unpool, wrap, peak is not None, self.threads)
+        if peak is not None:
+            peak[0] = measured
+
+    def upsample(self, image: Float32, size: tuple[int, int]) -> Float32:
+        """See `Kernels.upsample`."""
+        return upsample_circular(image, size)
+
+    def inner_products(self, rows: Float32, picks: Sequence[int], products: Float64) -> None:
+        """See `Kernels.inner_products`."""
+        found = _core.inner_products(rows, list(picks), self.threads)
+        for pick, row in zip(picks, found, strict=True):
+            products[pick] = products[:, pick] = row
+
+    def two_loop(self, products: Float64, pairs: Sequence[tuple[int, int]], start: int) -> Float32:
+        """See `Kernels.two_loop`."""
+        c = np.zeros(len(products))
+        c[start] = 1
+        factors = []
+        for step, change in reversed(pairs):
+            factors.append(float(products[step] @ c) / products[step, change])
+            c[change] -= factors[-1]
+        if pairs:
+            step, change = pairs[-1]
+            c *= products[step, change] / products[change, change]
+        for (step, change), factor in zip(pairs, reversed(factors), strict=True):
+            c[step] += factor - float(products[change] @ c) / products[step, change]
+        return c.astype(np.float32)
+
+    def combine(self, rows: Float32, coefficients: Float32, out: Float32) -> None:
+        """See `Kernels.combine`."""
+        _core.combine(rows, coefficients, out, self.threads)
+
+    def descent(self, x: Float32, gradient: Float32, out: Float32) -> None:
+        """See `Kernels.descent`."""
+        np.negative(gradient, out=out)
+        out[((x <= 0) & (gradient > 0)) | ((x >= 1) & (gradient < 0))] = 0
+
+    def advance(self, x: Float32, descent: Float32, direction: Float32, length: float, out: Float32) -> None:
+        """See `Kernels.advance`."""
+        np.multiply(direction, np.float32(length), out=out)
+        out[(descent == 0) & ((x <= 0) | (x >= 1))] = 0
+        out += x
+        np.clip(out, 0, 1, out=out)
+
+
+def _values(weights: PixelWeights | None) -> Float32 | None:
+    return None if weights is None else weights.values
 
 
 def _flat(features: Float32) -> Float32:

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
-
-from pyengine.arrays import Float32
-from pyengine.kernels import Kernels
+from pyengine.arrays import Float32, Float64
+from pyengine.kernels import Kernels, PixelWeights
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,29 +17,25 @@ class Sample:
     Attributes
     ----------
     features : float32 (C, H, W)
-    weights : float32 (H W,), optional
-        None stands for ones.
+    weights : PixelWeights, optional
+        Of its pixels; None stands for ones.
     factor : float
         Of the weights, against those of other exemplars' samples.
     """
 
     features: Float32
-    weights: Float32 | None = None
+    weights: PixelWeights | None = None
     factor: float = 1.0
 
     @property
     def mass(self) -> float:
         """All that the pixels count for together."""
-        pixels = self.features[0].size if self.weights is None else float(self.weights.sum(dtype=np.float64))
-        return self.factor * pixels
+        return self.factor * (self.features[0].size if self.weights is None else self.weights.total)
 
-    @property
-    def mean_square(self) -> float:
+    def mean_square(self, kernels: Kernels) -> float:
         """Of the values, every pixel counting as much as it does."""
-        weights = np.ones(self.features[0].size, np.float32) if self.weights is None else self.weights
-        flat = self.features.reshape(len(self.features), -1)
-        total = float(np.einsum("cn,cn,n->", flat, flat, weights, dtype=np.float64))
-        return self.factor * total / (len(flat) * self.mass) if self.mass else 0.0
+        gram = kernels.gram(self.features, self.weights)
+        return kernels.fetch([gram.trace()])[0] / len(gram)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,17 +48,17 @@ class Region:
         Empty if there is one region only.
     share : float
         Of the output's pixels that are in it.
-    weights : dict of str to float32 (N,)
+    weights : dict of str to PixelWeights
         How much each pixel counts, by layer; a layer that is missing counts every pixel alike.
     """
 
     name: str = ""
     share: float = 1.0
-    weights: Mapping[str, Float32] = field(default_factory=dict)
+    weights: Mapping[str, PixelWeights] = field(default_factory=dict)
 
     def has_pixels(self, layer: str) -> bool:
         """Whether any pixel of a layer counts."""
-        return layer not in self.weights or bool(self.weights[layer].any())
+        return layer not in self.weights or self.weights[layer].total > 0
 
 
 WHOLE = Region()
@@ -97,17 +91,20 @@ class Loss(Protocol):
         self,
         features: Float32,
         kernels: Kernels,
+        value: Float64,
         *,
         weight: float = 1.0,
         gradient: Float32 | None = None,
         accumulate: bool = False,
-    ) -> float:
-        """Value of the loss, before any weight.
+    ) -> None:
+        """Compute the loss and its gradient.
 
         Parameters
         ----------
         features : float32 (C, H, W)
         kernels : Kernels
+        value : float64 ()
+            Takes the value, before any weight.
         weight : float
             Of the gradient only.
         gradient : float32 (C, H, W), optional

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pyengine.arrays import Float32
+from pyengine.arrays import Float32, Float64
 from pyengine.kernels import Kernels
 from pyengine.losses import WHOLE, Region, Sample, term_name
 
@@ -19,8 +19,10 @@ class ContentLoss:
     --------
     >>> import numpy as np
     >>> from pyengine.kernels.cpu import CpuKernels
-    >>> loss = ContentLoss.measure("relu4_1", np.ones((2, 1, 3), np.float32))
-    >>> loss.name, loss.evaluate(np.full((2, 1, 3), 3, np.float32), CpuKernels(threads=1))
+    >>> kernels, value = CpuKernels(threads=1), np.empty(())
+    >>> loss = ContentLoss.measure("relu4_1", np.ones((2, 1, 3), np.float32), kernels)
+    >>> loss.evaluate(np.full((2, 1, 3), 3, np.float32), kernels, value)
+    >>> loss.name, float(value)
     ('content/relu4_1', 4.0)
     """
 
@@ -30,9 +32,9 @@ class ContentLoss:
     region: Region = WHOLE
 
     @classmethod
-    def measure(cls, layer: str, features: Float32, region: Region = WHOLE) -> ContentLoss:
+    def measure(cls, layer: str, features: Float32, kernels: Kernels, region: Region = WHOLE) -> ContentLoss:
         """Take the content's feature map (C, H, W), of which this keeps a copy, as target."""
-        return cls(layer, features.copy(), Sample(features).mean_square, region)
+        return cls(layer, features.copy(), Sample(features).mean_square(kernels), region)
 
     @property
     def name(self) -> str:
@@ -43,11 +45,12 @@ class ContentLoss:
         self,
         features: Float32,
         kernels: Kernels,
+        value: Float64,
         *,
         weight: float = 1.0,
         gradient: Float32 | None = None,
         accumulate: bool = False,
-    ) -> float:
+    ) -> None:
         """See `Loss.evaluate`."""
         weights = self.region.weights.get(self.layer)
-        return kernels.content_loss(self.target, features, weight, gradient, weights=weights, accumulate=accumulate)
+        kernels.content_loss(self.target, features, weight, gradient, value, weights=weights, accumulate=accumulate)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from pyengine.arrays import Float32, Float64
 from pyengine.kernels import Kernels
 from pyengine.losses import WHOLE, Region, Sample, term_name
@@ -22,46 +20,44 @@ class GramLoss:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from pyengine.kernels.cpu import CpuKernels
-    >>> kernels = CpuKernels(threads=1)
+    >>> kernels, value = CpuKernels(threads=1), np.empty(())
     >>> loss = GramLoss.measure("relu1_1", [Sample(np.ones((2, 1, 5), np.float32))], kernels)
-    >>> loss.name, loss.evaluate(np.full((2, 3, 1), 2, np.float32), kernels)
+    >>> loss.evaluate(np.full((2, 3, 1), 2, np.float32), kernels, value)
+    >>> loss.name, float(value)
     ('gram/relu1_1', 9.0)
     """
 
     layer: str
     target: Float64
+    magnitude: float
     region: Region = WHOLE
 
     @classmethod
     def measure(cls, layer: str, samples: Sequence[Sample], kernels: Kernels, region: Region = WHOLE) -> GramLoss:
         """Take the Gram matrix of all samples together, of some mass, as target."""
-        grams = [kernels.gram(sample.features, sample.weights) for sample in samples]
-        return cls(layer, np.average(grams, axis=0, weights=[sample.mass for sample in samples]), region)
+        total = sum(sample.mass for sample in samples)
+        grams = [s.mass / total * kernels.gram(s.features, s.weights) for s in samples]
+        target: Float64 = kernels.xp.stack(grams).sum(axis=0)
+        (magnitude,) = kernels.fetch([(target**2).mean()])
+        return cls(layer, target, magnitude, region)
 
     @property
     def name(self) -> str:
         """See `Loss.name`."""
         return term_name("gram", self.layer, self.region)
 
-    @property
-    def magnitude(self) -> float:
-        """See `Loss.magnitude`."""
-        return float(np.mean(self.target**2))
-
     def evaluate(
         self,
         features: Float32,
         kernels: Kernels,
+        value: Float64,
         *,
         weight: float = 1.0,
         gradient: Float32 | None = None,
         accumulate: bool = False,
-    ) -> float:
+    ) -> None:
         """See `Loss.evaluate`."""
         weights = self.region.weights.get(self.layer)
-        difference = kernels.gram(features, weights) - self.target
-        if gradient is not None:
-            scale = 4 * weight / (difference.size * Sample(features, weights).mass)
-            kernels.gram_gradient(features, difference, scale, gradient, weights=weights, accumulate=accumulate)
-        return float(np.mean(difference**2))
+        kernels.gram_loss(self.target, features, weight, gradient, value, weights=weights, accumulate=accumulate)

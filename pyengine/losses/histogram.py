@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pyengine.arrays import Float32
-from pyengine.kernels import Histogram, Kernels
+from pyengine.arrays import Float32, Float64
+from pyengine.kernels import Histogram, Kernels, PixelWeights
 from pyengine.losses import WHOLE, Region, Sample, term_name
 
 
@@ -27,9 +27,10 @@ class HistogramLoss:
     Examples
     --------
     >>> from pyengine.kernels.cpu import CpuKernels
-    >>> kernels = CpuKernels(threads=1)
+    >>> kernels, value = CpuKernels(threads=1), np.empty(())
     >>> loss = HistogramLoss.measure("relu4_1", [Sample(np.array([[[0, 0, 1, 3]]], np.float32))], kernels)
-    >>> loss.evaluate(np.array([[[0, 2, 0, 5]]], np.float32), kernels)  # 2 -> 1, 5 -> 3
+    >>> loss.evaluate(np.array([[[0, 2, 0, 5]]], np.float32), kernels, value)  # 2 -> 1, 5 -> 3
+    >>> float(value)
     1.25
     """
 
@@ -42,8 +43,8 @@ class HistogramLoss:
     def measure(cls, layer: str, samples: Sequence[Sample], kernels: Kernels, region: Region = WHOLE) -> HistogramLoss:
         """Take the distributions of all samples together, of some mass, as target."""
         mass = sum(sample.mass for sample in samples)
-        magnitude = sum(sample.mass * sample.mean_square for sample in samples) / mass
-        return cls(layer, kernels.histogram(*_joined(samples)), magnitude, region)
+        magnitude = sum(sample.mass * sample.mean_square(kernels) for sample in samples) / mass
+        return cls(layer, kernels.histogram(*_joined(samples, kernels)), magnitude, region)
 
     @property
     def name(self) -> str:
@@ -54,17 +55,18 @@ class HistogramLoss:
         self,
         features: Float32,
         kernels: Kernels,
+        value: Float64,
         *,
         weight: float = 1.0,
         gradient: Float32 | None = None,
         accumulate: bool = False,
-    ) -> float:
+    ) -> None:
         """See `Loss.evaluate`."""
         weights = self.region.weights.get(self.layer)
-        return kernels.histogram_loss(self.target, features, weight, gradient, weights=weights, accumulate=accumulate)
+        kernels.histogram_loss(self.target, features, weight, gradient, value, weights=weights, accumulate=accumulate)
 
 
-def _joined(samples: Sequence[Sample]) -> tuple[Float32, Float32 | None]:
+def _joined(samples: Sequence[Sample], kernels: Kernels) -> tuple[Float32, PixelWeights | None]:
     """All samples as one map and its weights."""
     if len(samples) == 1:
         return samples[0].features, samples[0].weights
@@ -72,7 +74,7 @@ def _joined(samples: Sequence[Sample]) -> tuple[Float32, Float32 | None]:
     weights = [
         np.full(features.shape[1], sample.factor, np.float32)
         if sample.weights is None
-        else np.float32(sample.factor) * sample.weights
+        else np.float32(sample.factor) * kernels.download(sample.weights.values)
         for features, sample in zip(maps, samples, strict=True)
     ]
-    return np.hstack(maps), np.concatenate(weights)
+    return kernels.xp.concatenate(maps, axis=1), kernels.weigh(np.concatenate(weights))

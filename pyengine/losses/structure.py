@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from pyengine.arrays import Float32, Float64
-from pyengine.kernels import Kernels
+from pyengine.kernels import Kernels, PixelWeights
 from pyengine.losses import WHOLE, Region, Sample, term_name
 
 SHIFTS = tuple((dy * step, dx * step) for step in (1, 2, 4, 8) for dy, dx in ((0, 1), (1, 0)))
@@ -29,17 +29,21 @@ class StructureLoss:
     Examples
     --------
     >>> from pyengine.kernels.cpu import CpuKernels
-    >>> kernels = CpuKernels(threads=1)
+    >>> kernels, values = CpuKernels(threads=1), np.empty(2)
     >>> stripes = np.tile(np.array([0, 1], np.float32), (1, 4, 4))
     >>> loss = StructureLoss.measure("relu3_1", [Sample(stripes)], kernels, shifts=[(0, 1), (0, 2)])
-    >>> loss.evaluate(stripes, kernels), loss.evaluate(stripes.transpose(0, 2, 1).copy(), kernels)
-    (0.0, 0.125)
+    >>> loss.evaluate(stripes, kernels, values[:1])
+    >>> loss.evaluate(stripes.transpose(0, 2, 1).copy(), kernels, values[1:])
+    >>> values
+    array([0.   , 0.125])
     """
 
     layer: str
     targets: dict[Shift, Float64]
+    magnitude: float
     region: Region = WHOLE
     wrap: bool = True
+    _pairs_of: dict[tuple[tuple[int, ...], Shift], PixelWeights | None] = field(default_factory=dict, repr=False)
 
     @classmethod
     def measure(
@@ -61,78 +65,84 @@ class StructureLoss:
         for dy, dx in shifts:
             if 2 * dy >= height or 2 * dx >= width:
                 continue
-            total, mass = np.zeros((len(samples[0].features),) * 2), 0.0
+            total, mass = kernels.xp.zeros((len(samples[0].features),) * 2), 0.0
             for sample in samples:
-                pairs = _pairs(sample.features.shape, sample.weights, (dy, dx), wrap=False)
-                shifted = _translate(sample.features, (-dy, -dx))
+                pairs = _pairs(sample.features.shape, sample.weights, (dy, dx), kernels, wrap=False)
+                shifted = _translate(sample.features, (-dy, -dx), kernels)
                 here = sample.factor * _mass(sample.features, pairs)
                 total += here * kernels.cross_gram(sample.features, shifted, pairs)
                 mass += here
             if mass > 0:
                 targets[dy, dx] = total / mass
-        return cls(layer, targets, region, wrap)
+        squares = kernels.fetch([(target**2).mean() for target in targets.values()]) or [0.0]
+        return cls(layer, targets, float(np.mean(squares)), region, wrap)
 
     @property
     def name(self) -> str:
         """See `Loss.name`."""
         return term_name("structure", self.layer, self.region)
 
-    @property
-    def magnitude(self) -> float:
-        """See `Loss.magnitude`."""
-        return float(np.mean([np.mean(target**2) for target in self.targets.values()])) if self.targets else 0.0
-
     def evaluate(
         self,
         features: Float32,
         kernels: Kernels,
+        value: Float64,
         *,
         weight: float = 1.0,
         gradient: Float32 | None = None,
         accumulate: bool = False,
-    ) -> float:
+    ) -> None:
         """See `Loss.evaluate`."""
         if gradient is not None and not accumulate:
             gradient.fill(0)
-        weights = self.region.weights.get(self.layer)
-        value = 0.0
-        scratch = None if gradient is None else np.empty_like(features)
+        value.fill(0)
+        scratch = None if gradient is None else kernels.xp.empty_like(features)
         for (dy, dx), target in self.targets.items():
-            pairs = _pairs(features.shape, weights, (dy, dx), wrap=self.wrap)
+            pairs = self._pairs(features.shape, (dy, dx), kernels)
             mass = _mass(features, pairs)
             if mass == 0:
                 continue
-            shifted = _translate(features, (-dy, -dx))
+            shifted = _translate(features, (-dy, -dx), kernels)
             difference = kernels.cross_gram(features, shifted, pairs) - target
-            value += float(np.mean(difference**2)) / len(self.targets)
+            value += (difference**2).mean() / len(self.targets)
             if gradient is None or scratch is None:
                 continue
             # A pair's first member gets D times the second, the second D^T times the first.
             scale = 2 * weight / (difference.size * mass * len(self.targets))
             kernels.gram_gradient(shifted, difference, scale, gradient, weights=pairs, accumulate=True)
-            transposed = np.ascontiguousarray(difference.T)
+            transposed = kernels.xp.ascontiguousarray(difference.T)
             kernels.gram_gradient(features, transposed, scale, scratch, weights=pairs)
-            gradient += _translate(scratch, (dy, dx))
-        return value
+            gradient += _translate(scratch, (dy, dx), kernels)
+
+    def _pairs(self, shape: tuple[int, ...], shift: Shift, kernels: Kernels) -> PixelWeights | None:
+        """Weights of the pairs on a map of the output; they are the same in every evaluation."""
+        if (shape, shift) not in self._pairs_of:
+            weights = self.region.weights.get(self.layer)
+            self._pairs_of[shape, shift] = _pairs(shape, weights, shift, kernels, wrap=self.wrap)
+        return self._pairs_of[shape, shift]
 
 
-def _translate(features: Float32, shift: Shift) -> Float32:
+def _translate(features: Float32, shift: Shift, kernels: Kernels) -> Float32:
     """Move a map (C, H, W) down and to the right; what leaves on one side comes in on the other."""
-    return np.roll(features, shift, axis=(1, 2))
+    moved: Float32 = kernels.xp.roll(features, shift, axis=(1, 2))
+    return moved
 
 
-def _pairs(shape: tuple[int, ...], weights: Float32 | None, shift: Shift, *, wrap: bool) -> Float32 | None:
+def _pairs(
+    shape: tuple[int, ...], weights: PixelWeights | None, shift: Shift, kernels: Kernels, *, wrap: bool
+) -> PixelWeights | None:
     """Weight (H W,) of the pair that each pixel makes with the one `shift` further on; None stands for ones."""
     _, height, width = shape
     if weights is None and wrap:
         return None
-    grid = np.ones((height, width), np.float32) if weights is None else weights.reshape(height, width)
+    ones = np.ones((height, width), np.float32)
+    grid = ones if weights is None else kernels.download(weights.values).reshape(height, width)
     second = np.roll(grid, (-shift[0], -shift[1]), axis=(0, 1))
     if not wrap:
         second[max(height - shift[0], 0) :, :] = 0
         second[:, max(width - shift[1], 0) :] = 0
-    return (grid * second).ravel()
+    return kernels.weigh((grid * second).ravel())
 
 
-def _mass(features: Float32, pairs: Float32 | None) -> float:
-    return features[0].size if pairs is None else float(pairs.sum(dtype=np.float64))
+def _mass(features: Float32, pairs: PixelWeights | None) -> float:
+    return features[0].size if pairs is None else pairs.total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pyengine.arrays import Float32
+from pyengine.arrays import Float32, Float64
 from pyengine.kernels import Kernels
 
 
@@ -22,7 +22,9 @@ class VariationLoss:
     --------
     >>> import numpy as np
     >>> from pyengine.kernels.cpu import CpuKernels
-    >>> VariationLoss(1.0, wrap=True).evaluate(np.eye(2, dtype=np.float32)[:, :, None], CpuKernels(threads=1))
+    >>> value = np.empty(())
+    >>> VariationLoss(1.0, wrap=True).evaluate(np.eye(2, dtype=np.float32)[:, :, None], CpuKernels(threads=1), value)
+    >>> float(value)
     1.0
     """
 
@@ -31,7 +33,13 @@ class VariationLoss:
     name = "variation"
 
     def evaluate(
-        self, image: Float32, kernels: Kernels, *, weight: float = 1.0, gradient: Float32 | None = None
-    ) -> float:
-        """Value at an image (H, W, 3), before any weight; `weight` times the gradient is added to `gradient`."""
-        return kernels.variation(image, weight, gradient, wrap=self.wrap, accumulate=True)
+        self,
+        image: Float32,
+        kernels: Kernels,
+        value: Float64,
+        *,
+        weight: float = 1.0,
+        gradient: Float32 | None = None,
+    ) -> None:
+        """See `Loss.evaluate`, but of an image (H, W, 3); the gradient is always added."""
+        kernels.variation(image, weight, gradient, value, wrap=self.wrap, accumulate=True)

@@ -1,8 +1,9 @@
-"""ONNX graphs of a VGG: the forward pass, and the backward pass derived from it.
+"""ONNX graphs of a VGG: the forward pass, and the adjoint of each convolution for the backward pass.
 
 Inside a graph an image is (1, 3, H, W); outside it is (1, H, W, 3), RGB in [0, 1]. Feature maps are (1, C, H, W), named
-after their ReLU: relu1_1, relu1_2, ... The gradient that a loss gives for a feature map enters the backward graph as
-``gradient/relu1_1``; the gradient with respect to the image leaves it as ``gradient/image``.
+after their ReLU: relu1_1, relu1_2, ... What stands between two convolutions in the backward pass, the ReLU's mask, the
+pool's adjoint, the gradient that a loss adds and the border, is one pass over memory in a kernel of ours
+(`Kernels.relu_gradient`); as ONNX nodes it would be up to five.
 
 Pools are 2x2 with stride 2. At an odd side the last window holds what is left, one row or column, and is the mean (or
 maximum) of that: no pixel is dropped, and a pooled side is ``ceil(side / 2)``.
@@ -17,8 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pyengine.arrays import Float32
-from pyengine.network.weights import Weights, relu_of, starts_block
+from pyengine.network.weights import Weights, pools_before, relu_of, starts_block
 
 if TYPE_CHECKING:
     import onnx
@@ -26,8 +26,17 @@ if TYPE_CHECKING:
 Padding = Literal["wrap", "zeros", "reflect"]
 Pooling = Literal["average", "max"]
 
+SMALLEST = 16
+"""Pixels on the shorter side that an image must have."""
+
 OPSET = 19  # the first with Pad(mode="wrap")
 IR_VERSION = 9
+
+HALF_SCALE = 2.0**-7
+"""Of activations in float16: VGG's reach 1e5 for images in 0..255, float16 ends at 65504."""
+
+HALF_PEAK = 64.0
+"""Largest magnitude of a gradient that enters a convolution in float16: sums over its channels must fit in."""
 
 
 class Graph:
@@ -52,7 +61,7 @@ class Graph:
             self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
         return name
 
-    def convolve(self, x: str, output: str, weight: Float32, bias: str, padding: str) -> str:
+    def convolve(self, x: str, output: str, weight: npt.NDArray[Any], bias: str, padding: str) -> str:
         """3x3 convolution that keeps the size; `bias` names a constant, or is empty."""
         inputs = [x, self.constant(f"{output}.weight", weight)]
         if padding == "zeros":
@@ -64,6 +73,12 @@ class Graph:
         if bias:
             inputs.append(bias)
         return self.add("Conv", inputs, output, kernel_shape=[3, 3], pads=pads)
+
+    def cast(self, x: str, output: str, kind: npt.DTypeLike) -> str:
+        """Convert to another number type; returns the name of the output."""
+        from onnx import helper
+
+        return self.add("Cast", [x], output, to=helper.np_dtype_to_tensor_dtype(np.dtype(kind)))
 
     def model(
         self, name: str, inputs: dict[str, tuple[int | str, ...]], outputs: dict[str, tuple[int | str, ...]]
@@ -80,40 +95,43 @@ class Graph:
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
-def shapes_of(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Shapes of a model's inputs and outputs by name."""
-    return {
-        value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
-        for value in [*model.graph.input, *model.graph.output]
-    }
-
-
 def forward_graph(
     weights: Weights,
-    size: tuple[int, int],
     outputs: tuple[str, ...],
     padding: Padding = "wrap",
     pooling: Pooling = "average",
+    *,
+    size: tuple[int, int] | None = None,
+    half: bool = False,
+    masks: tuple[str, ...] = (),
 ) -> onnx.ModelProto:
     """Graph from the image to feature maps, no deeper than the deepest of them.
 
     Parameters
     ----------
     weights : Weights
-    size : (height, width)
-        Of the image, in pixels.
     outputs : tuple of str
         The feature maps to return, such as ``("relu1_1", "relu4_1")``.
     padding : {"wrap", "zeros", "reflect"}
         What the convolutions see beyond the border. "zeros" are those of the network: the mean colour of its
         training images.
     pooling : {"average", "max"}
+    size : (height, width), optional
+        Of the image, in pixels, if the graph is for one size only. Under reflection it has to be where a feature map
+        is one pixel high or wide.
+    half : bool
+        Compute in float16, but for the first convolution, which sees the image itself. Activations are kept at
+        `HALF_SCALE` of their size, out of reach of float16's largest number; that is exact, since a ReLU network is
+        homogeneous in its input and its biases.
+    masks : tuple of str
+        Feature maps to return besides, of which only the sign matters.
 
     Examples
     --------
     >>> from pyengine.network.weights import load
-    >>> shapes_of(forward_graph(load("vgg16"), (32, 48), ("relu2_1",)))
-    {'image': (1, 32, 48, 3), 'relu2_1': (1, 128, 16, 24)}
+    >>> model = forward_graph(load("vgg16"), ("relu2_1",), size=(32, 48))
+    >>> [(v.name, [dim.dim_value for dim in v.type.tensor_type.shape.dim]) for v in model.graph.output]
+    [('relu2_1', [1, 128, 16, 24])]
     """
     graph = Graph()
     preprocessing = weights.preprocessing
@@ -121,24 +139,52 @@ def forward_graph(
     if padding == "zeros":
         mean = graph.constant("mean", preprocessing.mean_colour.reshape(1, 3, 1, 1))
         x = graph.add("Sub", [x, mean], "centred")
-    h, w = size
     shapes: dict[str, tuple[int | str, ...]] = {}
+    scale, kind = (HALF_SCALE, np.float16) if half else (1.0, np.float32)
     for convolution in weights.convolutions:
-        name, weight, bias = convolution.name, convolution.weight, convolution.bias
-        if name == weights.convolutions[0].name:
-            weight, bias = preprocessing.fold(weight, bias, mean=padding != "zeros")
+        name, layer = convolution.name, relu_of(convolution.name)
+        first = name == weights.convolutions[0].name
+        if first:
+            weight, bias = preprocessing.fold(convolution.weight, convolution.bias, mean=padding != "zeros")
+            weight, bias = np.float32(scale) * weight, np.float32(scale) * bias
+        else:
+            weight, bias = convolution.weight.astype(kind), (np.float32(scale) * convolution.bias).astype(kind)
         if starts_block(name):
             x = _pool(graph, x, f"{x}.pooled", pooling)
-            h, w = -(-h // 2), -(-w // 2)
+        sides = None if size is None else map_size(layer, size)
         # One pixel has no neighbour to reflect, but itself.
-        mode = "edge" if padding == "reflect" and min(h, w) == 1 else padding
+        mode = "edge" if padding == "reflect" and sides and min(sides) == 1 else padding
         x = graph.convolve(x, name, weight, graph.constant(f"{name}.bias", bias), mode)
-        x = graph.add("Relu", [x], relu_of(name))
-        if x in outputs:
-            shapes[x] = (1, weight.shape[0], h, w)
-        if len(shapes) == len(outputs):
+        wanted = layer in outputs or layer in masks
+        if not half:
+            x = graph.add("Relu", [x], layer)
+        else:
+            x = graph.add("Relu", [x], f"{layer}.scaled" if wanted else layer)
+            if wanted:
+                full = x if first else graph.cast(x, f"{layer}.single" if layer in outputs else layer, np.float32)
+                if layer in outputs:
+                    graph.add("Mul", [full, graph.constant("unscale", np.array([1 / scale], np.float32))], layer)
+                elif first:
+                    graph.add("Identity", [full], layer)
+            if first:
+                x = graph.cast(x, f"{layer}.half", np.float16)
+        if wanted:
+            shapes[layer] = (1, weight.shape[0], *(sides or (f"{layer}.height", f"{layer}.width")))
+        if len(shapes) == len({*outputs, *masks}):
             break
-    return graph.model("forward", {"image": (1, *size, 3)}, shapes)
+    return graph.model("forward", {"image": (1, *(size or ("height", "width")), 3)}, shapes)
+
+
+def map_size(layer: str, size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of a feature map of an image of this (height, width).
+
+    Examples
+    --------
+    >>> map_size("relu3_1", (47, 64))
+    (12, 16)
+    """
+    window: int = 2 ** pools_before(layer)
+    return -(-size[0] // window), -(-size[1] // window)
 
 
 def _pool(graph: Graph, x: str, output: str, pooling: Pooling) -> str:
@@ -146,100 +192,54 @@ def _pool(graph: Graph, x: str, output: str, pooling: Pooling) -> str:
     return graph.add(op, [x], output, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
 
 
-def backward_graph(forward: onnx.ModelProto, layers: tuple[str, ...]) -> onnx.ModelProto:
-    """Graph from gradients with respect to feature maps to the gradient with respect to the image.
+def adjoint_graph(
+    weights: Weights, name: str, *, size: tuple[int, int] | None = None, half: bool = False
+) -> onnx.ModelProto:
+    """Graph from the gradient with respect to a convolution's output to that with respect to its input.
 
-    The forward graph is walked in reverse. A 3x3 convolution that keeps the size has as its adjoint the convolution
-    with the kernel flipped in both axes and the channels swapped, under the same padding; so there are only plain
-    ``Conv`` nodes here, which run as fast as those of the forward pass.
+    A 3x3 convolution that keeps the size has as its adjoint the convolution with the kernel flipped in both axes and
+    the channels swapped, under the same padding: a plain ``Conv``, which runs as fast as those of the forward pass.
+    The gradient comes as ``padded`` (1, O, h + 2, w + 2), with its border, and leaves as ``gradient`` (1, I, h, w), or
+    (1, h, w, 3) where the input is the image.
 
     Parameters
     ----------
-    forward : onnx.ModelProto
-        From `forward_graph`, wrap or zero padding, with every ReLU up to the deepest of `layers` among its outputs: the
-        ReLUs' masks are taken from them.
-    layers : tuple of str
-        The feature maps for which a gradient will be given.
+    weights : Weights
+    name : str
+        Of the convolution.
+    size : (height, width), optional
+        Of its maps, if the graph is for one size only.
+    half : bool
+        Compute in float16, but for the first convolution. A further input, ``peak`` (1,), is the largest magnitude in
+        ``padded``: by it the gradient is brought into float16's range, and back.
     """
-    from onnx import numpy_helper
-
     graph = Graph()
-    constants = {tensor.name: tensor for tensor in forward.graph.initializer}
-    made_by = {node.output[0]: node for node in forward.graph.node}
-    shapes = shapes_of(forward)
-    inputs: dict[str, tuple[int | str, ...]] = {}
-    gradient = ""
-    for node in reversed(forward.graph.node):
-        value, source = node.output[0], node.input[0]
-        if value in layers:
-            entering = f"gradient/{value}"
-            inputs[entering] = shapes[value]
-            gradient = graph.add("Add", [gradient, entering], f"{value}.sum") if gradient else entering
-        if not gradient:  # deeper than the deepest layer in use
-            continue
-        if node.op_type == "Relu":
-            # 1 where the map is positive, else 0: min(1, max(0, 1e37 x)) in one pass; a comparison and a cast take
-            # two, and ONNX Runtime's Where is six times as slow.
-            inputs[value] = shapes[value]
-            mask = graph.add("HardSigmoid", [value], f"{value}.mask", alpha=1e37, beta=0.0)
-            gradient = graph.add("Mul", [gradient, mask], f"{value}.masked")
-        elif node.op_type == "Conv":
-            weight = numpy_helper.to_array(constants[node.input[1]])
-            adjoint = weight.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
-            padding = "zeros"
-            if made_by[source].op_type == "Pad":
-                padding = made_by[source].attribute[0].s.decode()
-                if padding != "wrap":  # reflected borders would have to be added up
-                    raise ValueError(f"there is no backward graph under {padding!r} padding")
-                source = made_by[source].input[0]
-            if made_by[source].op_type.endswith("Pool"):
-                adjoint = adjoint / 4  # the pool's own factor, see _unpool
-            gradient = graph.convolve(gradient, f"{value}.adjoint", adjoint, "", padding)
-        elif node.op_type.endswith("Pool"):
-            gradient = _unpool(graph, gradient, source, shapes[source], node.op_type)
-        elif node.op_type == "Transpose":
-            gradient = graph.add("Transpose", [gradient], "gradient/image", perm=[0, 2, 3, 1])
-    return graph.model("backward", inputs, {"gradient/image": shapes["image"]})
-
-
-def _unpool(graph: Graph, gradient: str, source: str, shape: tuple[int, ...], op: str) -> str:
-    """Adjoint of a 2x2 pool of `source`, times 4: the quarter is in the kernel of the convolution before."""
-    name = f"{source}.unpooled"
-    h, w = shape[2:]
-    double = graph.constant("double", np.array([1, 1, 2, 2], np.float32))
-
-    def spread(x: str, output: str) -> str:
-        """Every window's value at each of its pixels."""
-        x = graph.add(
-            "Resize", [x, "", double], output, mode="nearest",
-            coordinate_transformation_mode="asymmetric", nearest_mode="floor",
-        )  # fmt: skip
-        if h % 2 or w % 2:
-            ends = graph.constant(f"{source}.ends", np.array([h, w], np.int64))
-            starts = graph.constant("starts", np.array([0, 0], np.int64))
-            axes = graph.constant("axes", np.array([2, 3], np.int64))
-            x = graph.add("Slice", [x, starts, ends, axes], f"{output}.cropped")
-        return x
-
-    if op == "MaxPool":
-        from onnx import TensorProto
-
-        # Pixels that share their window's maximum share its gradient equally.
-        maximum = spread(_pool(graph, source, f"{name}.maximum", "max"), f"{name}.maxima")
-        equal = graph.add("Equal", [source, maximum], f"{name}.equal")
-        chosen = graph.add("Cast", [equal], f"{name}.chosen", to=TensorProto.FLOAT)
-        share = _pool(graph, chosen, f"{name}.share", "average")
-        gradient = graph.add("Div", [gradient, share], f"{name}.divided")
-    gradient = spread(gradient, name)
-    if op == "MaxPool":
-        gradient = graph.add("Mul", [gradient, chosen], f"{name}.routed")
-    if h % 2 or w % 2:  # the last windows hold fewer pixels, so each of these weighs more
-        rows, columns = np.ones((h, 1), np.float32), np.ones((1, w), np.float32)
-        rows[-1, 0] += h % 2
-        columns[0, -1] += w % 2
-        scale = graph.constant(f"{source}.edge", (rows * columns)[None, None])
-        gradient = graph.add("Mul", [gradient, scale], f"{name}.weighed")
-    return gradient
+    convolution = next(c for c in weights.convolutions if c.name == name)
+    weight = convolution.weight
+    first = name == weights.convolutions[0].name
+    if first:
+        weight, _ = weights.preprocessing.fold(weight, convolution.bias, mean=True)
+    adjoint = weight.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
+    outer: tuple[int | str, ...] = ("rows", "columns") if size is None else (size[0] + 2, size[1] + 2)
+    inner: tuple[int | str, ...] = ("height", "width") if size is None else size
+    inputs: dict[str, tuple[int | str, ...]] = {"padded": (1, weight.shape[0], *outer)}
+    shape: tuple[int | str, ...] = (1, weight.shape[1], *inner)
+    if first:
+        graph.add("Conv", ["padded", graph.constant("weight", adjoint)], "planes", kernel_shape=[3, 3])
+        graph.add("Transpose", ["planes"], "gradient", perm=[0, 2, 3, 1])
+        shape = (1, *inner, weight.shape[1])
+    elif half:
+        inputs["peak"] = (1,)
+        least = graph.constant("least", np.array([1e-30], np.float32))
+        most = graph.constant("most", np.array([HALF_PEAK], np.float32))
+        unit = graph.add("Div", [most, graph.add("Max", ["peak", least], "magnitude")], "unit")
+        x = graph.cast(graph.add("Mul", ["padded", unit], "scaled"), "half", np.float16)
+        kernel = graph.constant("weight", adjoint.astype(np.float16))
+        x = graph.add("Conv", [x, kernel], "adjoint", kernel_shape=[3, 3])
+        graph.add("Div", [graph.cast(x, "single", np.float32), unit], "gradient")
+    else:
+        graph.add("Conv", ["padded", graph.constant("weight", adjoint)], "gradient", kernel_shape=[3, 3])
+    return graph.model("adjoint", inputs, {"gradient": shape})
 
 
 def model_file(weights: Weights, *, half: bool) -> onnx.ModelProto:
@@ -255,8 +255,6 @@ def model_file(weights: Weights, *, half: bool) -> onnx.ModelProto:
     half : bool
         Store the weights as float16: half the size, features within 0.1 %. They are computed with in float32.
     """
-    from onnx import TensorProto
-
     graph = Graph()
     pre = weights.preprocessing
     x = graph.add("Transpose", ["image"], "planes", perm=[0, 3, 1, 2])
@@ -272,7 +270,7 @@ def model_file(weights: Weights, *, half: bool) -> onnx.ModelProto:
         for part, array in (("weight", convolution.weight), ("bias", convolution.bias)):
             key = f"{convolution.name}.{part}"
             graph.constant(key, array.astype(np.float16 if half else np.float32))
-            parameters.append(graph.add("Cast", [key], f"{key}.float32", to=TensorProto.FLOAT) if half else key)
+            parameters.append(graph.cast(key, f"{key}.float32", np.float32) if half else key)
         x = graph.add("Conv", [x, *parameters], convolution.name, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
         x = graph.add("Relu", [x], relu_of(convolution.name))
     channels = weights.convolutions[-1].weight.shape[0]

@@ -1,26 +1,24 @@
-"""Runs the graphs: ONNX Runtime sessions for one image size, with their buffers bound once."""
+"""Runs the graphs: ONNX Runtime sessions on an execution provider, with inputs and outputs bound to arrays of ours."""
 
 from __future__ import annotations
 
-import math
-import mmap
+import hashlib
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import packages_distributions
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
-from pyengine.network.graphs import Graph, Padding, Pooling, backward_graph, forward_graph, shapes_of
-from pyengine.network.weights import Weights
+from pyengine.network.graphs import Graph
 
 if TYPE_CHECKING:
     import onnx
-
-SMALLEST = 16
-"""Pixels on the shorter side that an image must have."""
 
 
 @cache  # to look through all distributions takes 50 ms
@@ -49,9 +47,89 @@ def runtime() -> Any:
     return onnxruntime
 
 
+@dataclass(frozen=True)
+class Provider:
+    """An execution provider, set up as the engine needs it.
+
+    Attributes
+    ----------
+    name : str
+        ONNX Runtime's, such as "CUDAExecutionProvider".
+    index : int
+        Of the GPU.
+    stream : int
+        Address of the CUDA stream that everything runs on, in the order of the calls; 0 for one of the provider's own.
+    tf32 : bool
+        Whether products of float32 may be computed in TF32, a GPU's faster format of 10 bits of mantissa.
+    """
+
+    name: str = "CPUExecutionProvider"
+    index: int = 0
+    stream: int = 0
+    tf32: bool = False
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether arrays are in a GPU's memory."""
+        return self.name != "CPUExecutionProvider"
+
+    @property
+    def fixes_sizes(self) -> bool:
+        """Whether a session is for one size only."""
+        return self.name == "TensorrtExecutionProvider"
+
+    def settings(self, model: bytes, *, capture: bool) -> list[tuple[str, dict[str, str]]]:
+        """The providers of a session, first choice first, with their options.
+
+        Parameters
+        ----------
+        model : bytes
+        capture : bool
+            Whether to record the session's work as a CUDA graph in its first runs, and replay that later.
+        """
+        if not self.on_gpu:
+            return [(self.name, {})]
+        place = {"device_id": str(self.index)}
+        if self.stream:
+            place["user_compute_stream"] = str(self.stream)
+        cuda = {
+            **place,
+            "arena_extend_strategy": "kSameAsRequested",
+            # Not EXHAUSTIVE: that times the algorithms, and may choose others, of other rounding, the next time.
+            "cudnn_conv_algo_search": "HEURISTIC",
+            "cudnn_conv_use_max_workspace": "1",
+            "do_copy_in_default_stream": "1",
+            "prefer_nhwc": "1",  # the layout of tensor cores
+            "use_tf32": str(int(self.tf32)),
+            "enable_cuda_graph": str(int(capture and not self.fixes_sizes)),
+        }
+        providers = [("CUDAExecutionProvider", cuda)]
+        if self.fixes_sizes:
+            # ONNX Runtime names an engine after its graph, not its weights, so each model needs a folder of its own.
+            folder = str(engine_folder() / hashlib.sha256(model).hexdigest()[:16])
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            tensorrt = {
+                **place,
+                "trt_engine_cache_enable": "1",
+                "trt_engine_cache_path": folder,
+                "trt_timing_cache_enable": "1",
+                "trt_timing_cache_path": str(engine_folder()),
+                "trt_cuda_graph_enable": str(int(capture)),
+            }
+            providers.insert(0, (self.name, tensorrt))
+        return providers
+
+
+def engine_folder() -> Path:
+    """Where TensorRT engines and timings are kept between runs."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("pyengine") / "tensorrt"
+
+
 @cache
 def _share_arena() -> None:
-    """Let all sessions take their working memory from one arena: only one of them runs at a time, as a rule.
+    """Let all sessions on a CPU take their working memory from one arena: only one runs at a time, as a rule.
 
     A session's own arena, and the pattern it plans its memory by, take twice as much.
     """
@@ -62,137 +140,97 @@ def _share_arena() -> None:
         ort.create_and_register_allocator(memory, as_requested)
 
 
-class _Session:
-    """One graph with every input and output bound to an array of ours."""
+@cache
+def _load_cuda() -> None:
+    """Load the CUDA and cuDNN libraries that came from PyPI, which the linker does not find by itself."""
+    preload = getattr(runtime(), "preload_dlls", None)
+    if preload is not None:
+        preload()
 
-    def __init__(self, model: onnx.ModelProto, buffers: dict[str, Float32], threads: int) -> None:
+
+class Session:
+    """A graph, ready to run on a provider. May be used from several threads at once."""
+
+    def __init__(self, model: onnx.ModelProto, provider: Provider, threads: int, *, capture: bool = False) -> None:
         ort = runtime()
+        self._provider = provider
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        _share_arena()
-        options.add_session_config_entry("session.use_env_allocators", "1")
         options.enable_mem_pattern = False
-        # ONNX Runtime's threads must not spin on while the losses' kernels want the cores.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        self._session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        self._binding = self._session.io_binding()
+        if provider.on_gpu:
+            _load_cuda()
+        else:
+            _share_arena()
+            options.add_session_config_entry("session.use_env_allocators", "1")
+            # ONNX Runtime's threads must not spin on while the losses' kernels want the cores.
+            options.add_session_config_entry("session.force_spinning_stop", "1")
+        data = model.SerializeToString()
+        try:
+            self._session = ort.InferenceSession(data, options, provider.settings(data, capture=capture))
+        except Exception:
+            if not capture:
+                raise
+            # What the provider can't record, such as a node that it leaves to the CPU, it refuses.
+            self._session = ort.InferenceSession(data, options, provider.settings(data, capture=False))
+
+    @property
+    def providers(self) -> list[str]:
+        """Names of the providers that took part of the graph; ONNX Runtime drops one that fails without a word."""
+        names: list[str] = self._session.get_providers()
+        return names
+
+    def bind(self, buffers: Mapping[str, Float32]) -> Run:
+        """Tie inputs and outputs to arrays by name."""
+        return Run(self._session, buffers, self._provider)
+
+
+class Run:
+    """A session's inputs and outputs, tied to arrays."""
+
+    def __init__(self, session: Any, buffers: Mapping[str, Float32], provider: Provider) -> None:
+        self._session = session
+        self._binding = session.io_binding()
         self._buffers = buffers  # the binding holds addresses only
+        self._options = runtime().RunOptions()
+        if provider.on_gpu:  # what follows is on the same stream, so there is nothing to wait for
+            self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        memory = "cuda" if provider.on_gpu else "cpu"
         for bind, values in (
-            (self._binding.bind_input, self._session.get_inputs()),
-            (self._binding.bind_output, self._session.get_outputs()),
+            (self._binding.bind_input, session.get_inputs()),
+            (self._binding.bind_output, session.get_outputs()),
         ):
             for value in values:
                 array = buffers[value.name]
-                bind(value.name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+                # CuPy's arrays have their address there.
+                address = array.data.ptr if hasattr(array.data, "ptr") else array.ctypes.data
+                bind(value.name, memory, provider.index, np.float32, array.shape, address)
 
-    def run(self) -> None:
-        """Compute the outputs."""
-        self._session.run_with_iobinding(self._binding)
-
-    def run_and_release(self) -> None:
-        """Compute the outputs, and give the arena's free memory back to the system."""
-        options = runtime().RunOptions()
-        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    def __call__(self, *, shrink: bool = False) -> None:
+        """Compute the outputs; with `shrink`, give the arena's free memory back to the system as well (CPU only)."""
+        options = self._options
+        if shrink:
+            options = runtime().RunOptions()
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self._session.run_with_iobinding(self._binding, options)
 
 
-def _allocate(shapes: dict[str, tuple[int, ...]]) -> dict[str, Float32]:
-    """Arrays in one piece of memory, which goes back to the system with the last of them.
-
-    Of arrays allocated one by one, the C library keeps those below 32 MB for itself.
-    """
-    sizes = {name: -(-math.prod(shape) // 16) * 16 for name, shape in shapes.items()}  # each at a cache line
-    memory = np.frombuffer(mmap.mmap(-1, 4 * sum(sizes.values())), np.float32)
-    ends = np.cumsum(list(sizes.values()))
-    return {
-        name: memory[end - size : end][: math.prod(shapes[name])].reshape(shapes[name])
-        for (name, size), end in zip(sizes.items(), ends, strict=True)
-    }
+def _nothing() -> onnx.ModelProto:
+    graph = Graph()
+    graph.add("Neg", ["x"], "y")
+    return graph.model("nothing", {"x": (1,)}, {"y": (1,)})
 
 
 def release_memory() -> None:
-    """Give the free memory of the sessions' arena back to the system."""
-    graph = Graph()
-    graph.add("Neg", ["x"], "y")
-    nothing = graph.model("nothing", {"x": (1,)}, {"y": (1,)})
-    _Session(nothing, _allocate(shapes_of(nothing)), threads=1).run_and_release()
+    """Give the free memory of the arena that sessions on a CPU share back to the system."""
+    zeros = {name: np.zeros(1, np.float32) for name in "xy"}
+    Session(_nothing(), Provider(), threads=1).bind(zeros)(shrink=True)
 
 
-class Network:
-    """A VGG for images of one size. Not for several threads at once.
-
-    Parameters
-    ----------
-    weights : Weights
-    size : (height, width)
-        In pixels, both at least 16.
-    layers : tuple of str
-        The feature maps to give out.
-    padding, pooling
-        See `graphs.forward_graph`.
-    threads : int
-    gradient : bool
-        Whether `backward` will be called. If not, only the buffers of `layers` are kept.
-
-    Attributes
-    ----------
-    features : dict of str to float32 (C, H, W)
-        The feature maps, written by `forward`.
-    gradients : dict of str to float32 (C, H, W)
-        What `backward` reads: gradients of a scalar with respect to `features`.
-
-    Examples
-    --------
-    >>> from pyengine.network.weights import load
-    >>> network = Network(load("vgg16"), (20, 17), ("relu2_1",), threads=1)
-    >>> network.forward(np.zeros((20, 17, 3), np.float32))
-    >>> network.features["relu2_1"].shape  # an odd side is rounded up when pooled
-    (128, 10, 9)
-    """
-
-    def __init__(
-        self,
-        weights: Weights,
-        size: tuple[int, int],
-        layers: tuple[str, ...],
-        *,
-        padding: Padding = "wrap",
-        pooling: Pooling = "average",
-        threads: int,
-        gradient: bool = True,
-    ) -> None:
-        weights.check_layers(layers)
-        if min(size) < SMALLEST:
-            raise PyengineError(
-                f"image of {size[1]}x{size[0]} pixels: both sides must be at least {SMALLEST}; enlarge it first"
-            )
-        deepest = max(map(weights.layers.index, layers))
-        outputs = tuple(weights.layers[: deepest + 1]) if gradient else layers
-        graph = forward_graph(weights, size, outputs, padding, pooling)
-        shapes = shapes_of(graph)
-        if gradient:
-            shapes |= {f"gradient/{name}": shapes[name] for name in ("image", *layers)}
-        self._buffers = _allocate(shapes)
-        self._forward = _Session(graph, self._buffers, threads)
-        self.features = {layer: self._buffers[layer][0] for layer in layers}
-        self.gradients: dict[str, Float32] = {}
-        if gradient:
-            self._backward = _Session(backward_graph(graph, layers), self._buffers, threads)
-            self.gradients = {layer: self._buffers[f"gradient/{layer}"][0] for layer in layers}
-
-    def forward(self, image: Float32) -> None:
-        """Compute `features` of an image, float32 (H, W, 3) in [0, 1]."""
-        self._buffers["image"][0] = image
-        self._forward.run()
-
-    def backward(self) -> Float32:
-        """Gradient with respect to the image, float32 (H, W, 3), from `gradients`. Overwritten by the next call."""
-        self._backward.run()
-        gradient: Float32 = self._buffers["gradient/image"][0]
-        return gradient
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the arrays that the sessions read and write: feature maps, their gradients, and the image."""
-        return sum(buffer.nbytes for buffer in self._buffers.values())
+def works(provider: Provider) -> str | None:
+    """None if a session can be made on this provider, else what ONNX Runtime says."""
+    try:
+        taken = Session(_nothing(), provider, threads=1).providers
+    except Exception as error:  # ONNX Runtime's own classes have no base in common
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    return None if provider.name in taken else "it was dropped when a session was made"

@@ -1,4 +1,8 @@
-"""L-BFGS over the pixels, each kept within [0, 1] by projection."""
+"""L-BFGS over the pixels, each kept within [0, 1] by projection.
+
+All vectors are rows of one matrix on the device, and the inner products of its rows are kept beside it. So an iteration
+reads the matrix twice, and the host gets what it needs to decide in one transfer.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,14 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from pyengine.arrays import Float32
+from pyengine.arrays import Float32, Float64
+from pyengine.kernels import Kernels
 
 PAIRS = 10
 """Steps, with the changes of the gradient along them, from which the curvature is known."""
+
+ROWS = 2 * (PAIRS + 1) + 4
+"""Vectors that are kept: the pairs and one in the making, gradient and descent direction here and at the next point."""
 
 FIRST_STEP = 0.02
 """Mean change of a pixel by the first step, of which nothing but the direction is known."""
@@ -24,10 +32,11 @@ SHORTENINGS = 12
 
 
 def minimize(
-    function: Callable[[Float32], tuple[float, Float32]],
+    function: Callable[[Float32], tuple[Float64, Float32]],
     start: Float32,
     iterations: int,
-    callback: Callable[[Float32], None] | None = None,
+    kernels: Kernels,
+    callback: Callable[[Float32, list[float]], None] | None = None,
     free: npt.NDArray[np.bool_] | None = None,
 ) -> Float32:
     """Image near a minimum of `function` within the bounds 0 and 1.
@@ -35,116 +44,99 @@ def minimize(
     L-BFGS (Nocedal 1980) with the two-metric projection of Bertsekas 1982: variables that are at a bound, and that the
     gradient holds there, are left out of the step, and the rest of the image is moved along the quasi-Newton direction
     and clipped. A method that stops a step where the first variable reaches its bound, such as L-BFGS-B's, gets stuck
-    on images in black and white. Keeps 10 pairs, 20 numbers of 4 bytes for each of the image's.
+    on images in black and white.
 
     Parameters
     ----------
     function : callable
-        From a float32 array to the value and the float32 gradient.
+        From an image to the terms whose sum is the value, float64 (K,), and the float32 gradient. It may overwrite
+        what it gave out before.
     start : float32 array
+        Within the bounds. This and all other arrays are on the device of `kernels`.
     iterations : int
         At most so many; fewer only where no lower value can be found.
+    kernels : Kernels
     callback : callable, optional
-        Called with the image after each iteration; ends the run, keeping that image, by raising StopIteration.
+        Called after each iteration with the image and its terms; ends the run, keeping that image, by raising
+        StopIteration.
     free : bool array, optional
-        Which pixels may change, for a `start` of one axis more; the others are no variables at all, which is what
-        equal bounds would make of them.
+        Which pixels may change, for a `start` of one axis more; the others are no variables at all.
 
     Examples
     --------
+    >>> from pyengine.kernels.cpu import CpuKernels
     >>> target = np.array([0.25, 2.0], np.float32)
-    >>> minimize(lambda x: (float(((x - target) ** 2).sum()), 2 * (x - target)), np.zeros(2, np.float32), 20)
+    >>> def square(x):
+    ...     return ((x - target) ** 2).astype(np.float64), 2 * (x - target)
+    >>> minimize(square, np.zeros(2, np.float32), 20, CpuKernels(threads=1))
     array([0.25, 1.  ], dtype=float32)
     """
-
-    def image_of(x: Float32) -> Float32:
-        if free is None:
-            return x.reshape(start.shape)
-        image = start.copy()
-        image[free] = x.reshape(-1, *start.shape[free.ndim :])
-        return image
-
-    def variables(image: Float32) -> Float32:
-        return (image if free is None else image[free]).ravel()
-
-    def evaluate(x: Float32) -> tuple[float, Float32]:
-        value, gradient = function(image_of(x))
-        return value, variables(gradient)
-
-    x = variables(start).clip(0, 1)
-    if iterations == 0 or x.size == 0:
+    xp = kernels.xp
+    count = start.size if free is None else int(free.sum()) * (start.size // free.size)
+    if iterations == 0 or count == 0:
         return start
-    value, gradient = evaluate(x)
-    pairs: deque[tuple[Float32, Float32, float]] = deque(maxlen=PAIRS)
+    mask = None if free is None else kernels.upload(free.astype(np.float32)[..., None])
+    rows = xp.zeros((ROWS, start.size), np.float32)
+    products = xp.zeros((ROWS, ROWS), np.float64)
+    slots = deque(range(PAIRS + 1))  # the first is free, or that of the oldest pair
+    here, there = ROWS - 4, ROWS - 2  # each two rows, gradient and descent
+    x, candidate = start.ravel().clip(0, 1), xp.empty(start.size, np.float32)
+    direction = xp.empty(start.size, np.float32)
+
+    def evaluate(x: Float32, point: int) -> Float64:
+        """Terms at `x`; gradient and descent go to the two rows of `point`."""
+        terms, gradient = function(x.reshape(start.shape))
+        if mask is not None:
+            gradient = gradient * mask
+        rows[point] = gradient.ravel()
+        kernels.descent(x, rows[point], rows[point + 1])
+        return terms
+
+    terms = kernels.fetch([evaluate(x, here)])
+    pairs: deque[int] = deque(maxlen=PAIRS)
     for _ in range(iterations):
         found = None
         while found is None:
-            held = ((x <= 0) & (gradient > 0)) | ((x >= 1) & (gradient < 0))
-            descent = np.where(held, 0, -gradient)
-            direction = _quasi_newton(descent, pairs)
-            direction[held] = 0
-            found = _search(evaluate, x, value, gradient, direction, 1.0 if pairs else _first_step(descent))
+            slot = slots[0]
+            step, change = 2 * slot, 2 * slot + 1
+            length = 1.0
+            if pairs:
+                ends = [(2 * k, 2 * k + 1) for k in pairs]
+                kernels.combine(rows, kernels.two_loop(products, ends, here + 1), direction)
+            else:
+                direction[...] = rows[here + 1]
+                (size,) = kernels.fetch([xp.abs(direction).sum(dtype=np.float64)])
+                length = FIRST_STEP * count / size if size > 0 else 0.0
+            for _ in range(SHORTENINGS):
+                kernels.advance(x, rows[here + 1], direction, length, candidate)
+                xp.subtract(candidate, x, out=rows[step])
+                found_terms = evaluate(candidate, there)
+                xp.subtract(rows[there], rows[here], out=rows[change])
+                kernels.inner_products(rows, (step, change, there + 1), products)
+                *found, expected, curvature, steepness = kernels.fetch(
+                    [found_terms, products[step, here], products[step, change], products[change, change]]
+                )
+                value, found_value = sum(terms), sum(found)
+                if not expected < 0:
+                    found = None
+                    break
+                if found_value <= value + SUFFICIENT * expected:
+                    break
+                # Where the parabola through both values and the slope is lowest, but neither too near nor too far.
+                bend = found_value - value - expected
+                length *= min(max(-expected / (2 * bend), 0.1), 0.5) if np.isfinite(bend) else 0.1
+                found = None
             if found is None and not pairs:
-                return image_of(x)
+                return x.reshape(start.shape)
             if found is None:
                 pairs.clear()
-        next_x, value, next_gradient = found
-        step, change = next_x - x, next_gradient - gradient
-        curvature = _dot(step, change)
-        if curvature > 1e-10 * _dot(change, change):
-            pairs.append((step, change, curvature))
-        x, gradient = next_x, next_gradient
+        if curvature > 1e-10 * steepness:
+            pairs.append(slot)
+            slots.rotate(-1)
+        terms, x, candidate, here, there = found, candidate, x, there, here
         if callback is not None:
             try:
-                callback(image_of(x))
+                callback(x.reshape(start.shape), terms)
             except StopIteration:
                 break
-    return image_of(x)
-
-
-def _quasi_newton(descent: Float32, pairs: deque[tuple[Float32, Float32, float]]) -> Float32:
-    """The inverse Hessian that the pairs speak for, times the descent direction: Nocedal's two loops."""
-    direction = descent.copy()
-    factors = []
-    for step, change, curvature in reversed(pairs):
-        factors.append(_dot(step, direction) / curvature)
-        direction -= np.float32(factors[-1]) * change
-    if pairs:
-        _, change, curvature = pairs[-1]
-        direction *= np.float32(curvature / _dot(change, change))
-    for (step, change, curvature), factor in zip(pairs, reversed(factors), strict=True):
-        direction += np.float32(factor - _dot(change, direction) / curvature) * step
-    return direction
-
-
-def _first_step(descent: Float32) -> float:
-    size = float(np.abs(descent).mean(dtype=np.float64))
-    return FIRST_STEP / size if size > 0 else 0.0
-
-
-def _search(
-    evaluate: Callable[[Float32], tuple[float, Float32]],
-    x: Float32,
-    value: float,
-    gradient: Float32,
-    direction: Float32,
-    length: float,
-) -> tuple[Float32, float, Float32] | None:
-    """The first point along the clipped direction that is sufficiently lower, with its value and gradient."""
-    for _ in range(SHORTENINGS):
-        candidate = (x + np.float32(length) * direction).clip(0, 1)
-        expected = _dot(gradient, candidate - x)  # the slope, times the length
-        if not expected < 0:
-            return None
-        found, found_gradient = evaluate(candidate)
-        if found <= value + SUFFICIENT * expected:
-            return candidate, found, found_gradient
-        # Where the parabola through both values and the slope is lowest, but neither too near nor too far.
-        bend = found - value - expected
-        length *= min(max(-expected / (2 * bend), 0.1), 0.5) if np.isfinite(bend) else 0.1
-    return None
-
-
-def _dot(a: Float32, b: Float32) -> float:
-    # Not BLAS: its idle threads spin, and take the cores from the network.
-    return float(np.einsum("i,i->", a, b, dtype=np.float64))
+    return x.reshape(start.shape)

@@ -1,0 +1,117 @@
+#include "parallel.hpp"
+
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <list>
+#include <mutex>
+#include <thread>
+
+#ifdef _WIN32
+#include <process.h>
+#define process_id _getpid
+#else
+#include <unistd.h>
+#define process_id getpid
+#endif
+
+namespace pyengine {
+namespace {
+
+struct Job {
+    const std::function<void(std::size_t, int)> &body;
+    std::size_t units;
+    int places;  // for helpers that have not come yet
+    int helpers = 0, running = 0;
+    std::atomic<std::size_t> next{0};
+    std::exception_ptr first_exception;
+    std::mutex exception_mutex;
+
+    void work(int thread) {
+        for (std::size_t unit; (unit = next++) < units;) {
+            try {
+                body(unit, thread);
+            } catch (...) {
+                const std::lock_guard<std::mutex> lock(exception_mutex);
+                if (!first_exception) first_exception = std::current_exception();
+                next = units;
+            }
+        }
+    }
+};
+
+// Threads that sleep until a loop wants help.
+class Pool {
+public:
+    void run(Job &job) {
+        {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            for (; workers_ < job.places; ++workers_) std::thread([this] { help(); }).detach();
+            jobs_.push_back(&job);
+        }
+        if (job.places == 1) {
+            wake_.notify_one();
+        } else {
+            wake_.notify_all();
+        }
+        job.work(0);
+        std::unique_lock<std::mutex> lock(mutex_);
+        jobs_.remove(&job);
+        done_.wait(lock, [&] { return job.running == 0; });
+    }
+
+private:
+    void help() {
+        std::unique_lock<std::mutex> lock(mutex_);
+        for (;;) {
+            const auto wanted = [](const Job *job) { return job->places > 0 && job->next < job->units; };
+            auto found = jobs_.end();
+            wake_.wait(lock, [&] {
+                found = std::find_if(jobs_.begin(), jobs_.end(), wanted);
+                return found != jobs_.end();
+            });
+            Job &job = **found;
+            --job.places;
+            ++job.running;
+            const int thread = ++job.helpers;
+            lock.unlock();
+            job.work(thread);
+            lock.lock();
+            if (--job.running == 0) done_.notify_all();
+        }
+    }
+
+    std::mutex mutex_;
+    std::condition_variable wake_, done_;
+    std::list<Job *> jobs_;
+    int workers_ = 0;
+};
+
+// Never destroyed: its threads may outlive everything else. A forked process has none of them, so it gets a pool of its
+// own.
+Pool &pool() {
+    static std::mutex mutex;
+    static Pool *current = nullptr;
+    static int owner = 0;
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (!current || owner != static_cast<int>(process_id())) {
+        current = new Pool;
+        owner = static_cast<int>(process_id());
+    }
+    return *current;
+}
+
+}  // namespace
+
+void parallel_for(std::size_t units, int threads, const std::function<void(std::size_t, int)> &body) {
+    const int helpers = useful_threads(units, threads) - 1;
+    Job job{body, units, std::max(helpers, 0)};
+    if (helpers > 0) {
+        pool().run(job);
+    } else {
+        job.work(0);
+    }
+    if (job.first_exception) std::rethrow_exception(job.first_exception);
+}
+
+}  // namespace pyengine

@@ -1,0 +1,23 @@
+// The backward pass between two convolutions: the pool's adjoint, the loss's gradient, the ReLU's mask, the border.
+#pragma once
+
+#include <cstddef>
+
+namespace pyengine {
+
+enum class Pooling { none, average, max };
+
+struct ReluGradient {
+    const float *features;  // F (C, H, W), after the ReLU
+    const float *above;     // gradient with respect to what comes after, or null: F, or its 2x2 pool (C, ceil H/2, ceil W/2)
+    const float *loss;      // gradient of a loss with respect to F, or null
+    std::size_t channels, height, width;
+    Pooling pooling;
+    bool wrap;
+
+    // out (C, H + 2, W + 2) = where F > 0 the sum of both gradients, else 0, with a border that wraps round or is 0.
+    // Returns the largest magnitude in it, or 0 if `measure` is false.
+    float run(float *out, bool measure, int threads) const;
+};
+
+}  // namespace pyengine

@@ -1,0 +1,165 @@
+"""Which device computes, and why."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Literal, cast, get_args
+
+from pyengine.errors import PyengineError
+from pyengine.network.sessions import Provider, runtime, works
+
+if TYPE_CHECKING:
+    from pyengine.kernels import Kernels
+
+Kind = Literal["cpu", "cuda", "tensorrt"]
+Precision = Literal["float32", "tf32", "float16"]
+
+PROVIDERS: dict[Kind, str] = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device that works.
+
+    Attributes
+    ----------
+    kind : {"cpu", "cuda", "tensorrt"}
+        "tensorrt" is "cuda" with the network's convolutions in TensorRT engines.
+    index : int
+        Of the GPU.
+    reason : str
+        Why this one.
+
+    Examples
+    --------
+    >>> str(choose("cpu")), choose("cpu").reason
+    ('cpu', 'as asked for')
+    """
+
+    kind: Kind
+    index: int
+    reason: str
+
+    def __str__(self) -> str:
+        return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
+
+    def precision(self, asked: Precision | None) -> Precision:
+        """What the network computes in: as asked for, or else float32 on a CPU and TF32 on a GPU.
+
+        Raises
+        ------
+        PyengineError
+            None of them, or one that a CPU does not have.
+        """
+        if asked is None:
+            return "float32" if self.kind == "cpu" else "tf32"
+        if asked not in get_args(Precision):
+            raise PyengineError(f"precision={asked!r}: choose {' or '.join(map(repr, get_args(Precision)))}")
+        if asked != "float32" and self.kind == "cpu":
+            raise PyengineError(f"precision={asked!r} on a CPU: only GPUs gain by it; leave it out, or give 'float32'")
+        return asked
+
+    def provider(self, kernels: Kernels, precision: Precision) -> Provider:
+        """The execution provider on this device, in the order of the kernels' calls."""
+        return Provider(PROVIDERS[self.kind], self.index, kernels.stream, tf32=precision != "float32")
+
+    def kernels(self, threads: int, precision: Precision) -> Kernels:
+        """Kernels for this device."""
+        if self.kind == "cpu":
+            from pyengine.kernels.cpu import CpuKernels
+
+            return CpuKernels(threads)
+        from pyengine.kernels.cuda import CudaKernels
+
+        return CudaKernels(self.index, tf32=precision != "float32")
+
+
+def choose(asked: str) -> Device:
+    """The device that is asked for: "cpu", "cuda", "cuda:1", "tensorrt", "tensorrt:1", or "auto" for the best there is.
+
+    Raises
+    ------
+    PyengineError
+        There is no such device, or it does not work; the message says why and what to do. With "auto", a GPU that does
+        not work though onnxruntime-gpu is installed gives a warning instead, once.
+
+    Examples
+    --------
+    >>> choose("gpu")
+    Traceback (most recent call last):
+    ...
+    pyengine.errors.PyengineError: device='gpu': choose 'auto', 'cpu', 'cuda', 'cuda:1', 'tensorrt' or 'tensorrt:1'
+    """
+    kind, colon, number = asked.partition(":") if isinstance(asked, str) else ("", "", "")
+    if kind not in ("auto", *PROVIDERS) or (colon and (kind in ("auto", "cpu") or not number.isdecimal())):
+        raise PyengineError(f"device={asked!r}: choose 'auto', 'cpu', 'cuda', 'cuda:1', 'tensorrt' or 'tensorrt:1'")
+    providers = runtime().get_available_providers()
+    if kind == "cpu":
+        return Device("cpu", 0, "as asked for")
+    if kind != "auto":
+        problem = _problem(cast(Kind, kind), int(number or 0))
+        if problem:
+            raise PyengineError(f"device={asked!r}: {problem}")
+        return Device(cast(Kind, kind), int(number or 0), "as asked for")
+    if PROVIDERS["cuda"] not in providers:
+        return Device("cpu", 0, "the ONNX Runtime that is installed has no CUDA provider")
+    problem = _problem("cuda", 0)
+    if problem:
+        _warn(f"onnxruntime-gpu is installed, but {problem}; computing on the CPU")
+        return Device("cpu", 0, problem)
+    return Device("cuda", 0, "the CUDA provider works")
+
+
+def gpus() -> list[dict[str, object]]:
+    """The GPUs that CUDA finds, with their memory in bytes; none without CuPy or a driver."""
+    try:
+        import cupy
+
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception:  # CuPy raises errors of its own, and it may not be there at all
+        return []
+    found: list[dict[str, object]] = []
+    for index in range(count):
+        device = cupy.cuda.Device(index)
+        free, total = device.mem_info
+        name = cupy.cuda.runtime.getDeviceProperties(index)["name"].decode()
+        capability = f"{device.compute_capability[:-1]}.{device.compute_capability[-1]}"
+        found.append({"index": index, "name": name, "bytes": total, "free_bytes": free, "capability": capability})
+    return found
+
+
+@cache
+def _warn(message: str) -> None:
+    """Warn, but only once in a process, wherever the call is."""
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
+
+
+@cache
+def _problem(kind: Kind, index: int) -> str:
+    """Why a GPU can't be used; empty if it can. A provider that is announced may still fail: only running it tells."""
+    if PROVIDERS[kind] not in runtime().get_available_providers():
+        return "the ONNX Runtime that is installed has no such provider: pip install 'pyengine[gpu]' instead of [cpu]"
+    try:
+        import cupy
+    except ImportError as error:
+        return f"CuPy does not load ({_first_line(error)}): pip install 'pyengine[gpu]'"
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return f"there is no GPU that CUDA can use ({_first_line(error)}): check the driver with nvidia-smi"
+    if index >= count:
+        return f"there is no GPU {index}: {count} found, counted from 0"
+    error_or_none = works(Provider(PROVIDERS[kind], index))
+    if error_or_none is not None:
+        return f"the {kind} provider of ONNX Runtime fails ({error_or_none}): check that its libraries are installed"
+    return ""
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

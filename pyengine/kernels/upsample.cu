@@ -1,0 +1,18 @@
+// Bilinear enlargement of an image (H, W, C) that wraps round. Grid: tiles of the result's entries.
+
+extern "C" __global__ void upsample(const float *image, float *result, int height, int width, int channels,
+                                    int new_height, int new_width) {
+    const int k = blockIdx.x * THREADS + threadIdx.x, row = new_width * channels;
+    if (k >= new_height * row) return;
+    const int c = k % channels;
+    const double y = (k / row + 0.5) * height / new_height - 0.5;
+    const double x = (k % row / channels + 0.5) * width / new_width - 0.5;
+    const int top = (int)floor(y), left = (int)floor(x);
+    const float down = (float)(y - top), across = (float)(x - left);
+    const int y0 = (top + height) % height, y1 = (top + 1) % height;
+    const int x0 = (left + width) % width, x1 = (left + 1) % width;
+    const float *upper = image + y0 * width * channels + c, *lower = image + y1 * width * channels + c;
+    const float above = upper[x0 * channels] * (1 - across) + upper[x1 * channels] * across;
+    const float below = lower[x0 * channels] * (1 - across) + lower[x1 * channels] * across;
+    result[k] = above * (1 - down) + below * down;
+}

@@ -1,0 +1,232 @@
+"""A VGG that computes: feature maps of an image, and the gradient with respect to it."""
+
+from __future__ import annotations
+
+from threading import Lock
+
+from pyengine.arrays import Float32
+from pyengine.errors import PyengineError
+from pyengine.kernels import Kernels, Unpool
+from pyengine.network.graphs import SMALLEST, Padding, Pooling, adjoint_graph, forward_graph, map_size
+from pyengine.network.sessions import Provider, Run, Session
+from pyengine.network.weights import Convolution, Weights, relu_of, starts_block
+
+CAPTURED = 512 * 512
+"""Pixels of the largest image for which a GPU's work is recorded as a CUDA graph: beyond, launching is no matter."""
+
+
+class Vgg:
+    """A model's graphs on one device, each made when it is first needed. May be used from several threads at once.
+
+    Parameters
+    ----------
+    weights : Weights
+    kernels : Kernels
+    provider : Provider
+        On the same device.
+    threads : int
+        Of the execution provider, on a CPU.
+    half : bool
+        Compute in float16; see `graphs.forward_graph`.
+    """
+
+    def __init__(
+        self, weights: Weights, kernels: Kernels, provider: Provider, *, threads: int, half: bool = False
+    ) -> None:
+        self.weights = weights
+        self.kernels = kernels
+        self.half = half
+        self._provider = provider
+        self._threads = threads
+        self._forward: dict[object, Session] = {}
+        self._adjoints: dict[object, Session] = {}
+        self._lock = Lock()
+
+    def forward(
+        self,
+        size: tuple[int, int],
+        layers: tuple[str, ...],
+        masks: tuple[str, ...],
+        padding: Padding,
+        pooling: Pooling,
+    ) -> Session:
+        """The graph from an image of this (height, width); see `graphs.forward_graph`."""
+        capture = self._provider.on_gpu and size[0] * size[1] <= CAPTURED
+        deepest = max((*layers, *masks), key=self.weights.layers.index)
+        lone = padding == "reflect" and min(map_size(deepest, size)) == 1
+        fixed = size if self._provider.fixes_sizes or capture or lone else None
+        key = (fixed, layers, masks, padding, pooling)
+        with self._lock:
+            if key not in self._forward:
+                model = forward_graph(self.weights, layers, padding, pooling, size=fixed, half=self.half, masks=masks)
+                self._forward[key] = Session(model, self._provider, self._threads, capture=capture)
+            return self._forward[key]
+
+    def adjoint(self, convolution: str, size: tuple[int, int]) -> Session:
+        """The adjoint of a convolution between maps of this (height, width); see `graphs.adjoint_graph`."""
+        fixed = size if self._provider.fixes_sizes else None
+        with self._lock:
+            if (convolution, fixed) not in self._adjoints:
+                model = adjoint_graph(self.weights, convolution, size=fixed, half=self.half)
+                self._adjoints[convolution, fixed] = Session(model, self._provider, self._threads)
+            return self._adjoints[convolution, fixed]
+
+
+class Network:
+    """A VGG for images of one size. Not for several threads at once.
+
+    Parameters
+    ----------
+    vgg : Vgg
+    size : (height, width)
+        In pixels, both at least 16.
+    layers : tuple of str
+        The feature maps to give out.
+    padding, pooling
+        See `graphs.forward_graph`.
+    gradient : bool
+        Whether `backward` will be called. If not, only the buffers of `layers` are kept.
+
+    Attributes
+    ----------
+    features : dict of str to float32 (C, H, W)
+        The feature maps, written by `forward`. All arrays are on the device.
+    gradients : dict of str to float32 (C, H, W)
+        What `backward` reads: gradients of a scalar with respect to `features`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyengine.kernels.cpu import CpuKernels
+    >>> from pyengine.network.weights import load
+    >>> vgg = Vgg(load("vgg16"), CpuKernels(threads=1), Provider(), threads=1)
+    >>> network = Network(vgg, (20, 17), ("relu2_1",))
+    >>> network.forward(np.zeros((20, 17, 3), np.float32))
+    >>> network.features["relu2_1"].shape  # an odd side is rounded up when pooled
+    (128, 10, 9)
+    """
+
+    def __init__(
+        self,
+        vgg: Vgg,
+        size: tuple[int, int],
+        layers: tuple[str, ...],
+        *,
+        padding: Padding = "wrap",
+        pooling: Pooling = "average",
+        gradient: bool = True,
+    ) -> None:
+        weights = vgg.weights
+        weights.check_layers(layers)
+        if min(size) < SMALLEST:
+            raise PyengineError(
+                f"image of {size[1]}x{size[0]} pixels: both sides must be at least {SMALLEST}; enlarge it first"
+            )
+        if gradient and padding == "reflect":  # reflected borders would have to be added up
+            raise ValueError("there is no backward pass under 'reflect' padding")
+        deepest = max(map(weights.layers.index, layers))
+        convolutions = weights.convolutions[: deepest + 1]
+        masks = tuple(layer for layer in weights.layers[: deepest + 1] if layer not in layers) if gradient else ()
+        shapes: dict[str, tuple[int, ...]] = {"image": (1, *size, 3)}
+        for convolution in convolutions:
+            layer = relu_of(convolution.name)
+            if layer in layers or layer in masks:
+                shapes[layer] = (1, len(convolution.weight), *map_size(layer, size))
+        if gradient:
+            shapes |= {f"gradient/{layer}": shapes[layer] for layer in layers}
+            shapes["gradient/image"] = shapes["image"]
+            # What goes in and out of the convolutions on the way back is of no use after the next: one place for all.
+            shapes["padded"] = (max(_count(_padded(c, size)) for c in convolutions),)
+            shapes["above"] = (max(_count(_above(c, size)) for c in convolutions),)
+            shapes["peak"] = (1,)
+        self._buffers = vgg.kernels.allocate(shapes)
+        self._forward = vgg.forward(size, layers, masks, padding, pooling).bind(self._buffers)
+        self.features = {layer: self._buffers[layer][0] for layer in layers}
+        self.gradients = {layer: self._buffers[f"gradient/{layer}"][0] for layer in layers} if gradient else {}
+        self._steps: list[_Step] = []
+        unpool: Unpool | None = None
+        for convolution in reversed(convolutions) if gradient else ():
+            self._steps.append(_Step(vgg, convolution, size, self._buffers, padding == "wrap", unpool))
+            unpool = pooling if starts_block(convolution.name) else "none"
+
+    def forward(self, image: Float32) -> None:
+        """Compute `features` of an image, float32 (H, W, 3) in [0, 1]."""
+        self._buffers["image"][0] = image
+        self._forward()
+
+    def backward(self) -> Float32:
+        """Gradient with respect to the image, float32 (H, W, 3), from `gradients`. Overwritten by the next call."""
+        for step in self._steps:
+            step()
+        gradient: Float32 = self._buffers["gradient/image"][0]
+        return gradient
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays that the sessions read and write: feature maps, their gradients, and the image."""
+        return sum(buffer.nbytes for buffer in self._buffers.values())
+
+
+class _Step:
+    """The backward pass through one convolution and the ReLU after it.
+
+    `unpool` is the pool between that ReLU and the convolution after it; None, if none comes after it.
+    """
+
+    def __init__(
+        self,
+        vgg: Vgg,
+        convolution: Convolution,
+        size: tuple[int, int],
+        buffers: dict[str, Float32],
+        wrap: bool,
+        unpool: Unpool | None,
+    ) -> None:
+        layer = relu_of(convolution.name)
+        first = convolution.name == vgg.weights.convolutions[0].name
+        self._kernels = vgg.kernels
+        self._features = buffers[layer][0]
+        self._loss = buffers[f"gradient/{layer}"][0] if f"gradient/{layer}" in buffers else None
+        self._padded = _view(buffers["padded"], _padded(convolution, size))
+        channels, height, width = self._features.shape
+        windows = (height, width) if unpool == "none" else (-(-height // 2), -(-width // 2))
+        self._above = None if unpool is None else _view(buffers["above"], (channels, *windows))
+        self._unpool: Unpool = unpool or "none"
+        self._wrap = wrap
+        self._peak = buffers["peak"] if vgg.half and not first else None
+        gradient = buffers["gradient/image"] if first else _view(buffers["above"], _above(convolution, size))[None]
+        bound = {"padded": self._padded[None], "gradient": gradient, "peak": buffers["peak"]}
+        self._adjoint: Run = vgg.adjoint(convolution.name, (height, width)).bind(bound)
+
+    def __call__(self) -> None:
+        self._kernels.relu_gradient(
+            self._features,
+            self._padded,
+            self._above,
+            self._loss,
+            unpool=self._unpool,
+            wrap=self._wrap,
+            peak=self._peak,
+        )
+        self._adjoint()
+
+
+def _padded(convolution: Convolution, size: tuple[int, int]) -> tuple[int, int, int]:
+    """Shape of the gradient with respect to a convolution's output, with its border."""
+    height, width = map_size(relu_of(convolution.name), size)
+    return len(convolution.weight), height + 2, width + 2
+
+
+def _above(convolution: Convolution, size: tuple[int, int]) -> tuple[int, int, int]:
+    """Shape of the gradient with respect to a convolution's input."""
+    return convolution.weight.shape[1], *map_size(relu_of(convolution.name), size)
+
+
+def _count(shape: tuple[int, int, int]) -> int:
+    channels, height, width = shape
+    return channels * height * width
+
+
+def _view(buffer: Float32, shape: tuple[int, int, int]) -> Float32:
+    """The beginning of a buffer, in a shape."""
+    return buffer[: _count(shape)].reshape(shape)
