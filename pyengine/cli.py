@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pyengine import __version__
 from pyengine.errors import PyengineError
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print one J
 
 
 @click.group("pyengine", cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="pyengine")
+@click.version_option(__version__)
 def main() -> None:
     """Neural texture synthesis and style transfer: new images, of any size, that look like the ones you give."""
 
@@ -580,8 +581,9 @@ def info(as_json: bool) -> None:
 
 def _versions() -> dict[str, str]:
     """Versions of what the numbers depend on; ONNX Runtime's under the name of the distribution that brought it."""
-    from importlib.metadata import packages_distributions, version
+    from importlib.metadata import version
 
-    runtimes = sorted(set(packages_distributions().get("onnxruntime", [])))
-    packages = ["pyengine", "numpy", "scipy", "onnx", *runtimes]
-    return {**{package: version(package) for package in packages}, "python": platform.python_version()}
+    from pyengine.network.sessions import runtimes
+
+    packages = ["pyengine", "numpy", "scipy", "onnx"]
+    return {**{package: version(package) for package in packages}, **runtimes(), "python": platform.python_version()}

@@ -6,7 +6,7 @@ import math
 import mmap
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import packages_distributions
+from importlib.metadata import distributions
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +23,20 @@ SMALLEST = 16
 """Pixels on the shorter side that an image must have."""
 
 
-@cache  # to look through all distributions takes 50 ms
+def runtimes() -> dict[str, str]:
+    """Versions, by name, of the distributions that bring an `onnxruntime` module: of one, if all is well.
+
+    Examples
+    --------
+    >>> len(runtimes())
+    1
+    """
+    # Not packages_distributions(), which reads the list of files of every distribution: 45 ms rather than 1.
+    top_levels = ((found.read_text("top_level.txt") or "", found) for found in distributions())
+    return {found.name: found.version for names, found in top_levels if "onnxruntime" in names.split()}
+
+
+@cache
 def runtime() -> Any:
     """The `onnxruntime` module.
 
@@ -32,17 +45,17 @@ def runtime() -> Any:
     PyengineError
         None is installed, or two whose files overwrite each other.
     """
-    distributions = sorted(set(packages_distributions().get("onnxruntime", [])))
-    if len(distributions) > 1:
+    installed = sorted(runtimes())
+    if len(installed) > 1:
         raise PyengineError(
-            f"{' and '.join(distributions)} are both installed and break each other: "
-            f"pip uninstall -y {' '.join(distributions)}, then pip install 'pyengine[cpu]' or 'pyengine[gpu]'"
+            f"{' and '.join(installed)} are both installed and break each other: "
+            f"pip uninstall -y {' '.join(installed)}, then pip install 'pyengine[cpu]' or 'pyengine[gpu]'"
         )
     try:
         import onnxruntime
     except ImportError as error:
-        if distributions:
-            raise PyengineError(f"{distributions[0]} is installed but does not load: {error}") from None
+        if installed:
+            raise PyengineError(f"{installed[0]} is installed but does not load: {error}") from None
         raise PyengineError(
             "ONNX Runtime is not installed: pip install 'pyengine[cpu]', or 'pyengine[gpu]' for NVIDIA GPUs"
         ) from None
