@@ -353,13 +353,13 @@ def bench_drift(exemplar: Path, sizes: list[int], plot: Path | None, as_json: bo
     """
     from dataclasses import asdict
 
-    from pyengine.bench import stability
+    from pyengine.bench import figures, stability
     from pyengine.images import check_output, save
 
     if plot is not None:
         check_output(plot)
         _check_no_input(plot, exemplar)
-        stability.check_plot()
+        figures.check_plot()
     runs: list[stability.DriftRun] = []
     for run in stability.drift(exemplar, sizes, **options):
         if not as_json:
