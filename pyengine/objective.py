@@ -70,6 +70,8 @@ class Objective:
         Of the images, if only one size will do.
     stopwatch : Stopwatch
         Seconds spent in forward, losses and backward, over all evaluations; exact while one thread evaluates.
+    term_stopwatch : Stopwatch
+        Those spent in losses, by the term's name.
 
     Examples
     --------
@@ -101,6 +103,7 @@ class Objective:
         self.factors = factors
         self.size = size
         self.stopwatch = Stopwatch()
+        self.term_stopwatch = Stopwatch()
 
     def __call__(self, image: npt.NDArray[np.floating]) -> tuple[float, Float32]:
         """Value and gradient.
@@ -173,13 +176,14 @@ class Objective:
         with self.stopwatch("losses"):
             for loss in self.losses:
                 weight = self.weights[loss.name]
-                value = loss.evaluate(
-                    network.features[loss.layer],
-                    self._kernels,
-                    weight=weight,
-                    gradient=network.gradients[loss.layer] if gradient else None,
-                    accumulate=loss.layer in written,
-                )
+                with self.term_stopwatch(loss.name):
+                    value = loss.evaluate(
+                        network.features[loss.layer],
+                        self._kernels,
+                        weight=weight,
+                        gradient=network.gradients[loss.layer] if gradient else None,
+                        accumulate=loss.layer in written,
+                    )
                 terms[loss.name] = weight * value
                 written.add(loss.layer)
             if gradient:
@@ -191,7 +195,7 @@ class Objective:
         """The weighted term of the image itself, if there is one; its gradient is added to `gradient`."""
         if self.variation is None:
             return {}
-        with self.stopwatch("losses"):
+        with self.stopwatch("losses"), self.term_stopwatch(self.variation.name):
             weight = self.weights[self.variation.name]
             value = self.variation.evaluate(image, self._kernels, weight=weight, gradient=gradient)
         return {self.variation.name: weight * value}
