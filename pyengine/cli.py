@@ -323,7 +323,7 @@ def bench(
 ) -> None:
     """Time an evaluation of the losses and their gradient, stage by stage, and show the memory it takes.
 
-    Beside it, what this machine could do at best: the floor is the convolutions' arithmetic at the rate of a GEMM.
+    Beside it, what this machine could do at best: the floor is the convolutions' arithmetic at a GEMM's rate.
 
     The commands measure what the default method gains; they take long.
     """

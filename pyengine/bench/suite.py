@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from operator import truediv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from pyengine import _core
 from pyengine.arrays import Float32
-from pyengine.bench.ceilings import copy_gb_per_second, gemm_gflops
+from pyengine.bench.ceilings import copy_gb_per_second, gemm
 from pyengine.bench.cold import first_evaluation, import_seconds
 from pyengine.engine import EVALUATION_BYTES, Engine, _check_memory, usable_cores
 from pyengine.errors import PyengineError
@@ -78,14 +79,16 @@ def measure(sizes: Sequence[int], threads: int | None, repeats: int, against: st
             "threads": engine.threads,
             "repeats": repeats,
             "import_s": import_seconds(),
-            "gemm_gflops": gemm_gflops(engine.threads),
             "copy_gb_per_s": copy_gb_per_second(engine.threads),
         }
-        report["sizes"] = [_measure_size(engine, size, repeats, baseline, report["gemm_gflops"]) for size in sizes]
+        rate = gemm(engine.threads)
+        report["sizes"] = [_measure_size(engine, size, repeats, baseline, rate) for size in sizes]
     return report
 
 
-def _measure_size(engine: Engine, size: int, repeats: int, baseline: Baseline | None, gemm: float) -> dict[str, Any]:
+def _measure_size(
+    engine: Engine, size: int, repeats: int, baseline: Baseline | None, rate: Callable[[], float]
+) -> dict[str, Any]:
     generator = np.random.default_rng(0)
     exemplar, image = (generator.random((size, size, 3), np.float32) for _ in range(2))
     since_start, peak = first_evaluation(size, engine.threads)
@@ -115,11 +118,13 @@ def _measure_size(engine: Engine, size: int, repeats: int, baseline: Baseline | 
         theirs = baseline(exemplar, image, engine.weights, engine.threads)
         theirs()
     runs: list[dict[str, float]] = []
+    rates: list[float] = []
     faults: list[int] = []
     for _ in range(repeats):
         before = _page_faults()
         runs.append(evaluate())
         faults.append(_page_faults() - before)
+        rates.append(rate())
         if theirs is not None:
             start = time.perf_counter()
             theirs()
@@ -127,15 +132,17 @@ def _measure_size(engine: Engine, size: int, repeats: int, baseline: Baseline | 
     seconds = {stage: statistics.median([run[stage] for run in runs]) for stage in runs[0]}
     seconds |= {"optimizer": optimizer_seconds(size, repeats), "first evaluation": since_start}
     gflop = convolution_gflop(engine.weights, (size, size), layers)
-    gflops = gflop / (seconds["forward"] + seconds["backward"])
+    networks = [run["forward"] + run["backward"] for run in runs]
+    evaluations = [run["evaluation"] for run in runs]
     row = {
         "size": size,
         "seconds": seconds,
-        "over_networks": statistics.median([r["evaluation"] / (r["forward"] + r["backward"]) for r in runs]),
-        "over_floor": seconds["evaluation"] / (gflop / gemm),
+        "over_networks": statistics.median(map(truediv, evaluations, networks)),
+        "over_floor": statistics.median([e / (gflop / r) for e, r in zip(evaluations, rates, strict=True)]),
         "gflop": gflop,
-        "gflops": gflops,
-        "share_of_gemm": gflops / gemm,
+        "gflops": gflop / statistics.median(networks),
+        "gemm_gflops": statistics.median(rates),
+        "share_of_gemm": statistics.median([gflop / n / r for n, r in zip(networks, rates, strict=True)]),
         "network_mb": held,
         "peak_mb": peak,
         "page_faults": statistics.median(faults),
