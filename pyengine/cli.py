@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pyengine import __version__
 from pyengine.errors import PyengineError
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print one J
 
 
 @click.group("pyengine", cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="pyengine")
+@click.version_option(__version__)
 def main() -> None:
     """Neural texture synthesis and style transfer: new images, of any size, that look like the ones you give."""
 
@@ -291,17 +292,43 @@ def _check_no_input(output: Path, *inputs: Path) -> None:
         raise PyengineError(f"{output} is one of the images to read: write to another file")
 
 
+def _sizes(text: str) -> list[int]:
+    try:
+        return [int(size) for size in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{text!r}: give pixels on a side, such as 128,256,512") from None
+
+
 @main.group(invoke_without_command=True)
-@click.option("--size", type=click.IntRange(min=16), default=512, show_default=True, help="Pixels on a side.")
+@click.option("--sizes", type=_sizes, default="512", show_default=True, metavar="N[,N...]", help="Pixels on a side.")
 @click.option("--threads", type=int, metavar="N", help="[default: every core].")
 @click.option("--repeats", type=click.IntRange(min=1), default=5, show_default=True, help="Evaluations to measure.")
 @click.option("--against", type=click.Choice(["torch"]), help="Measure a plain PyTorch version of it in between.")
+@click.option(
+    "--compare", "old_file", type=click.Path(path_type=Path), metavar="OLD.json",
+    help="Divide the times by those of this report, which --output wrote.",
+)  # fmt: skip
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE.json", help="Write the report as JSON.")
+@click.option(
+    "--plot", "picture", type=click.Path(path_type=Path), metavar="FILE",
+    help="Draw the stages against size, to this image; needs matplotlib.",
+)  # fmt: skip
 @_json_option
 @click.pass_context
 def bench(
-    context: click.Context, size: int, threads: int | None, repeats: int, against: str | None, as_json: bool
+    context: click.Context,
+    sizes: list[int],
+    threads: int | None,
+    repeats: int,
+    against: str | None,
+    old_file: Path | None,
+    output: Path | None,
+    picture: Path | None,
+    as_json: bool,
 ) -> None:
     """Time an evaluation of the losses and their gradient, stage by stage, and show the memory it takes.
+
+    Beside it, what this machine could do at best: the floor is the convolutions' arithmetic at a GEMM's rate.
 
     The commands measure what the default method gains; they take long.
     """
@@ -310,28 +337,28 @@ def bench(
         if any(context.get_parameter_source(name) is not default for name in context.params):
             raise PyengineError(f"options before {command!r} are not for it: put its own behind it")
         return
-    from pyengine.bench.evaluation import measure
+    from pyengine.bench import figures, report, suite
+    from pyengine.images import check_output, check_place, save, write_atomically
 
-    report = {**measure(size, threads, repeats, against), "versions": _versions()}
-    if as_json:
-        click.echo(json.dumps(report))
-        return
-    click.echo(f"{size}x{size} pixels, {report['threads']} threads, median of {repeats}:")
-    for stage, seconds in report["seconds"].items():
-        click.echo(f"  {stage}: {1000 * seconds:.0f} ms")
-    click.echo(f"  evaluation / (forward + backward): {report['over_networks']:.2f}")
-    if against is not None:
-        click.echo(f"  PyTorch: {1000 * report['torch']['evaluation']:.0f} ms, {report['ratio']:.2f} times ours")
-    for purpose, megabytes in report["memory_mb"].items():
-        if megabytes is not None:
-            click.echo(f"  memory, {purpose}: {megabytes:.0f} MB")
-
-
-def _sizes(text: str) -> list[int]:
-    try:
-        return [int(size) for size in text.split(",")]
-    except ValueError:
-        raise click.BadParameter(f"{text!r}: give pixels on a side, such as 128,256,512") from None
+    if output is not None:
+        if output.suffix != ".json":
+            raise PyengineError(f"{output}: end the name in .json")
+        check_place(output)
+    if picture is not None:
+        check_output(picture)
+        figures.check_plot()
+    old = None if old_file is None else report.read(old_file)
+    found = {**suite.measure(sizes, threads, repeats, against), "versions": _versions()}
+    text = "\n".join(report.lines(found))
+    if old is not None:
+        text += f"\n\n{old_file}:\n" + "\n".join(report.comparison(found, old))
+        found |= {"ratios": report.ratios(found, old), "differences": report.differences(found, old)}
+    document = json.dumps(found)
+    if output is not None:
+        write_atomically(output, lambda stream: stream.write(f"{document}\n".encode()))
+    if picture is not None:
+        save(report.plot(found), picture)
+    click.echo(document if as_json else text)
 
 
 @bench.command("drift")
@@ -357,13 +384,13 @@ def bench_drift(exemplar: Path, sizes: list[int], plot: Path | None, as_json: bo
     """
     from dataclasses import asdict
 
-    from pyengine.bench import stability
+    from pyengine.bench import figures, stability
     from pyengine.images import check_output, save
 
     if plot is not None:
         check_output(plot)
         _check_no_input(plot, exemplar)
-        stability.check_plot()
+        figures.check_plot()
     runs: list[stability.DriftRun] = []
     for run in stability.drift(exemplar, sizes, **options):
         if not as_json:
@@ -590,9 +617,10 @@ def info(as_json: bool) -> None:
 
 def _versions() -> dict[str, str]:
     """Versions of what the numbers depend on; ONNX Runtime's under the name of the distribution that brought it."""
-    from importlib.metadata import packages_distributions, version
+    from importlib.metadata import version
 
-    distributions = packages_distributions()
-    found = sorted({name for module in ("onnxruntime", "cupy") for name in distributions.get(module, [])})
-    packages = ["pyengine", "numpy", "scipy", "onnx", *found]
-    return {**{package: version(package) for package in packages}, "python": platform.python_version()}
+    from pyengine.network.sessions import runtimes
+
+    packages = ["pyengine", "numpy", "scipy", "onnx"]
+    found = {**runtimes("onnxruntime"), **runtimes("cupy")}
+    return {**{package: version(package) for package in packages}, **found, "python": platform.python_version()}

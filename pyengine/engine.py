@@ -104,16 +104,16 @@ class Engine:
         self.weights = load_weights(model)
         if self.precision == "float16":
             self.weights.check_half()
-        self._kernels = self.device.kernels(self.threads, self.precision)
+        self.kernels = self.device.kernels(self.threads, self.precision)
         self._vgg = self._new_vgg()
         self._idle: list[tuple[Any, Network]] = []  # least recently used first
         self._lock = Lock()
 
     def _new_vgg(self) -> Vgg:
         """The model's graphs, none of them made yet."""
-        provider = self.device.provider(self._kernels, self.precision)
+        provider = self.device.provider(self.kernels, self.precision)
         half = self.precision == "float16"
-        return Vgg(self.weights, self._kernels, provider, threads=self.threads, half=half)
+        return Vgg(self.weights, self.kernels, provider, threads=self.threads, half=half)
 
     def close(self) -> None:
         """Free the networks that are kept for reuse, and their memory. The engine can still be used."""
@@ -125,7 +125,7 @@ class Engine:
     def _release_memory(self) -> None:
         if self.device.kind == "cpu":
             release_memory()
-        self._kernels.release()
+        self.kernels.release()
 
     def __enter__(self) -> Engine:
         return self
@@ -199,7 +199,7 @@ class Engine:
             options["weights"] = {**ones, **own, **(weights or {})}
         recipe = Recipe.create(exemplar, **options)
         self.weights.check_layers(recipe.losses.layers)
-        with self._kernels.active():
+        with self.kernels.active():
             return self._objective(recipe.level, recipe.losses, recipe.losses.padding)
 
     def _objective(self, level: Level, options: LossOptions, exemplar_padding: Padding) -> Objective:
@@ -209,7 +209,7 @@ class Engine:
         maps = []  # of each exemplar; the arrays outlive their networks
         for exemplar in level.exemplars:
             with lend(exemplar.image.shape[:2], options.style_layers, padding=exemplar_padding) as network:
-                network.forward(self._kernels.upload(exemplar.image))
+                network.forward(self.kernels.upload(exemplar.image))
                 maps.append(network.features)
 
         losses: list[Loss] = []
@@ -219,31 +219,31 @@ class Engine:
             ("gram", GramLoss.measure),
             ("structure", partial(StructureLoss.measure, wrap=wrap)),
         ]
-        regions = level.loss_regions(options.style_layers, self._kernels, wrap=wrap)
+        regions = level.loss_regions(options.style_layers, self.kernels, wrap=wrap)
         for kind, measure in kinds:
             for layer in options.used(kind):
                 for k, region in enumerate(regions):
                     samples = [
-                        e.sample(k, m[layer], layer, self._kernels) for e, m in zip(level.exemplars, maps, strict=True)
+                        e.sample(k, m[layer], layer, self.kernels) for e, m in zip(level.exemplars, maps, strict=True)
                     ]
                     if region.has_pixels(layer) and any(sample.mass > 0 for sample in samples):
-                        losses.append(measure(layer, samples, self._kernels, region))
+                        losses.append(measure(layer, samples, self.kernels, region))
         del maps
 
         if level.content is not None and options.used("content"):
             with lend(level.content.shape[:2], options.used("content"), padding=options.padding) as network:
-                network.forward(self._kernels.upload(level.content))
+                network.forward(self.kernels.upload(level.content))
                 losses.extend(
-                    ContentLoss.measure(layer, network.features[layer], self._kernels)
+                    ContentLoss.measure(layer, network.features[layer], self.kernels)
                     for layer in options.used("content")
                 )
         variation = None
         if options.weight("variation"):
-            own = self._kernels.xp.empty(len(level.exemplars), np.float64)
+            own = self.kernels.xp.empty(len(level.exemplars), np.float64)
             for k, exemplar in enumerate(level.exemplars):
-                self._kernels.variation(self._kernels.upload(exemplar.image), 1.0, None, own[k, ...], wrap=False)
+                self.kernels.variation(self.kernels.upload(exemplar.image), 1.0, None, own[k, ...], wrap=False)
             masses = [exemplar.factor * exemplar.size[0] * exemplar.size[1] for exemplar in level.exemplars]
-            variation = VariationLoss(float(np.average(self._kernels.fetch([own]), weights=masses)), wrap)
+            variation = VariationLoss(float(np.average(self.kernels.fetch([own]), weights=masses)), wrap)
         self._release_memory()  # a level begins: what the last one needed, and the measuring, is not in use any more
 
         magnitudes = {loss.name: loss.magnitude for loss in losses}
@@ -258,7 +258,7 @@ class Engine:
             weights[name] = factors[name] * (auto_weight(name, magnitude) if weight == "auto" else weight)
         lease = partial(lend, layers=options.layers, padding=options.padding, gradient=True)
         size = level.size if level.fixes_size else None
-        return Objective(lease, losses, variation, weights, factors, self._kernels, size)
+        return Objective(lease, losses, variation, weights, factors, self.kernels, size)
 
     @contextmanager
     def network(
@@ -283,7 +283,7 @@ class Engine:
             found = next((k for k, (idle_key, _) in enumerate(self._idle) if idle_key == key), None)
             network = None if found is None else self._idle.pop(found)[1]
         if network is None:
-            self._check_memory("an image", size, EVALUATION_BYTES if gradient else MEASURING_BYTES)
+            self.check_memory("an image", size, EVALUATION_BYTES if gradient else MEASURING_BYTES)
             network = Network(self._vgg, size, layers, padding=padding, pooling=pooling, gradient=gradient)
         try:
             yield network
@@ -301,15 +301,15 @@ class Engine:
 
     def _run(self, recipe: Recipe, callback: Callable[[Progress], None] | None) -> Result:
         """Coarse to fine: measure the exemplar at each level's scale, optimise, enlarge."""
-        with self._kernels.active():
-            self._check_memory("size", recipe.sizes[-1][::-1], SYNTHESIS_BYTES)
+        with self.kernels.active():
+            self.check_memory("size", recipe.sizes[-1][::-1], SYNTHESIS_BYTES)
             for exemplar in recipe.level.exemplars:
-                self._check_memory("exemplar of", exemplar.image.shape[:2], MEASURING_BYTES)
+                self.check_memory("exemplar of", exemplar.image.shape[:2], MEASURING_BYTES)
             return self._run_levels(recipe, callback)
 
     def _run_levels(self, recipe: Recipe, callback: Callable[[Progress], None] | None) -> Result:
         start = time.perf_counter()
-        watch = Stopwatch(self._kernels)
+        watch = Stopwatch(self.kernels)
         history: list[Iteration] = []
         generator = np.random.default_rng(recipe.seed)
         stopped = False
@@ -320,7 +320,7 @@ class Engine:
             if k == 0:
                 image = white_noise(level, generator) if level.init is None else level.init
             else:
-                image = self._kernels.download(self._kernels.upsample(self._kernels.upload(image), size))
+                image = self.kernels.download(self.kernels.upsample(self.kernels.upload(image), size))
                 if not stopped:
                     image = add_detail(image, level, generator)
             image = level.keep(image)
@@ -357,7 +357,7 @@ class Engine:
             named = dict(zip(objective.names, terms, strict=True))
             history.append(Iteration(level, done, sum(terms), named, objective.weights))
             if callback is not None:
-                progress = Progress(history[-1], recipe, np.array(self._kernels.download(pixels)))
+                progress = Progress(history[-1], recipe, np.array(self.kernels.download(pixels)))
                 try:
                     callback(progress)
                 except StopIteration:  # as SciPy's callbacks end a run
@@ -371,21 +371,21 @@ class Engine:
             def function(pixels: Float32) -> tuple[Float64, Float32]:
                 return objective.evaluate(pixels, network)
 
-            image, planned = self._kernels.upload(start), recipe.iterations[level]
+            image, planned = self.kernels.upload(start), recipe.iterations[level]
             renewals = REFRESHED_AFTER if recipe.losses.weights == "thresholds" else (0,)
             for begin, end in pairwise((*(k for k in renewals if k < planned), planned)):
                 if recipe.losses.weights == "thresholds":
                     objective.weights = threshold_weights(objective.gradient_sizes(image, network), objective.factors)
-                image = minimize(function, image, end - begin, self._kernels, after_iteration, free)
+                image = minimize(function, image, end - begin, self.kernels, after_iteration, free)
                 if stopped:
                     break
-        return self._kernels.download(image), stopped
+        return self.kernels.download(image), stopped
 
-    def _check_memory(self, what: str, size: tuple[int, int], bytes_per_pixel: int) -> None:
+    def check_memory(self, what: str, size: tuple[int, int], bytes_per_pixel: int) -> None:
         """Raise PyengineError, before the work begins, for a (height, width) that the device's memory can't hold."""
         height, width = size
         needed = height * width * bytes_per_pixel
-        free = self._kernels.free_bytes()
+        free = self.kernels.free_bytes()
         if free is not None and needed > free:
             holder = "this machine has" if self.device.kind == "cpu" else f"{self.device} has left"
             raise PyengineError(

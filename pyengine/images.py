@@ -420,6 +420,24 @@ def check_output(path: str | os.PathLike[str]) -> None:
     pyengine.errors.PyengineError: out.gif: cannot write this format: end the name in .png, .jpg, ...
     """
     _format(path)
+    check_place(path)
+
+
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Refuse, before the work, a path that `write_atomically` could not write to after it.
+
+    Raises
+    ------
+    PyengineError
+        If the path is a folder, or its folder is missing or read-only.
+
+    Examples
+    --------
+    >>> check_place("no such folder/report.json")
+    Traceback (most recent call last):
+    ...
+    pyengine.errors.PyengineError: no such folder/report.json: the folder ... does not exist: create it
+    """
     target = Path(os.path.realpath(path))
     try:
         if target.is_dir():

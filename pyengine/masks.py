@@ -7,7 +7,6 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, maximum_filter
 
 from pyengine.arrays import Float32
 from pyengine.images import Indices
@@ -72,6 +71,8 @@ def dilate(mask: Float32, radius: int, wrap: bool) -> Float32:
     >>> dilate(mask, 1, wrap=True)
     array([[0.5, 0.5, 0. , 0. , 0.5]], dtype=float32)
     """
+    from scipy.ndimage import maximum_filter  # takes as long to import as all the rest of pyengine
+
     dilated: Float32 = maximum_filter(mask, 2 * radius + 1, mode="wrap" if wrap else "nearest")
     return dilated
 
@@ -125,6 +126,8 @@ def fill_by_reflection(image: Float32, known: Flags) -> Float32:
     >>> fill_by_reflection(image, np.array([[True, True, True, False, False]]))[0, :, 0]
     array([0.  , 0.25, 0.5 , 0.25, 0.  ], dtype=float32)
     """
+    from scipy.ndimage import distance_transform_edt
+
     nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
     mirrored = 2 * nearest - np.indices(known.shape)
     rows, columns = (np.clip(m, 0, side - 1) for m, side in zip(mirrored, known.shape, strict=True))

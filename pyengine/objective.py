@@ -58,6 +58,11 @@ class Stopwatch:
         self._add_up()
         return self._seconds
 
+    def clear(self) -> None:
+        """Begin anew."""
+        self._open.clear()
+        self._seconds.clear()
+
     def _add_up(self) -> None:
         while self._open:
             stage, start, end = self._open.pop()
@@ -82,6 +87,8 @@ class Objective:
         Of the images, if only one size will do.
     stopwatch : Stopwatch
         Seconds spent in forward, losses and backward, over all evaluations; exact while one thread evaluates.
+    term_stopwatch : Stopwatch
+        Those spent in losses, by the term's name.
 
     Examples
     --------
@@ -114,6 +121,7 @@ class Objective:
         self.factors = factors
         self.size = size
         self.stopwatch = Stopwatch(kernels)
+        self.term_stopwatch = Stopwatch(kernels)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -218,14 +226,15 @@ class Objective:
         with self.stopwatch("losses"):
             for k, loss in enumerate(self.losses):
                 weight = self.weights[loss.name]
-                loss.evaluate(
-                    network.features[loss.layer],
-                    self._kernels,
-                    terms[k, ...],
-                    weight=weight,
-                    gradient=network.gradients[loss.layer] if gradient else None,
-                    accumulate=loss.layer in written,
-                )
+                with self.term_stopwatch(loss.name):
+                    loss.evaluate(
+                        network.features[loss.layer],
+                        self._kernels,
+                        terms[k, ...],
+                        weight=weight,
+                        gradient=network.gradients[loss.layer] if gradient else None,
+                        accumulate=loss.layer in written,
+                    )
                 written.add(loss.layer)
             if gradient:
                 for layer in network.gradients.keys() - written:  # all its regions are empty at this scale
@@ -236,7 +245,7 @@ class Objective:
         """All terms times their weights, with that of the image itself, whose gradient is added to `gradient`."""
         if self.variation is not None:
             weight = self.weights[self.variation.name]
-            with self.stopwatch("losses"):
+            with self.stopwatch("losses"), self.term_stopwatch(self.variation.name):
                 self.variation.evaluate(image, self._kernels, terms[-1, ...], weight=weight, gradient=gradient)
         return terms * self._weight_vector
 

@@ -1,6 +1,8 @@
 """The benchmarks measure what they say they do."""
 
+import copy
 import json
+import mmap
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,29 +16,246 @@ from conftest import EXAMPLES, relative_error
 from PIL import Image
 
 from pyengine import Engine, PyengineError
-from pyengine.bench import stability
+from pyengine.bench import cold, stability, suite
+from pyengine.bench.report import lines
 from pyengine.bench.stability import DriftRun, convergence, drift
 from pyengine.bench.weights import SCHEMES
 from pyengine.cli import main
 from pyengine.images import load, to_uint8
+from pyengine.network.weights import convolution_shapes
+from pyengine.objective import Objective
+from pyengine.optimizers.lbfgs import PAIRS, minimize
 from pyengine.quality import Comparison, compare, patch_distance
 from pyengine.result import Progress
 
+STAGES = [
+    "forward", "losses", "histogram/relu1_1", "histogram/relu4_1", "gram/relu1_1", "gram/relu2_1", "gram/relu3_1",
+    "gram/relu4_1", "backward", "evaluation", "optimizer", "first evaluation",
+]  # fmt: skip
 
-def test_command():
-    result = CliRunner().invoke(main, ["bench", "--size", "32", "--threads", "1", "--repeats", "2", "--json"])
-    report = json.loads(result.stdout)
-    assert set(report["seconds"]) == {"forward", "losses", "backward", "evaluation"}
-    assert report["over_networks"] > 1
-    text = CliRunner().invoke(main, ["bench", "--size", "32", "--threads", "1", "--repeats", "1"]).stdout
-    assert "evaluation / (forward + backward)" in text
+
+def bench(*arguments: object):
+    return CliRunner().invoke(main, ["bench", *map(str, arguments)])
+
+
+def refused(arguments: list[object], expected: str) -> None:
+    result = bench(*arguments)
+    assert (result.exit_code, result.stdout) == (2, ""), result.output
+    assert (result.stderr.startswith("Error: "), result.stderr.count("\n")) == (True, 1)
+    assert expected in result.stderr
+
+
+# ------------------------------------------------------------------- the suite
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """A real one, as printed; the file says the same."""
+    file = tmp_path_factory.mktemp("reports") / "report.json"
+    file.write_text("an older one")
+    result = bench("--sizes", "48,32,48", "--threads", 1, "--repeats", 1, "--json", "-o", file)
+    assert (result.exit_code, result.stderr) == (0, ""), result.output
+    assert file.read_text() == result.stdout
+    assert list(file.parent.iterdir()) == [file]
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def measured(report, monkeypatch) -> dict:
+    """What the command finds to have been measured: a copy of the real report, to change."""
+    found = copy.deepcopy(report)
+    monkeypatch.setattr(suite, "measure", lambda *_: {k: v for k, v in found.items() if k != "versions"})
+    return found
+
+
+@pytest.fixture
+def without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+
+@pytest.fixture
+def no_ceilings(monkeypatch) -> None:
+    """An evaluation is all that is measured."""
+    monkeypatch.setattr(suite, "gemm", lambda threads: lambda: 100.0)
+    monkeypatch.setattr(suite, "copy_gb_per_second", lambda threads: 10.0)
+    monkeypatch.setattr(suite, "import_seconds", lambda: 0.5)
+    monkeypatch.setattr(suite, "first_evaluation", lambda size, threads: (2.5, 300.0))
+
+
+def test_report(report):
+    assert [row["size"] for row in report["sizes"]] == [32, 48]
+    assert (report["threads"], report["repeats"], report["versions"]["numpy"]) == (1, 1, np.__version__)
+    assert report["cpu"]
+    assert report["cores"] >= 1
+    assert 0 < report["import_s"] < min(row["seconds"]["first evaluation"] for row in report["sizes"])
+    for row in report["sizes"]:
+        seconds = row["seconds"]
+        assert list(seconds) == STAGES
+        assert min(seconds.values()) > 0
+        assert sum(seconds[stage] for stage in STAGES if "/" in stage) <= seconds["losses"]
+        networks = seconds["forward"] + seconds["backward"]
+        assert networks + seconds["losses"] <= seconds["evaluation"] < seconds["first evaluation"]
+        assert row["over_networks"] == pytest.approx(seconds["evaluation"] / networks)
+        assert row["gflops"] == pytest.approx(row["gflop"] / networks)
+        assert row["share_of_gemm"] == pytest.approx(row["gflops"] / row["gemm_gflops"])
+        floor = row["gflop"] / row["gemm_gflops"]
+        assert row["over_floor"] == pytest.approx(seconds["evaluation"] / floor)
+        assert row["peak_mb"] > row["network_mb"] > 0
+        assert row["page_faults"] >= 0
+        assert "torch_over_ours" not in row
+
+
+def test_table(measured):
+    measured["sizes"][1]["seconds"]["gram/relu2_1"] = 1.2345
+    measured |= {"cpu": "Slide rule", "copy_gb_per_s": 3.44, "import_s": 0.0056}
+    result = bench()
+    assert result.exit_code == 0, result.output
+    machine, _, once, sizes, *rows = result.stdout.splitlines()
+    assert machine.startswith("Slide rule, ")
+    assert once == "copy 3.4 GB/s, import pyengine 5.6 ms"
+    assert sizes.split() == ["pixels", "on", "a", "side", "32", "48"]
+    assert [row.strip().partition(", ms")[0] for row in rows[: len(STAGES)]] == STAGES
+    assert next(row for row in rows if "gram/relu2_1" in row).endswith(" 1234.5")
+    assert {len(row) for row in rows} == {len(sizes)}
+    assert any(row.startswith("share of that ") and row.endswith("%") for row in rows)
+    assert not any("PyTorch" in row for row in rows)
+
+
+def test_table_where_the_system_keeps_to_itself(measured):
+    measured["memory_gb"] = measured["sizes"][0]["peak_mb"] = measured["sizes"][1]["peak_mb"] = None
+    result = bench()
+    assert result.exit_code == 0, result.output
+    assert "peak" not in result.stdout
+
+
+@pytest.mark.parametrize("size", [(32, 48), (33, 47)])
+def test_arithmetic_of_the_convolutions(engine, size):
+    expected, (h, w) = 0, size
+    for name, (outputs, inputs, *_) in convolution_shapes("vgg16").items():
+        if name in ("conv2_1", "conv3_1", "conv4_1"):
+            h, w = -(-h // 2), -(-w // 2)
+        expected += 2 * 2 * 9 * outputs * inputs * h * w  # additions and multiplications, there and back
+        if name == "conv4_1":
+            break
+    assert suite.convolution_gflop(engine.weights, size, ("relu1_1", "relu4_1")) == pytest.approx(expected / 1e9)
+
+
+def test_the_optimisers_own_time(monkeypatch):
+    """By a clock that ticks when it is read, an iteration takes two ticks more than what is its own."""
+    now = 0.0
+
+    def tick() -> float:
+        nonlocal now
+        now += 1
+        return now
+
+    def minimize(function, start, iterations, callback):
+        nonlocal now
+        for k in range(iterations):
+            now += 1000 if k < PAIRS else 10 * k  # while the pairs are filled, it is another time
+            for _ in range(k):
+                function(start)
+            callback(start)
+
+    monkeypatch.setattr(suite, "time", SimpleNamespace(perf_counter=tick))
+    monkeypatch.setattr(suite, "minimize", minimize)
+    iterations = [10 * k + k + 1 for k in range(PAIRS, PAIRS + 3)]  # an evaluation's second tick is not its own
+    assert suite.optimizer_seconds(16, repeats=3) == iterations[1]
+
+
+def test_the_sum_of_squares_fills_the_pairs(monkeypatch):
+    seen = []
+
+    def watched(function, start, iterations, callback):
+        minimize(function, start, iterations, lambda image: (seen.append(image), callback(image)))
+
+    monkeypatch.setattr(suite, "minimize", watched)
+    suite.optimizer_seconds(32, repeats=4)
+    assert len(seen) == PAIRS + 4
+
+
+def test_terms_are_timed_by_name(engine, rng):
+    image = rng.random((24, 24, 3), np.float32)
+    objective = engine.objective(image, weights={"variation": 1})
+    objective(image)
+    names = {loss.name for loss in objective.losses} | {"variation"}
+    assert set(objective.term_stopwatch.seconds) == names
+    assert set(objective.stopwatch.seconds) == {"forward", "losses", "backward"}
+    assert sum(objective.term_stopwatch.seconds.values()) <= objective.stopwatch.seconds["losses"]
+
+
+def test_page_faults_are_of_fresh_memory():
+    pytest.importorskip("resource")
+    before = suite._page_faults()
+    fresh = mmap.mmap(-1, 64 * mmap.PAGESIZE)
+    for page in range(64):
+        fresh[page * mmap.PAGESIZE] = 1
+    assert suite._page_faults() - before >= 64
+
+
+def test_cold_processes_run_this_pyengine(tmp_path, monkeypatch):
+    (tmp_path / "pyengine").mkdir()
+    (tmp_path / "pyengine" / "__init__.py").write_text("raise SystemExit('another pyengine')")
+    monkeypatch.chdir(tmp_path)
+    assert cold.import_seconds() > 0
+    held = np.ones(2**27, np.float32)  # half a gigabyte, which is not the other process's
+    _, megabytes = cold.first_evaluation(16, 1)
+    assert 50 < megabytes < held.nbytes / 1e6
+
+
+@pytest.mark.usefixtures("no_ceilings")
+def test_against_alternates(monkeypatch):
+    calls = []
+
+    def baseline(exemplar, image, weights, threads):
+        calls.append((exemplar.shape, image.shape, threads))
+        return lambda: calls.append("theirs")
+
+    evaluate = Objective.__call__
+    monkeypatch.setattr(Objective, "__call__", lambda *arguments: calls.append("ours") or evaluate(*arguments))
+    monkeypatch.setattr(suite, "_torch_baseline", lambda: baseline)
+    (row,) = suite.measure([16], 1, 3, "torch")["sizes"]
+    assert calls == ["ours", ((16, 16, 3), (16, 16, 3), 1), "theirs", *["ours", "theirs"] * 3]
+    assert row["seconds"]["torch"] > 0
+    assert row["torch_over_ours"] > 0
+    report = {**suite.measure([16], 1, 1, "torch"), "versions": {}}
+    assert "PyTorch / evaluation" in "\n".join(lines(report))
+
+
+@pytest.mark.usefixtures("no_ceilings")
+def test_ratios_are_medians_of_ratios(monkeypatch):
+    """Three runs after the first; the ratios of the medians would be other numbers."""
+    now, ours, theirs, networks = 0.0, iter([9, 1, 2, 6]), iter([9, 8, 5, 6]), iter([9, 2, 1, 3])
+
+    def evaluate(objective, _):
+        nonlocal now
+        now += next(ours)
+        objective.stopwatch.seconds.update(forward=next(networks) - 0.5, losses=0.0, backward=0.5)
+
+    def other():
+        nonlocal now
+        now += next(theirs)
+
+    monkeypatch.setattr(Objective, "__call__", evaluate)
+    monkeypatch.setattr(suite, "time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(suite, "optimizer_seconds", lambda size, repeats: 7.0)
+    monkeypatch.setattr(suite, "_torch_baseline", lambda: lambda *_: other)
+    monkeypatch.setattr(suite, "gemm", lambda threads: iter([100.0, 300.0, 200.0]).__next__)
+    (row,) = suite.measure([16], 1, 3, "torch")["sizes"]
+    assert (row["seconds"]["evaluation"], row["seconds"]["torch"], row["seconds"]["optimizer"]) == (2, 6, 7)
+    assert (row["seconds"]["first evaluation"], row["peak_mb"]) == (2.5, 300)
+    assert (row["over_networks"], row["torch_over_ours"]) == (2, 2.5)
+    assert row["over_floor"] == pytest.approx(600 / row["gflop"])  # of 100, 600 and 1200
+    assert row["share_of_gemm"] == pytest.approx(row["gflop"] / 300)  # of 1/200, 1/300 and 1/600
+    assert row["gemm_gflops"] == 200
 
 
 def test_against_torch_says_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    result = CliRunner().invoke(main, ["bench", "--size", "16", "--repeats", "1", "--against", "torch"])
-    assert result.exit_code == 2
-    assert "pip install torch" in result.stderr
+    monkeypatch.setattr(suite, "Engine", lambda **_: pytest.fail("worked first"))
+    refused(["--against", "torch"], "pip install torch")
 
 
 def test_the_pytorch_version_computes_the_same(natural, rng):
@@ -52,10 +271,116 @@ def test_the_pytorch_version_computes_the_same(natural, rng):
 
 
 def test_options_before_a_subcommand_are_not_dropped():
-    for options in (["--size", "64"], ["--json"], ["--threads", "1"]):
+    for options in (["--sizes", "64"], ["--json"], ["--threads", "1"], ["--compare", "old.json"]):
         result = CliRunner().invoke(main, ["bench", *options, "drift", "missing.png"])
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr == "Error: options before 'drift' are not for it: put its own behind it\n"
+
+
+# ------------------------------------------------- reports, old and new
+
+
+def test_compare(measured, report, tmp_path):
+    """Everything takes twice as long as it did, and the machine is half as fast."""
+    old = copy.deepcopy(report)
+    old["threads"] = 3
+    old["import_s"] /= 2
+    old["copy_gb_per_s"] *= 2
+    for row in old["sizes"]:
+        row["seconds"] = {stage: seconds / 2 for stage, seconds in row["seconds"].items()}
+        row["gemm_gflops"] *= 2
+    old["sizes"][0]["size"] = 64  # 32 is in the new one only
+    del old["sizes"][1]["seconds"]["losses"]
+    measured["sizes"][1]["seconds"]["torch"] = 1.0
+    file = tmp_path / "old.json"
+    file.write_text(json.dumps(old))
+    found = json.loads(bench("--compare", file, "--json").stdout)
+    both = [f"48/{stage}" for stage in [*STAGES, "GEMM"] if stage != "losses"]
+    assert found["ratios"] == pytest.approx(dict.fromkeys(["import", "copy", *both], 2))
+    assert found["differences"] == ["threads 1, was 3", "sizes 32,48, was 64,48"]
+    text = bench("--compare", file).stdout.partition("\n\n")[2].splitlines()
+    assert text[:3] == [f"{file}:", "new / old: import 2.00, copy 2.00", "differs: threads 1, was 3"]
+    assert text[4].split() == ["pixels", "on", "a", "side", "48"]
+    assert [line.split()[-1] for line in text[5:]] == ["2.00"] * len(both)
+    assert bench("--compare", file, "-o", file).exit_code == 0
+    again = json.loads(bench("--compare", file, "--json").stdout)
+    assert set(again["ratios"].values()) == {1}
+    assert again["differences"] == []
+
+
+def test_compare_with_nothing_in_common(measured, report, tmp_path):
+    file = tmp_path / "old.json"
+    file.write_text(json.dumps({**report, "sizes": []}))
+    result = bench("--compare", file)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.endswith("\nnew / old: import 1.00, copy 1.00\ndiffers: sizes 32,48, was \n")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda report: [report], "is not a JSON object"),
+        (lambda report: {"size": 512, "seconds": {"forward": 1.0}}, "has no 'cpu'"),
+        (lambda report: {k: v for k, v in report.items() if k != "sizes"}, "has no 'sizes'"),
+        (lambda report: report | {"versions": []}, "'versions' is not a JSON object"),
+        (lambda report: report | {"sizes": {"32": {}}}, "'sizes' is not a list"),
+        (lambda report: report | {"sizes": [{"size": 32}]}, "'sizes' holds something without 'size' and 'seconds'"),
+        (lambda report: report | {"sizes": [32]}, "'sizes' holds something without 'size' and 'seconds'"),
+        (lambda report: report | {"import_s": 0}, "'import_s' is not a positive number"),
+        (lambda report: report | {"copy_gb_per_s": "fast"}, "'copy_gb_per_s' is not a positive number"),
+        (lambda report: report | {"import_s": 10**400}, "'import_s' is not a positive number"),
+        (
+            lambda report: report | {"sizes": [{"size": 32, "seconds": {"forward": float("nan")}}]},
+            "'32/forward' is not a positive number",
+        ),
+        (lambda report: report | {"sizes": [{"size": 32, "seconds": {}}]}, "'32/gemm_gflops' is not a positive number"),
+    ],
+)
+def test_compare_names_what_is_wrong(change, expected, report, tmp_path, monkeypatch):
+    monkeypatch.setattr(suite, "measure", lambda *_: pytest.fail("worked first"))
+    file = tmp_path / "old.json"
+    file.write_text(json.dumps(change(copy.deepcopy(report))))
+    refused(["--compare", file], f"{file}: {expected}: give a file that `pyengine bench --output` wrote\n")
+
+
+def test_compare_with_no_report_at_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(suite, "measure", lambda *_: pytest.fail("worked first"))
+    refused(["--compare", tmp_path / "old.json"], "old.json: cannot be read (No such file or directory): give a file")
+    for content in (b"", b"{", b"\xff\xfe", b"[" * 100_000):
+        (tmp_path / "old.json").write_bytes(content)
+        refused(["--compare", tmp_path / "old.json"], "old.json: is not JSON: give a file")
+
+
+def test_suite_plot(measured, tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    pages = []
+    for slower in (1, 3):
+        measured["sizes"][0]["seconds"]["backward"] *= slower
+        assert bench("--plot", tmp_path / "plot.png").exit_code == 0
+        pages.append(load(tmp_path / "plot.png"))
+    assert pages[0].shape == pages[1].shape == (480, 840, 3)
+    assert not np.array_equal(*pages)
+    assert [path.name for path in tmp_path.iterdir()] == ["plot.png"]
+
+
+def test_suite_refuses_bad_options_first(tmp_path, monkeypatch):
+    for work in ("import_seconds", "gemm", "copy_gb_per_second", "first_evaluation"):
+        monkeypatch.setattr(suite, work, lambda *_: pytest.fail("worked first"))
+    refused(["--sizes", "64,"], "'64,': give pixels on a side")
+    refused(["--sizes", "64,15"], "size 15x15: both sides must be at least 16")
+    refused(["--sizes", "64,1000000"], "1000000x1000000 pixels needs about")
+    refused(["--threads", "0"], "threads=0: ")
+    refused(["--repeats", "0"], "--repeats")
+    refused(["-o", tmp_path / "report.txt"], "report.txt: end the name in .json")
+    refused(["-o", tmp_path / "missing" / "report.json"], "does not exist")
+    refused(["--plot", tmp_path / "plot.gif"], "cannot write this format")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("without_matplotlib")
+def test_suite_plot_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(suite, "measure", lambda *_: pytest.fail("worked first"))
+    refused(["--plot", tmp_path / "plot.png"], "pip install 'pyengine[plot]'")
 
 
 # ------------------------------------------------------- drift and convergence
@@ -133,24 +458,6 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[StubEngine]]:
 @pytest.fixture
 def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stability, "Engine", lambda **_: pytest.fail("worked first"))
-
-
-@pytest.fixture
-def without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-
-
-def bench(*arguments: object):
-    return CliRunner().invoke(main, ["bench", *map(str, arguments)])
-
-
-def refused(arguments: list[object], expected: str) -> None:
-    result = bench(*arguments)
-    assert (result.exit_code, result.stdout) == (2, ""), result.output
-    assert (result.stderr.startswith("Error: "), result.stderr.count("\n")) == (True, 1)
-    assert expected in result.stderr
 
 
 def test_drift_measures_both_methods_at_every_size(stub, gravel):

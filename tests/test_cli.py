@@ -512,7 +512,7 @@ def test_info_without_a_runtime(
     distributions: list[str], expected: str, exemplar: Path, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    monkeypatch.setattr("pyengine.network.sessions.packages_distributions", lambda: {"onnxruntime": distributions})
+    monkeypatch.setattr("pyengine.network.sessions.runtimes", lambda: dict.fromkeys(distributions, "1.2"))
     runtime.cache_clear()
     result = invoke("info")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -584,6 +584,17 @@ def test_help_imports_nothing_slow() -> None:
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_a_texture_needs_no_scipy() -> None:
+    """Its import takes as long as all the others."""
+    code = """if True:
+        import sys, numpy, pyengine
+        pyengine.synthesize(numpy.eye(16), iterations=1, threads=1)
+        print([name for name in ("onnxruntime", "scipy") if name in sys.modules])
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "['onnxruntime']\n", done.stderr
 
 
 # -------------------------------------------------------------- compare

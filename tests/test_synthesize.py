@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -740,7 +741,10 @@ def test_the_same_seed_gives_the_same_bits_with_every_feature(engine, natural, f
     ],
 )
 def test_two_runtimes_are_refused(monkeypatch, installed, message):
-    monkeypatch.setattr(sessions, "packages_distributions", lambda: {"onnxruntime": installed})
+    others = [SimpleNamespace(name="cowsay", read_text=lambda _: None)]  # not every distribution has the file
+    top_level = {"top_level.txt": "onnxruntime\n"}
+    found = [SimpleNamespace(name=name, version="1.2", read_text=top_level.get) for name in installed]
+    monkeypatch.setattr(sessions, "distributions", lambda: others + found)
     sessions.runtime.cache_clear()
     if message is None:
         sessions.runtime()
@@ -750,7 +754,7 @@ def test_two_runtimes_are_refused(monkeypatch, installed, message):
 
 
 def test_no_runtime_says_what_to_type(monkeypatch):
-    monkeypatch.setattr(sessions, "packages_distributions", dict)
+    monkeypatch.setattr(sessions, "distributions", list)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     sessions.runtime.cache_clear()
     with pytest.raises(PyengineError, match=r"pip install 'pyengine\[cpu\]'"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,10 +108,8 @@ def _values(objective: Objective, start: Float32, evaluations: int, threads: int
         values.append(value)
         return np.array([value]), gradient
 
-    try:
+    with suppress(_Enough):
         minimize(function, start, evaluations, CpuKernels(threads))
-    except _Enough:
-        pass
     return values
 
 
@@ -128,11 +127,9 @@ def _scipy_values(objective: Objective, start: Float32, evaluations: int) -> lis
         return value, gradient.ravel().astype(np.float64)
 
     options = {"maxiter": evaluations, "maxfun": 2 * evaluations, "maxcor": 10, "ftol": 0.0, "gtol": 0.0}
-    try:
+    with suppress(_Enough):
         scipy_minimize(
             function, start.ravel().astype(np.float64), jac=True, method="L-BFGS-B", bounds=[(0, 1)] * start.size,
             options=options,
         )  # fmt: skip
-    except _Enough:
-        pass
     return values

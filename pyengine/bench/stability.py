@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from pyengine.arrays import Float32
+from pyengine.bench.figures import new_figure, pixels_of
 from pyengine.checks import is_integer
 from pyengine.engine import Engine
 from pyengine.errors import PyengineError
@@ -126,20 +126,6 @@ def _cropped(image: Float32, crop: int | None) -> Float32:
     return np.ascontiguousarray(image[:crop, :crop])
 
 
-def check_plot() -> None:
-    """Refuse, before the work, to draw where matplotlib is missing.
-
-    Raises
-    ------
-    PyengineError
-        It can't be imported.
-    """
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
-        raise PyengineError("--plot: matplotlib is not installed: pip install 'pyengine[plot]'") from None
-
-
 def plot(runs: Sequence[DriftRun]) -> ByteImage:
     """Drift against output size, for both methods: brightness on the left, contrast on the right.
 
@@ -157,12 +143,7 @@ def plot(runs: Sequence[DriftRun]) -> ByteImage:
     PyengineError
         There is no matplotlib.
     """
-    check_plot()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure  # not pyplot: no window, no state that outlives this
-
-    figure = Figure(figsize=(9, 3.6), dpi=120, layout="constrained")
-    canvas: Any = FigureCanvasAgg(figure)
+    figure = new_figure(9, 3.6)
     sizes = sorted({run.size for run in runs})
     for panel, kind in zip(figure.subplots(1, 2, sharex=True), ("brightness", "contrast"), strict=True):
         for method, style in zip(METHODS, ("o--", "s-"), strict=True):
@@ -176,8 +157,7 @@ def plot(runs: Sequence[DriftRun]) -> ByteImage:
         panel.set_ylabel(f"{kind} drift, levels of 255")
         panel.grid(alpha=0.3)
         panel.legend()
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba(), np.uint8)[:, :, :3].copy()
+    return pixels_of(figure)
 
 
 @dataclass(frozen=True)

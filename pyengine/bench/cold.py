@@ -1,0 +1,79 @@
+"""What the first evaluation costs whoever has just started Python: measured in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyengine
+
+
+def import_seconds() -> float:
+    """Seconds that ``import pyengine`` takes in an interpreter that has just started.
+
+    Examples
+    --------
+    >>> 0 < import_seconds() < 60
+    True
+    """
+    code = "import time; start = time.perf_counter(); import pyengine; print(time.perf_counter() - start)"
+    return float(_python("-c", code))
+
+
+def first_evaluation(size: int, threads: int) -> tuple[float, float | None]:
+    """One evaluation, with its gradient, in a process that is started for it.
+
+    Parameters
+    ----------
+    size : int
+        Pixels on a side, of image and exemplar: white noise both.
+    threads : int
+
+    Returns
+    -------
+    seconds : float
+        From the start of the process to the end of the evaluation.
+    megabytes : float or None
+        Largest resident set of the process, where the system tells.
+    """
+    start = time.time()  # the one clock that two processes have in common
+    found = json.loads(_python("-m", __name__, str(size), str(threads)))
+    return found["end"] - start, found["megabytes"]
+
+
+def _python(*arguments: str) -> str:
+    # From the folder that holds this pyengine, which is then first on the path: not another that the user is beside.
+    home = Path(pyengine.__file__).parent.parent
+    return subprocess.run([sys.executable, *arguments], cwd=home, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def _evaluate(size: int, threads: int) -> dict[str, Any]:
+    """What the process does: its end, and the memory it took."""
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    exemplar, image = (generator.random((size, size, 3), np.float32) for _ in range(2))
+    with pyengine.Engine(threads=threads) as engine:
+        engine.objective(exemplar)(image)
+        return {"end": time.time(), "megabytes": _peak_megabytes()}
+
+
+def _peak_megabytes() -> float | None:
+    status = Path("/proc/self/status")
+    if status.exists():  # on Linux, where getrusage starts with what the parent process took
+        peaks = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+        return int(peaks[0]) * 1024 / 1e6 if peaks else None
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+if __name__ == "__main__":
+    print(json.dumps(_evaluate(*map(int, sys.argv[1:]))))

@@ -1,0 +1,50 @@
+"""Drawing with matplotlib, which only `--plot` needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyengine.errors import PyengineError
+from pyengine.images import ByteImage
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def check_plot() -> None:
+    """Refuse, before the work, to draw where matplotlib is missing.
+
+    Raises
+    ------
+    PyengineError
+        It can't be imported.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise PyengineError("--plot: matplotlib is not installed: pip install 'pyengine[plot]'") from None
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches.
+
+    Raises
+    ------
+    PyengineError
+        There is no matplotlib.
+    """
+    check_plot()
+    from matplotlib.figure import Figure  # not pyplot: no window, no state that outlives this
+
+    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def pixels_of(figure: Figure) -> ByteImage:
+    """What a figure looks like: uint8 (H, W, 3)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba(), np.uint8)[:, :, :3].copy()

@@ -1,0 +1,254 @@
+"""The suite: what an evaluation costs at growing sizes, stage by stage, and what this machine could do at best."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from operator import truediv
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from pyengine import _core
+from pyengine.arrays import Float32, Float64
+from pyengine.bench.ceilings import copy_gb_per_second, gemm
+from pyengine.bench.cold import first_evaluation, import_seconds
+from pyengine.engine import EVALUATION_BYTES, Engine, usable_cores
+from pyengine.errors import PyengineError
+from pyengine.kernels import Kernels
+from pyengine.network.graphs import SMALLEST, map_size
+from pyengine.network.weights import Weights, relu_of
+from pyengine.optimizers.lbfgs import PAIRS, minimize
+
+Baseline: TypeAlias = Callable[[Float32, Float32, Weights, int], Callable[[], object]]
+"""From exemplar, image, weights and threads to an evaluation: what another library is measured by."""
+
+
+def measure(sizes: Sequence[int], threads: int | None, repeats: int, against: str | None) -> dict[str, Any]:
+    """Time evaluations of Gram and histogram losses at square sizes.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Pixels on a side, of image and exemplar: white noise both. Measured from the smallest to the largest.
+    threads : int, optional
+        As in `Engine`.
+    repeats : int
+        Evaluations of each size to take the median of, after one that is not counted.
+    against : {"torch"}, optional
+        Interleave with `torch_baseline` in the same process.
+
+    Returns
+    -------
+    dict
+        What docs/performance.md lists, ready for `json.dumps`.
+
+    Raises
+    ------
+    PyengineError
+        A size too small or too large, or `against` names what is not installed.
+
+    Examples
+    --------
+    >>> measure([512, 8], threads=1, repeats=1, against=None)
+    Traceback (most recent call last):
+    ...
+    pyengine.errors.PyengineError: size 8x8: both sides must be at least 16
+    """
+    sizes = sorted(set(sizes))
+    for size in sizes:
+        if size < SMALLEST:
+            raise PyengineError(f"size {size}x{size}: both sides must be at least {SMALLEST}")
+    baseline = _torch_baseline() if against else None
+    with Engine("cpu", threads=threads) as engine:
+        engine.check_memory("an image", (sizes[-1], sizes[-1]), EVALUATION_BYTES)
+        report = {
+            **_machine(),
+            "simd": _core.simd,
+            "threads": engine.threads,
+            "repeats": repeats,
+            "import_s": import_seconds(),
+            "copy_gb_per_s": copy_gb_per_second(engine.threads),
+        }
+        rate = gemm(engine.threads)
+        report["sizes"] = [_measure_size(engine, size, repeats, baseline, rate) for size in sizes]
+    return report
+
+
+def _measure_size(
+    engine: Engine, size: int, repeats: int, baseline: Baseline | None, rate: Callable[[], float]
+) -> dict[str, Any]:
+    generator = np.random.default_rng(0)
+    exemplar, image = (generator.random((size, size, 3), np.float32) for _ in range(2))
+    since_start, peak = first_evaluation(size, engine.threads)
+    objective = engine.objective(exemplar)
+    layers = tuple({loss.layer for loss in objective.losses})
+
+    def evaluate() -> dict[str, float]:
+        objective.stopwatch.clear()
+        objective.term_stopwatch.clear()
+        start = time.perf_counter()
+        objective(image)
+        end = time.perf_counter()
+        stages = objective.stopwatch.seconds
+        return {
+            "forward": stages["forward"],
+            "losses": stages["losses"],
+            **objective.term_stopwatch.seconds,
+            "backward": stages["backward"],
+            "evaluation": end - start,
+        }
+
+    evaluate()  # makes the sessions
+    with objective.network((size, size)) as network:
+        held = network.nbytes / 1e6
+    theirs = None
+    if baseline is not None:
+        theirs = baseline(exemplar, image, engine.weights, engine.threads)
+        theirs()
+    runs: list[dict[str, float]] = []
+    rates: list[float] = []
+    faults: list[int] = []
+    for _ in range(repeats):
+        before = _page_faults()
+        runs.append(evaluate())
+        faults.append(_page_faults() - before)
+        rates.append(rate())
+        if theirs is not None:
+            start = time.perf_counter()
+            theirs()
+            runs[-1]["torch"] = time.perf_counter() - start
+    seconds = {stage: statistics.median([run[stage] for run in runs]) for stage in runs[0]}
+    seconds |= {"optimizer": optimizer_seconds(size, repeats, engine.kernels), "first evaluation": since_start}
+    gflop = convolution_gflop(engine.weights, (size, size), layers)
+    networks = [run["forward"] + run["backward"] for run in runs]
+    evaluations = [run["evaluation"] for run in runs]
+    row = {
+        "size": size,
+        "seconds": seconds,
+        "over_networks": statistics.median(map(truediv, evaluations, networks)),
+        "over_floor": statistics.median([e / (gflop / r) for e, r in zip(evaluations, rates, strict=True)]),
+        "gflop": gflop,
+        "gflops": gflop / statistics.median(networks),
+        "gemm_gflops": statistics.median(rates),
+        "share_of_gemm": statistics.median([gflop / n / r for n, r in zip(networks, rates, strict=True)]),
+        "network_mb": held,
+        "peak_mb": peak,
+        "page_faults": statistics.median(faults),
+    }
+    if theirs is not None:
+        row["torch_over_ours"] = statistics.median([run["torch"] / run["evaluation"] for run in runs])
+    return row
+
+
+def convolution_gflop(weights: Weights, size: tuple[int, int], layers: tuple[str, ...]) -> float:
+    """Arithmetic of the convolutions of one forward and one backward pass, in 10^9 additions and multiplications.
+
+    Parameters
+    ----------
+    weights : Weights
+    size : (height, width)
+        Of the image.
+    layers : tuple of str
+        The feature maps that have losses.
+
+    Examples
+    --------
+    >>> from pyengine.network.weights import load
+    >>> convolution_gflop(load("vgg16"), (32, 48), ("relu1_1",)) * 1e9  # from 3 channels to 64, and back
+    10616832.0
+    >>> 2 * 2 * 32 * 48 * 3 * 64 * 9
+    10616832
+    """
+    deepest = max(map(weights.layers.index, layers))
+    operations = 0
+    for convolution in weights.convolutions[: deepest + 1]:
+        height, width = map_size(relu_of(convolution.name), size)
+        operations += 2 * convolution.weight.size * height * width  # of the adjoint, as many
+    return 2 * operations / 1e9
+
+
+def optimizer_seconds(size: int, repeats: int, kernels: Kernels) -> float:
+    """L-BFGS's own seconds in an iteration: without the evaluation, and with all the pairs that it keeps.
+
+    Its arithmetic does not depend on what is minimised, so that this is a sum of squares, some of them so much steeper
+    than others that the minimum stays far away; the losses would take too long to fill the pairs.
+
+    Parameters
+    ----------
+    size : int
+        Pixels on a side.
+    repeats : int
+        Iterations to take the median of.
+    kernels : Kernels
+
+    Examples
+    --------
+    >>> from pyengine.kernels.cpu import CpuKernels
+    >>> optimizer_seconds(16, repeats=2, kernels=CpuKernels(threads=1)) > 0
+    True
+    """
+    target = np.random.default_rng(0).random((size, size, 3), np.float32)
+    steepness = np.geomspace(1, 1e4, target.size, dtype=np.float32).reshape(target.shape)
+    iterations: list[float] = []
+    evaluating = 0.0
+    begun = time.perf_counter()
+
+    def function(image: Float32) -> tuple[Float64, Float32]:
+        nonlocal evaluating
+        start = time.perf_counter()
+        difference = image - target
+        gradient = steepness * difference
+        value = np.einsum("ijk,ijk->", gradient, difference, dtype=np.float64) / 2
+        evaluating += time.perf_counter() - start
+        return np.array([value]), gradient
+
+    def after_iteration(_: Float32, __: list[float]) -> None:
+        nonlocal evaluating, begun
+        now = time.perf_counter()
+        iterations.append(now - begun - evaluating)
+        begun, evaluating = now, 0.0
+
+    minimize(function, np.full_like(target, 0.5), PAIRS + repeats, kernels, after_iteration)
+    return statistics.median(iterations[PAIRS:])
+
+
+def _torch_baseline() -> Baseline:
+    try:
+        from pyengine.bench.torch_baseline import evaluation
+    except ImportError:
+        raise PyengineError("--against torch: PyTorch is not installed; pip install torch") from None
+    return evaluation
+
+
+def _page_faults() -> int:
+    """Pages of memory that this process was given so far, each zeroed first; 0 where the system won't tell."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def _machine() -> dict[str, Any]:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9 if hasattr(os, "sysconf") else None
+    return {"cpu": _processor(), "cores": usable_cores(), "memory_gb": memory, "os": platform.platform()}
+
+
+def _processor() -> str:
+    """The processor's model, or where the system won't tell, its architecture."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    if sys.platform == "darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or platform.machine()
+    return platform.processor() or platform.machine()
