@@ -64,8 +64,8 @@ class Stopwatch:
         self._seconds.clear()
 
     def _add_up(self) -> None:
-        while self._open:
-            stage, start, end = self._open.pop()
+        closed, self._open = self._open, []
+        for stage, start, end in closed:
             self._seconds[stage] += self._kernels.seconds(start, end)
 
 

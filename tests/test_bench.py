@@ -22,11 +22,14 @@ from pyengine.bench.stability import DriftRun, convergence, drift
 from pyengine.bench.weights import SCHEMES
 from pyengine.cli import main
 from pyengine.images import load, to_uint8
+from pyengine.kernels.cpu import CpuKernels
 from pyengine.network.weights import convolution_shapes
 from pyengine.objective import Objective
 from pyengine.optimizers.lbfgs import PAIRS, minimize
 from pyengine.quality import Comparison, compare, patch_distance
 from pyengine.result import Progress
+
+KERNELS = CpuKernels(threads=1)
 
 STAGES = [
     "forward", "losses", "histogram/relu1_1", "histogram/relu4_1", "gram/relu1_1", "gram/relu2_1", "gram/relu3_1",
@@ -151,28 +154,28 @@ def test_the_optimisers_own_time(monkeypatch):
         now += 1
         return now
 
-    def minimize(function, start, iterations, callback):
+    def minimize(function, start, iterations, kernels, callback):
         nonlocal now
         for k in range(iterations):
             now += 1000 if k < PAIRS else 10 * k  # while the pairs are filled, it is another time
             for _ in range(k):
                 function(start)
-            callback(start)
+            callback(start, [])
 
     monkeypatch.setattr(suite, "time", SimpleNamespace(perf_counter=tick))
     monkeypatch.setattr(suite, "minimize", minimize)
     iterations = [10 * k + k + 1 for k in range(PAIRS, PAIRS + 3)]  # an evaluation's second tick is not its own
-    assert suite.optimizer_seconds(16, repeats=3) == iterations[1]
+    assert suite.optimizer_seconds(16, 3, KERNELS) == iterations[1]
 
 
 def test_the_sum_of_squares_fills_the_pairs(monkeypatch):
     seen = []
 
-    def watched(function, start, iterations, callback):
-        minimize(function, start, iterations, lambda image: (seen.append(image), callback(image)))
+    def watched(function, start, iterations, kernels, callback):
+        minimize(function, start, iterations, kernels, lambda *given: (seen.append(given), callback(*given)))
 
     monkeypatch.setattr(suite, "minimize", watched)
-    suite.optimizer_seconds(32, repeats=4)
+    suite.optimizer_seconds(32, 4, KERNELS)
     assert len(seen) == PAIRS + 4
 
 
@@ -240,7 +243,7 @@ def test_ratios_are_medians_of_ratios(monkeypatch):
 
     monkeypatch.setattr(Objective, "__call__", evaluate)
     monkeypatch.setattr(suite, "time", SimpleNamespace(perf_counter=lambda: now))
-    monkeypatch.setattr(suite, "optimizer_seconds", lambda size, repeats: 7.0)
+    monkeypatch.setattr(suite, "optimizer_seconds", lambda size, repeats, kernels: 7.0)
     monkeypatch.setattr(suite, "_torch_baseline", lambda: lambda *_: other)
     monkeypatch.setattr(suite, "gemm", lambda threads: iter([100.0, 300.0, 200.0]).__next__)
     (row,) = suite.measure([16], 1, 3, "torch")["sizes"]

@@ -512,7 +512,7 @@ def test_info_without_a_runtime(
     distributions: list[str], expected: str, exemplar: Path, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    monkeypatch.setattr("pyengine.network.sessions.runtimes", lambda: dict.fromkeys(distributions, "1.2"))
+    monkeypatch.setattr("pyengine.network.sessions.runtimes", lambda module: dict.fromkeys(distributions, "1.2"))
     runtime.cache_clear()
     result = invoke("info")
     assert (result.exit_code, result.stderr) == (0, "")

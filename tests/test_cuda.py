@@ -233,8 +233,8 @@ def test_tf32_is_for_the_products_of_its_kernels_alone(monkeypatch):
 
 # ---------------------------------------------------------------- histogram
 
-# One pixel, fewer samples than a warp, one more than a tile, and several blocks of the match.
-PAIRS = [((1, 1), (1, 1)), ((1, 7), (1, 1)), ((2, 5), (2, 63)), ((5, 300), (5, 100)), ((3, 70), (3, 491))]
+# One pixel, fewer samples than a warp, whole groups, several blocks of the match, and one more sample than a tile.
+PAIRS = [((1, 1), (1, 1)), ((1, 7), (1, 1)), ((2, 5), (2, 128)), ((5, 320), (5, 96)), ((3, 70), (3, 491))]
 LARGE = [((2, 4097), (2, 1370)), ((1, 586), (1, 4100))]
 
 
@@ -589,11 +589,11 @@ def test_two_loop(kernels, slots, start):
 def test_two_loop_does_not_read_what_it_does_not_need(kernels):
     """A step into what is not finite leaves such products behind."""
     rows = np.random.default_rng(0).standard_normal((26, 40))
-    products = rows @ rows.T
-    expected = kernels.download(kernels.two_loop(kernels.upload(products), [], 23))
-    products[24] = products[:, 24] = np.nan
-    products[4] = products[:, 4] = np.nan
-    found = kernels.download(kernels.two_loop(kernels.upload(products), [], 23))
+    products, pairs = rows @ rows.T, [(0, 1), (6, 7)]
+    expected = kernels.download(kernels.two_loop(kernels.upload(products), pairs, 23))
+    for row in (4, 24):
+        products[row] = products[:, row] = np.nan
+    found = kernels.download(kernels.two_loop(kernels.upload(products), pairs, 23))
     np.testing.assert_array_equal(found, expected)
 
 

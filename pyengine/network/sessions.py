@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     import onnx
 
 
-def runtimes(module: str = "onnxruntime") -> dict[str, str]:
+def runtimes(module: str) -> dict[str, str]:
     """Versions, by name, of the distributions that bring a module: of one, if all is well.
 
     Examples
     --------
-    >>> len(runtimes())
+    >>> len(runtimes("onnxruntime"))
     1
     """
     # Not packages_distributions(), which reads the list of files of every distribution: 45 ms rather than 1.
@@ -43,7 +43,7 @@ def runtime() -> Any:
     PyengineError
         None is installed, or two whose files overwrite each other.
     """
-    installed = sorted(runtimes())
+    installed = sorted(runtimes("onnxruntime"))
     if len(installed) > 1:
         raise PyengineError(
             f"{' and '.join(installed)} are both installed and break each other: "
