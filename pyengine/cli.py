@@ -480,6 +480,49 @@ def bench_weights(exemplars: tuple[Path, ...], as_json: bool, **options: Any) ->
         click.echo(json.dumps({"exemplars": [*map(str, exemplars)], "runs": runs, "versions": _versions()}))
 
 
+@bench.command("optimizers")
+@click.argument("exemplars", metavar="EXEMPLAR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--size", type=int, metavar="N", help="Pixels on a side [default: the exemplar's size].")
+@click.option("--evaluations", type=int, default=100, show_default=True, help="Of the objective, for each.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--threads", type=int, metavar="N", help="[default: every core].")
+@_json_option
+def bench_optimizers(exemplars: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+    """Minimise the same objective with our L-BFGS and with SciPy's L-BFGS-B, from the same noise."""
+    from dataclasses import asdict
+
+    from pyengine.bench.optimizers import optimizers
+
+    runs = []
+    for run in optimizers(exemplars, **options):
+        runs.append(asdict(run))
+        if not as_json:
+            needed = "more than twice as many" if run.needed is None else f"{run.needed}"
+            click.echo(
+                f"{exemplars[run.exemplar]}: {run.start:.3g} to {run.value:.3g} in {run.evaluations} evaluations, "
+                f"SciPy to {run.scipy_value:.3g}, for which we need {needed}"
+            )
+    if as_json:
+        click.echo(json.dumps({"exemplars": [*map(str, exemplars)], "runs": runs, "versions": _versions()}))
+
+
+@bench.command("gpu")
+@click.option("--device", default="cuda", show_default=True, metavar="NAME", help="cuda, cuda:1, tensorrt, ...")
+@click.option("--sizes", type=_sizes, default="256,512,1024,2048", show_default=True, metavar="N[,N...]")
+@click.option("--repeats", type=click.IntRange(min=1), default=20, show_default=True, help="Evaluations to measure.")
+@_json_option
+def bench_gpu(device: str, sizes: list[int], repeats: int, as_json: bool) -> None:
+    """Measure a GPU: agreement with the CPU, evaluations against the floor and PyTorch, a whole synthesis."""
+    from pyengine.bench.gpu import lines, measure
+
+    report = measure(device, sizes, repeats)
+    if as_json:
+        click.echo(json.dumps({**report, "versions": _versions()}))
+        return
+    for line in lines(report):
+        click.echo(line)
+
+
 @main.group()
 def models() -> None:
     """The networks whose features are matched."""

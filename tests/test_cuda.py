@@ -393,7 +393,7 @@ def test_infinite_samples(kernels, value):
 
 @pytest.mark.parametrize("kind", [*WEIGHTS, "nothing"])
 @pytest.mark.parametrize("content", ["relu", "equal", "integers"])
-@pytest.mark.parametrize("shape", [*SHAPES, (3, 8200), (3, 5, 7)])
+@pytest.mark.parametrize("shape", [*SHAPES, (3, 8200), (300, 5), (3, 5, 7)])
 def test_content_loss(kernels, shape, content, kind):
     x, target, w = features(shape, content), features(shape, content, 1), weights(int(np.prod(shape[1:])), kind)
     value, slope = reference.content_loss(reference.flat(x), reference.flat(target), w)
@@ -798,7 +798,7 @@ def gpu_engine(kind, monkeypatch, model):
     elif devices._problem("cuda", 0):
         pytest.skip(devices._problem("cuda", 0))
     with Engine("cuda", model, threads=1, precision="float32") as engine:
-        assert isinstance(engine._kernels, CudaKernels)
+        assert isinstance(engine.kernels, CudaKernels)
         yield engine
 
 

@@ -195,8 +195,9 @@ def optimizer_seconds(size: int, repeats: int, kernels: Kernels) -> float:
     >>> optimizer_seconds(16, repeats=2, kernels=CpuKernels(threads=1)) > 0
     True
     """
-    target = np.random.default_rng(0).random((size, size, 3), np.float32)
-    steepness = np.geomspace(1, 1e4, target.size, dtype=np.float32).reshape(target.shape)
+    shape = (size, size, 3)
+    target = kernels.upload(np.random.default_rng(0).random(shape, np.float32))
+    steepness = kernels.upload(np.geomspace(1, 1e4, target.size, dtype=np.float32).reshape(shape))
     iterations: list[float] = []
     evaluating = 0.0
     begun = time.perf_counter()
@@ -206,9 +207,9 @@ def optimizer_seconds(size: int, repeats: int, kernels: Kernels) -> float:
         start = time.perf_counter()
         difference = image - target
         gradient = steepness * difference
-        value = np.einsum("ijk,ijk->", gradient, difference, dtype=np.float64) / 2
+        value = (gradient * difference).sum(dtype=np.float64).reshape(1) / 2
         evaluating += time.perf_counter() - start
-        return np.array([value]), gradient
+        return value, gradient
 
     def after_iteration(_: Float32, __: list[float]) -> None:
         nonlocal evaluating, begun
@@ -216,7 +217,8 @@ def optimizer_seconds(size: int, repeats: int, kernels: Kernels) -> float:
         iterations.append(now - begun - evaluating)
         begun, evaluating = now, 0.0
 
-    minimize(function, np.full_like(target, 0.5), PAIRS + repeats, kernels, after_iteration)
+    with kernels.active():
+        minimize(function, kernels.xp.full_like(target, 0.5), PAIRS + repeats, kernels, after_iteration)
     return statistics.median(iterations[PAIRS:])
 
 

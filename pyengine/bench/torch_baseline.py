@@ -13,11 +13,20 @@ from pyengine.tuning import GRAM_LAYERS, HISTOGRAM_LAYERS
 
 
 def evaluation(
-    exemplar: Float32, image: Float32, weights: Weights, threads: int
-) -> Callable[[], tuple[float, Float32]]:
+    exemplar: Float32,
+    image: Float32,
+    weights: Weights,
+    threads: int,
+    *,
+    device: str = "cpu",
+    half: bool = False,
+    compiled: bool = False,
+) -> Callable[[], tuple[float, torch.Tensor]]:
     """A function that returns value and gradient at `image`, as `Engine.objective(exemplar)` does.
 
-    Both images are float32 (H, W, 3) of one size: histograms are matched value by value, in sorted order.
+    Both images are float32 (H, W, 3) of one size: histograms are matched value by value, in sorted order. The gradient
+    (3, H, W) stays on the device. With `half`, convolutions are in float16, by autocasting; `compiled` is
+    `torch.compile` over features and losses.
     """
     torch.set_num_threads(threads)
     preprocessing = weights.preprocessing
@@ -27,7 +36,7 @@ def evaluation(
         if not layers:
             kernel, bias = preprocessing.fold(kernel, bias, mean=True)
         packed = torch.from_numpy(kernel.copy()).contiguous(memory_format=torch.channels_last)
-        layers.append((c.name, packed, torch.from_numpy(bias.copy())))
+        layers.append((c.name, packed.to(device), torch.from_numpy(bias.copy()).to(device)))
         if relu_of(c.name) == GRAM_LAYERS[-1]:
             break
 
@@ -50,7 +59,7 @@ def evaluation(
 
     def tensor_of(array: Float32) -> torch.Tensor:
         planes = torch.from_numpy(array.transpose(2, 0, 1)[None].copy())
-        return planes.contiguous(memory_format=torch.channels_last)
+        return planes.contiguous(memory_format=torch.channels_last).to(device)
 
     with torch.no_grad():
         maps = features(tensor_of(exemplar))
@@ -58,14 +67,20 @@ def evaluation(
         sorted_values = {layer: maps[layer].sort(dim=1).values for layer in HISTOGRAM_LAYERS}
     pixels = tensor_of(image).requires_grad_()
 
-    def evaluate() -> tuple[float, Float32]:
-        maps = features(pixels)
+    def loss_of(x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(device, torch.float16, enabled=half):
+            maps = {layer: x.float() for layer, x in features(x).items()}
         terms = [((gram(maps[layer]) - grams[layer]) ** 2).mean() for layer in GRAM_LAYERS]
         terms += [histogram_loss(maps[layer], sorted_values[layer]) for layer in HISTOGRAM_LAYERS]
-        loss = torch.stack(terms).sum()
+        return torch.stack(terms).sum()
+
+    value_of = torch.compile(loss_of) if compiled else loss_of
+
+    def evaluate() -> tuple[float, torch.Tensor]:
         pixels.grad = None
+        loss = value_of(pixels)
         torch.autograd.backward(loss)
         assert pixels.grad is not None
-        return float(loss.detach()), pixels.grad[0].permute(1, 2, 0).numpy()
+        return float(loss.detach()), pixels.grad[0]
 
     return evaluate
