@@ -25,7 +25,7 @@ from pyengine.network.sessions import Provider
 from pyengine.network.weights import Convolution, Preprocessing, Weights
 
 EITHER = ["emulated", pytest.param("gpu", marks=pytest.mark.gpu)]
-ORDERS = ["ascending", "descending", "shuffled"]
+ORDERS = ["ascending", "descending", "shuffled", "warps"]
 
 SHAPES = [(1, 1), (1, 7), (5, 63), (33, 300), (2, 4097)]
 CONTENTS = ["relu", "normal", "zeros", "equal", "integers"]

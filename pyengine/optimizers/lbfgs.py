@@ -106,7 +106,9 @@ def minimize(
             else:
                 direction[...] = rows[here + 1]
                 (size,) = kernels.fetch([xp.abs(direction).sum(dtype=np.float64)])
-                length = FIRST_STEP * count / size if size > 0 else 0.0
+                if size == 0:
+                    return x.reshape(start.shape)
+                length = FIRST_STEP * count / size
             for _ in range(SHORTENINGS):
                 kernels.advance(x, rows[here + 1], direction, length, candidate)
                 xp.subtract(candidate, x, out=rows[step])
