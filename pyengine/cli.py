@@ -36,12 +36,18 @@ class _Interrupted(_Failure):
     exit_code = 130  # as the shell says of a program that Ctrl-C ended
 
 
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    click.echo(f"Warning: {message}", err=True)
+
+
 class _Group(click.Group):
     """Commands whose errors are one line each."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                return super().invoke(ctx)
         except PyengineError as error:
             raise _Failure(str(error)) from error
         except click.BadParameter as error:

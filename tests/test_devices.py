@@ -11,9 +11,12 @@ from typing import Any
 import emulation
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from pyengine import Engine, PyengineError, devices
+from pyengine.cli import main
 from pyengine.devices import Device, choose
+from pyengine.images import save
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.network import network as networks
 from pyengine.network import sessions
@@ -82,7 +85,10 @@ class Fake:
             bind_output = bind_input
 
         class InferenceSession:
-            def __init__(self, data: bytes, options: Any, providers: list[tuple[str, dict[str, str]]]) -> None:
+            def __init__(
+                self, data: bytes, options: Any, providers: list[tuple[str, dict[str, str]]], enable_fallback: int = 1
+            ) -> None:
+                assert not enable_fallback, "it would go on with the CPU"
                 self.options, self.asked = options, providers
                 fake.sessions.append(self)
                 if fake.error is not None:
@@ -198,6 +204,16 @@ def test_auto_without_the_provider_is_the_cpu(install, recwarn):
     device = choose("auto")
     assert (device.kind, device.reason) == ("cpu", "the ONNX Runtime that is installed has no CUDA provider")
     assert not recwarn.list
+
+
+def test_the_command_line_says_it_in_a_line(install, tmp_path):
+    install(Fake(), None)
+    picture = tmp_path / "exemplar.png"
+    save(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8), picture)
+    arguments = ["synthesize", str(picture), "-o", str(tmp_path / "out.png"), "--iterations", "0"]
+    result = CliRunner().invoke(main, arguments)
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Warning")]
+    assert line.startswith("Warning: onnxruntime-gpu is installed, but CuPy does not load")
 
 
 def test_kernels_are_tried_too(install, monkeypatch):
