@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
+import emulation
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -16,13 +17,16 @@ from conftest import EXAMPLES, relative_error
 from PIL import Image
 
 from pyengine import Engine, PyengineError
-from pyengine.bench import cold, stability, suite
+from pyengine.bench import cold, gpu, stability, suite
+from pyengine.bench import optimizers as optimizer_bench
 from pyengine.bench.report import lines
 from pyengine.bench.stability import DriftRun, convergence, drift
 from pyengine.bench.weights import SCHEMES
 from pyengine.cli import main
-from pyengine.images import load, to_uint8
+from pyengine.devices import Device
+from pyengine.images import load, save, to_uint8
 from pyengine.kernels.cpu import CpuKernels
+from pyengine.network.sessions import Provider
 from pyengine.network.weights import convolution_shapes
 from pyengine.objective import Objective
 from pyengine.optimizers.lbfgs import PAIRS, minimize
@@ -714,3 +718,53 @@ def test_weights_are_compared_by_figures(natural, tmp_path):
     runs = json.loads(result.stdout)["runs"]
     assert [run["scheme"] for run in runs] == list(SCHEMES)
     assert all(abs(run["layout_similarity"]) < 1.001 and run["patch_distance"] >= 0 for run in runs)
+
+
+# ----------------------------------------------------------- optimisers and GPUs
+
+
+def test_optimizers(tmp_path, rng):
+    picture = tmp_path / "noise.png"
+    save(to_uint8(rng.random((16, 16, 3), np.float32)), picture)
+    report = json.loads(bench("optimizers", picture, "--evaluations", 12, "--threads", 1, "--json").stdout)
+    (run,) = report["runs"]
+    assert run["evaluations"] == 12
+    assert max(run["value"], run["scipy_value"]) < run["start"] / 2
+    assert run["needed"] is None or run["needed"] <= 24
+    assert "in 12 evaluations, SciPy to" in bench("optimizers", picture, "--evaluations", 12, "--threads", 1).stdout
+    refused(["optimizers", picture, "--evaluations", 1], "evaluations=1: give at least 2")
+
+
+def test_evaluations_needed_are_counted_to_the_first_as_low(monkeypatch, rng):
+    image = rng.random((16, 16, 3), np.float32)
+    monkeypatch.setattr(optimizer_bench, "_values", lambda *_: [9.0, 5.0, 3.0, 2.0, 1.0, 0.5])
+    for theirs, needed in (([9.0, 2.0, 4.0], 4), ([9.0, 5.0], 2), ([0.1], None)):
+        monkeypatch.setattr(optimizer_bench, "_scipy_values", lambda *_, theirs=theirs: theirs)
+        (run,) = optimizer_bench.optimizers([image], evaluations=3, threads=1)
+        assert (run.needed, run.value, run.scipy_value) == (needed, 3.0, min(theirs))
+
+
+def test_a_gpu_is_measured(monkeypatch):
+    """In the emulation, where times say nothing."""
+    if emulation.unavailable():
+        pytest.skip(emulation.unavailable())
+    emulation.install(monkeypatch)
+    monkeypatch.setattr("pyengine.devices._problem", lambda kind, index: "")
+    monkeypatch.setattr(Device, "provider", lambda *_: Provider())
+    monkeypatch.setattr(Engine, "synthesize", lambda *_, **__: None)
+    for name, value in {"SIDE": 8, "COPIED": 64, "AGREEMENT_SIZE": 16, "PRECISIONS": ("float32",)}.items():
+        monkeypatch.setattr(gpu, name, value)
+    report = gpu.measure("cuda", [16], 1)
+    assert report["device"] == "cuda:0"
+    assert max(report["agreement"]["float32"]) < 1e-5
+    (row,) = report["evaluations"]
+    assert list(row["ms"]) == ["evaluation", "forward", "losses", "backward", "optimizer"]
+    assert row["bytes"] == 8 * (6 + 3)
+    table = list(gpu.lines(report))
+    widths = {line.count("|") for line in table if line.startswith("| size") or line.startswith("| 16")}
+    assert len(widths) == 1
+    assert table[table.index(next(line for line in table if line.startswith("| size"))) + 1].count("|") in widths
+
+
+def test_a_cpu_is_no_gpu():
+    refused(["gpu", "--device", "cpu"], "device='cpu': this measures GPUs")
