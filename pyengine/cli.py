@@ -418,6 +418,7 @@ def bench_drift(exemplar: Path, sizes: list[int], plot: Path | None, as_json: bo
 @click.option("--size", type=int, metavar="N", help="Pixels on a side of the outputs [default: the exemplar's].")
 @click.option("--seed", type=int, default=0, metavar="N", help="Of the noise they start from [default: 0].")
 @click.option("--threads", type=int, metavar="N", help="[default: every core].")
+@click.option("--against", type=click.Choice(["torch"]), help="Let the baseline be a plain PyTorch version of it.")
 @_json_option
 def bench_convergence(exemplars: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Count the iterations to the quality of the Gatys baseline.

@@ -222,7 +222,7 @@ def test_against_alternates(monkeypatch):
 
     evaluate = Objective.__call__
     monkeypatch.setattr(Objective, "__call__", lambda *arguments: calls.append("ours") or evaluate(*arguments))
-    monkeypatch.setattr(suite, "_torch_baseline", lambda: baseline)
+    monkeypatch.setattr(suite, "load_torch_baseline", lambda: SimpleNamespace(evaluation=baseline))
     (row,) = suite.measure([16], 1, 3, "torch")["sizes"]
     assert calls == ["ours", ((16, 16, 3), (16, 16, 3), 1), "theirs", *["ours", "theirs"] * 3]
     assert row["seconds"]["torch"] > 0
@@ -248,7 +248,7 @@ def test_ratios_are_medians_of_ratios(monkeypatch):
     monkeypatch.setattr(Objective, "__call__", evaluate)
     monkeypatch.setattr(suite, "time", SimpleNamespace(perf_counter=lambda: now))
     monkeypatch.setattr(suite, "optimizer_seconds", lambda size, repeats, kernels: 7.0)
-    monkeypatch.setattr(suite, "_torch_baseline", lambda: lambda *_: other)
+    monkeypatch.setattr(suite, "load_torch_baseline", lambda: SimpleNamespace(evaluation=lambda *_: other))
     monkeypatch.setattr(suite, "gemm", lambda threads: iter([100.0, 300.0, 200.0]).__next__)
     (row,) = suite.measure([16], 1, 3, "torch")["sizes"]
     assert (row["seconds"]["evaluation"], row["seconds"]["torch"], row["seconds"]["optimizer"]) == (2, 6, 7)
@@ -274,7 +274,38 @@ def test_the_pytorch_version_computes_the_same(natural, rng):
         value, gradient = engine.objective(natural[:64, :64])(image)
         expected_value, expected_gradient = evaluation(natural[:64, :64], image, engine.weights, threads=1)()
     assert value == pytest.approx(expected_value, rel=1e-4)
-    assert relative_error(gradient, expected_gradient) < 1e-3
+    assert relative_error(gradient.transpose(2, 0, 1), expected_gradient.numpy()) < 1e-3
+
+
+def test_a_texture_by_pytorch(natural):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    from pyengine.bench.torch_baseline import texture
+
+    exemplar = natural[:32, :48]
+    with Engine(threads=1) as engine:
+        image, done = texture(exemplar, (48, 32), engine.weights, 1, iterations=40, seed=0)
+    assert (image.shape, done) == ((32, 48, 3), 40)
+    assert patch_distance(exemplar, image) < patch_distance(
+        exemplar, np.random.default_rng(0).random((32, 48, 3), "f4")
+    )
+
+
+def test_convergence_against_pytorch(monkeypatch, natural):
+    given = {}
+
+    def texture(exemplar, size, weights, threads, **options):
+        given.update(options, size=size)
+        return np.random.default_rng(0).random((24, 32, 3), np.float32), 7
+
+    monkeypatch.setattr(stability, "load_torch_baseline", lambda: SimpleNamespace(texture=texture))
+    exemplar = np.ascontiguousarray(natural[:24, :32])
+    (found,) = convergence([exemplar], seed=3, threads=1, baseline_iterations=9, against="torch")
+    assert given == {"size": (32, 24), "iterations": 9, "seed": 3}
+    assert (found.baseline_iterations, found.reached) == (7, True)  # noise is as good as soon as it begins
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "pyengine.bench.torch_baseline", raising=False)
+    refused(["convergence", str(EXAMPLES / "gravel.png"), "--against", "torch"], "pip install torch")
 
 
 def test_options_before_a_subcommand_are_not_dropped():

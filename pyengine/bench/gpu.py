@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pyengine.arrays import Float32
+from pyengine.bench import load_torch_baseline
 from pyengine.bench.suite import convolution_gflop, optimizer_seconds
 from pyengine.devices import Precision
 from pyengine.engine import Engine
@@ -203,14 +204,12 @@ def _torch(exemplar: Float32, image: Float32, weights: Weights, precision: Preci
     """Milliseconds of PyTorch's evaluation, eager and compiled; empty without it."""
     try:
         import torch
-
-        from pyengine.bench.torch_baseline import evaluation
     except ImportError:
         return {}
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "float32"
     found = {}
     for name in ("PyTorch", "compiled"):
-        evaluate = evaluation(
+        evaluate = load_torch_baseline().evaluation(
             exemplar, image, weights, 1, device="cuda", half=precision == "float16", compiled=name == "compiled"
         )
         seconds = []
