@@ -36,6 +36,7 @@ float value(Sample sample) {
 
 constexpr int digit_bits = 11, digits = 3;  // three passes: faster than four of 8 bits, and few enough counts for the cache
 constexpr std::size_t few = 512;            // samples that are sorted sooner than the counts are cleared
+constexpr std::size_t many = 1 << 16;       // samples that are too many for the cache
 
 // The memory one thread sorts in.
 struct Workspace {
@@ -44,25 +45,49 @@ struct Workspace {
     std::uint32_t counts[digits][1 << digit_bits];
 };
 
-// Radix sort by the value, least significant digit first. Returns where the sorted samples are.
+std::uint32_t digit(Sample sample, int d) { return key(sample) >> (d * digit_bits) & ((1u << digit_bits) - 1); }
+
+// Radix sort by the lowest `count` digits of the value, the least significant first. Returns where the sorted samples
+// are: in `from` or in `to`.
+Sample *sort_digits(Sample *from, Sample *to, std::size_t size, int count, Workspace &work) {
+    for (int d = 0; d < count; ++d) std::memset(work.counts[d], 0, sizeof work.counts[d]);
+    for (std::size_t k = 0; k < size; ++k)
+        for (int d = 0; d < count; ++d) ++work.counts[d][digit(from[k], d)];
+    for (int d = 0; d < count; ++d) {
+        std::uint32_t place = 0, *places = work.counts[d];
+        if (places[digit(from[0], d)] == size) continue;
+        for (std::uint32_t &entry : work.counts[d]) place += std::exchange(entry, place);
+        for (std::size_t k = 0; k < size; ++k) to[places[digit(from[k], d)]++] = from[k];
+        std::swap(from, to);
+    }
+    return from;
+}
+
+// Sorts by the value. Many samples are first parted by their highest digit, of which few occur, so that what is left to
+// do for each part is done in the cache. Returns where the sorted samples are.
 const Sample *sort_samples(Workspace &work, std::size_t size) {
     Sample *from = work.samples.data(), *to = work.spare.data();
     if (size < few) {
         std::sort(from, from + size);
         return from;
     }
-    const auto digit = [](Sample sample, int d) { return key(sample) >> (d * digit_bits) & ((1u << digit_bits) - 1); };
-    std::memset(work.counts, 0, sizeof work.counts);
-    for (std::size_t k = 0; k < size; ++k)
-        for (int d = 0; d < digits; ++d) ++work.counts[d][digit(from[k], d)];
-    for (int d = 0; d < digits; ++d) {
-        std::uint32_t place = 0, *places = work.counts[d];
-        if (places[digit(from[0], d)] == size) continue;
-        for (std::uint32_t &count : work.counts[d]) place += std::exchange(count, place);
-        for (std::size_t k = 0; k < size; ++k) to[places[digit(from[k], d)]++] = from[k];
-        std::swap(from, to);
+    if (size < many) return sort_digits(from, to, size, digits, work);
+    std::uint32_t ends[1 << digit_bits] = {}, begin = 0;
+    for (std::size_t k = 0; k < size; ++k) ++ends[digit(from[k], digits - 1)];
+    for (std::uint32_t &end : ends) begin += std::exchange(end, begin);
+    for (std::size_t k = 0; k < size; ++k) to[ends[digit(from[k], digits - 1)]++] = from[k];
+    begin = 0;
+    for (const std::uint32_t end : ends) {
+        const std::size_t count = end - begin;
+        Sample *part = to + begin, *spare = from + begin;
+        begin = end;
+        if (count < few) {
+            std::sort(part, part + count);
+        } else if (sort_digits(part, spare, count, digits - 1, work) != part) {
+            std::copy_n(spare, count, part);
+        }
     }
-    return from;
+    return to;
 }
 
 // The samples of a channel that are neither 0 nor of no weight, in rising order, and how the others are counted.

@@ -249,6 +249,17 @@ def test_match(pixels, content):
         assert_close(matched, reference.match(map_, exemplar), 2e-7)
 
 
+@pytest.mark.parametrize("content", CONTENTS)
+def test_match_of_more_samples_than_the_cache_holds(content):
+    """They are parted before they are sorted; the parts are of very different sizes."""
+    map_, exemplar = features((2, 150_001), content), features((2, 90_000), "normal", 1)
+    map_[1] *= 1e-3 ** np.linspace(0, 1, map_.shape[1], dtype=np.float32)  # over many powers of two
+    assert_close(_core.Histogram(exemplar).match(map_, threads=2), reference.match(map_, exemplar), 2e-7)
+    w = weights(map_.shape[1], "sparse")
+    assert_close(_core.Histogram(map_).match(map_, w), reference.match(map_, map_, w), 1e-6)
+
+
+
 @pytest.mark.parametrize("kind_s", WEIGHTS)
 @pytest.mark.parametrize("kind", WEIGHTS)
 @pytest.mark.parametrize("content", ["relu", "integers", "zeros"])
