@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -91,6 +91,7 @@ class CudaKernels:
         self._device = cupy.cuda.Device(index)
         self._tf32 = tf32
         self._lock = RLock()
+        self._is_active = False
         self._functions: dict[str, Any] = {}
         with self._device:
             self._stream = cupy.cuda.Stream(non_blocking=True)
@@ -106,13 +107,20 @@ class CudaKernels:
     def active(self) -> Iterator[None]:
         """See `Kernels.active`. For one thread at a time: all work goes to one stream, in order."""
         cublas = self.xp.cuda.cublas
-        with self._lock, self._device, self._stream:
+        with self._lock, ExitStack() as stack:
+            if self._is_active:  # within another of this thread's
+                yield
+                return
+            stack.enter_context(self._device)
+            stack.enter_context(self._stream)
             handle = self.xp.cuda.device.get_cublas_handle()
             before = cublas.getMathMode(handle)
             cublas.setMathMode(handle, TF32_MATH if self._tf32 else cublas.CUBLAS_DEFAULT_MATH)
+            self._is_active = True
             try:
                 yield
             finally:
+                self._is_active = False
                 cublas.setMathMode(handle, before)
 
     def allocate(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Float32]:
