@@ -14,6 +14,10 @@ from pyengine.level import Level
 COARSEST = 32
 """Pixels on the shorter side at the coarsest level, at least: there, the deepest feature maps span the image."""
 
+LARGE, MULTIPLE = 256, 16
+"""Sides so large are multiples of 16 at coarser levels, so that an output that wraps round can be cut into tiles there,
+whatever its size at the finest; the proportions change by 3 % at most."""
+
 DETAIL = 0.3
 """Share of the exemplar's fine detail that enlarging makes up for with noise."""
 
@@ -47,20 +51,32 @@ def default_iterations(levels: int) -> tuple[int, ...]:
     return (COARSER_ITERATIONS,) * (levels - 1) + (FINEST_ITERATIONS,)
 
 
-def level_sizes(size: tuple[int, int], levels: int) -> list[tuple[int, int]]:
+def level_sizes(size: tuple[int, int], levels: int, multiple: int = 1) -> list[tuple[int, int]]:
     """The (width, height) of each level, coarsest first, rounded to whole pixels.
+
+    Parameters
+    ----------
+    size : (width, height)
+        Of the finest.
+    levels : int
+    multiple : int
+        Of which sides of `LARGE` pixels or more are at coarser levels.
 
     Examples
     --------
     >>> level_sizes((300, 201), 3)
     [(75, 50), (150, 100), (300, 201)]
+    >>> level_sizes((1200, 1000), 3, multiple=16)
+    [(304, 250), (608, 496), (1200, 1000)]
     """
     width, height = size
-    return [(_halved(width, k), _halved(height, k)) for k in reversed(range(levels))]
+    return [(_halved(width, k, multiple), _halved(height, k, multiple)) for k in reversed(range(levels))]
 
 
-def _halved(side: int, times: int) -> int:
-    return round(side / (1 << times))
+def _halved(side: int, times: int, multiple: int) -> int:
+    halved = side / (1 << times)
+    unit = multiple if times and halved >= LARGE else 1
+    return round(halved / unit) * unit
 
 
 def white_noise(level: Level, generator: np.random.Generator) -> Float32:
