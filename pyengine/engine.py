@@ -33,7 +33,7 @@ from pyengine.memory import EVALUATION_BYTES, MEASURING_BYTES, SHARE, Demand, Pl
 from pyengine.network.graphs import Padding, Pooling
 from pyengine.network.network import Network, Vgg
 from pyengine.network.sessions import release_memory
-from pyengine.network.tiles import TiledNetwork
+from pyengine.network.tiles import TiledNetwork, Tiling
 from pyengine.network.weights import load as load_weights
 from pyengine.objective import Objective, Stopwatch
 from pyengine.optimizers.lbfgs import ROWS, minimize
@@ -337,6 +337,16 @@ class Engine:
     def _plan(self, size: tuple[int, int], demand: Demand) -> Plan:
         return demand.plan(size, self.weights.layers, self.memory_limit, ROWS, spill=self.device.kind == "cpu")
 
+    def _check_size(self, size: tuple[int, int], demand: Demand, options: LossOptions) -> None:
+        """Raise PyengineError, before the work begins, for a (height, width) that can't be made in this memory."""
+        side = self._plan(size, demand).side
+        if side is not None:
+            if options.weights == "thresholds":
+                raise PyengineError(
+                    "weights='thresholds' need the whole image in memory: give 'auto', or more memory_limit"
+                )
+            Tiling(size, side, self.weights.layers, demand.reaches, wrap=options.padding == "wrap")
+
     @contextmanager
     def _lend(self, key: Any, make: Callable[[], Lent], *, keep: bool) -> Iterator[Lent]:
         with self._lock:
@@ -364,7 +374,7 @@ class Engine:
             for exemplar in recipe.level.exemplars:
                 self.check_memory("exemplar of", exemplar.image.shape[:2], MEASURING_BYTES)
             for size in recipe.sizes:
-                self._plan(size[::-1], _demand(recipe.level, recipe.losses))
+                self._check_size(size[::-1], _demand(recipe.level, recipe.losses), recipe.losses)
             return self._run_levels(recipe, callback)
 
     def _run_levels(self, recipe: Recipe, callback: Callable[[Progress], None] | None) -> Result:

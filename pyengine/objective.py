@@ -218,9 +218,7 @@ class Objective:
         that it does not depend on the image's size. Arguments are those of `evaluate`.
         """
         if isinstance(network, TiledLosses):
-            raise PyengineError(
-                "weights='thresholds' need the whole image in memory: give 'auto', or more memory_limit"
-            )
+            raise ValueError("gradients of an image in tiles are not kept")
         network.forward(image)
         value = self._kernels.xp.empty((), np.float64)
         sizes = {}
