@@ -331,6 +331,8 @@ class Engine:
                 channels=plan.channels,
             )
 
+        with self._lock:  # memory is short: nothing else is kept
+            self._idle = [entry for entry in self._idle if entry[0] == key]
         with self._lend(key, make, keep=True) as tiled:
             yield tiled
 

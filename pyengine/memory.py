@@ -17,13 +17,16 @@ SYNTHESIS_BYTES, EVALUATION_BYTES, MEASURING_BYTES = 5000, 4000, 1500
 """Peak memory for each pixel: of the output of a synthesis, of the image of an objective, of an exemplar
 (docs/performance.md)."""
 
-BASE_BYTES = 3 * 10**8
-"""Python, the libraries, and networks of other sizes that are kept (`engine.IDLE_BYTES`)."""
+TILE_BYTES = 3000
+"""For each pixel of a tile's region."""
+
+BASE_BYTES = 550 * 10**6
+"""Python, the libraries, and what tiles take whatever their size."""
 
 VECTOR_BYTES = 12
 """For each pixel, of an image in float32."""
 
-VECTORS = 8
+VECTORS = 6
 """Images, gradients and directions there are at a time, besides the rows of the optimiser's matrix."""
 
 CHANNEL_BYTES = 4 + 20 // MATCHED
@@ -134,8 +137,8 @@ class Demand:
         >>> for side in (512, 1024, 4096):
         ...     print(demand.plan((side, side), layers, 3e9, rows=26, spill=True))
         Plan(side=None, channels=64, spill=False)
-        Plan(side=632, channels=32, spill=False)
-        Plan(side=192, channels=4, spill=True)
+        Plan(side=688, channels=32, spill=False)
+        Plan(side=312, channels=4, spill=True)
         """
         pixels = size[0] * size[1]
         if pixels * SYNTHESIS_BYTES <= limit:
@@ -151,11 +154,11 @@ class Demand:
             most = (number for number in CHANNELS_AT_A_TIME if pixels * number * CHANNEL_BYTES <= share)
             channels = next(most, CHANNELS_AT_A_TIME[-1])
             kept += pixels * max(self.maps, channels * CHANNEL_BYTES)
-            side = int((max(limit - kept, 0) / EVALUATION_BYTES) ** 0.5) - border
+            side = int((max(limit - kept, 0) / TILE_BYTES) ** 0.5) - border
             side = min(side, LARGEST_TILE) // unit * unit
             if side >= least:
                 return Plan(side, channels, spilled)
-        needed = math.ceil(kept + (SMALLEST_TILE + border) ** 2 * EVALUATION_BYTES)
+        needed = math.ceil(kept + (SMALLEST_TILE + border) ** 2 * TILE_BYTES)
         raise PyengineError(
             f"size {size[1]}x{size[0]} pixels needs about {needed / 1e9:.1f} GB ({needed} bytes) even in tiles, and "
             f"{limit / 1e9:.1f} GB ({limit:.0f} bytes) may be used: make it smaller, or give more memory_limit"

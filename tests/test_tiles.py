@@ -181,7 +181,7 @@ def small(monkeypatch, tile: int = 32) -> None:
         "ROWS_BYTES": 0,
         "SMALLEST_TILE": tile,
         "COMFORTABLE_TILE": tile,
-        "EVALUATION_BYTES": 100,
+        "TILE_BYTES": 100,
     }.items():
         monkeypatch.setattr(memory_module, name, number)
 
