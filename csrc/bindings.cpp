@@ -310,10 +310,11 @@ void call_combine(py::handle rows, py::handle coefficients, py::handle out, int 
     check_shape(factors, "coefficients", {count});
     check_contiguous(factors, "coefficients");
     const float *matrix = static_cast<const float *>(array.data());
-    float *to = as_output(out, "out", "(N,)", {n}, {{"rows", matrix, count * n}});
+    const float *row_factors = static_cast<const float *>(factors.data());
+    float *to = as_output(out, "out", "(N,)", {n}, {{"rows", matrix, count * n}, {"coefficients", row_factors, count}});
     check_threads(threads);
     py::gil_scoped_release release;
-    combine(matrix, count, n, static_cast<const float *>(factors.data()), to, threads);
+    combine(matrix, count, n, row_factors, to, threads);
 }
 
 }  // namespace

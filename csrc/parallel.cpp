@@ -5,6 +5,7 @@
 #include <exception>
 #include <list>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 #ifdef _WIN32
@@ -46,7 +47,10 @@ public:
     void run(Job &job) {
         {
             const std::lock_guard<std::mutex> lock(mutex_);
-            for (; workers_ < job.places; ++workers_) std::thread([this] { help(); }).detach();
+            try {
+                for (; workers_ < job.places; ++workers_) std::thread([this] { help(); }).detach();
+            } catch (const std::system_error &) {  // the system gives no more: those there are will do
+            }
             jobs_.push_back(&job);
         }
         if (job.places == 1) {

@@ -36,12 +36,18 @@ class _Interrupted(_Failure):
     exit_code = 130  # as the shell says of a program that Ctrl-C ended
 
 
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    click.echo(f"Warning: {message}", err=True)
+
+
 class _Group(click.Group):
     """Commands whose errors are one line each."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                return super().invoke(ctx)
         except PyengineError as error:
             raise _Failure(str(error)) from error
         except click.BadParameter as error:
@@ -428,6 +434,7 @@ def bench_drift(exemplar: Path, sizes: list[int], plot: Path | None, as_json: bo
 @click.option("--size", type=int, metavar="N", help="Pixels on a side of the outputs [default: the exemplar's].")
 @click.option("--seed", type=int, default=0, metavar="N", help="Of the noise they start from [default: 0].")
 @click.option("--threads", type=int, metavar="N", help="[default: every core].")
+@click.option("--against", type=click.Choice(["torch"]), help="Let the baseline be a plain PyTorch version of it.")
 @_json_option
 def bench_convergence(exemplars: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Count the iterations to the quality of the Gatys baseline.

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
+import numpy as np
+
 from pyengine.errors import PyengineError
 from pyengine.network.sessions import Provider, runtime, works
 
@@ -127,7 +129,10 @@ def gpus() -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     for index in range(count):
         device = cupy.cuda.Device(index)
-        free, total = device.mem_info
+        try:
+            free, total = device.mem_info
+        except cupy.cuda.runtime.CUDARuntimeError:  # so full, or so locked, that it can't even be asked
+            free, total = None, None
         name = cupy.cuda.runtime.getDeviceProperties(index)["name"].decode()
         capability = f"{device.compute_capability[:-1]}.{device.compute_capability[-1]}"
         found.append({"index": index, "name": name, "bytes": total, "free_bytes": free, "capability": capability})
@@ -155,10 +160,23 @@ def _problem(kind: Kind, index: int) -> str:
         return f"there is no GPU that CUDA can use ({_first_line(error)}): check the driver with nvidia-smi"
     if index >= count:
         return f"there is no GPU {index}: {count} found, counted from 0"
-    error_or_none = works(Provider(PROVIDERS[kind], index))
-    if error_or_none is not None:
-        return f"the {kind} provider of ONNX Runtime fails ({error_or_none}): check that its libraries are installed"
+    failure = works(Provider(PROVIDERS[kind], index))
+    if failure is not None:
+        return f"the {kind} provider of ONNX Runtime fails ({failure}): check that its libraries are installed"
+    try:
+        _try_kernels(index)
+    except Exception as error:  # whatever a library that is missing or too old makes of it
+        return f"CuPy fails ({_first_line(error)}): pip install 'pyengine[gpu]' brings what it needs"
     return ""
+
+
+def _try_kernels(index: int) -> None:
+    """Compile a kernel and multiply matrices."""
+    from pyengine.kernels.cuda import CudaKernels
+
+    kernels = CudaKernels(index, tf32=False)
+    with kernels.active():
+        kernels.fetch([kernels.gram(kernels.xp.ones((1, 1), np.float32))])
 
 
 def _first_line(error: Exception) -> str:

@@ -63,3 +63,35 @@ def pixel_weights(array: np.ndarray | None) -> PixelWeights | None:
         return None
     values = np.ascontiguousarray(array, np.float32).ravel()
     return PixelWeights(values, float(values.sum(dtype=np.float64)))
+
+
+def features(shape: tuple[int, int], content: str = "relu", seed: int = 0) -> np.ndarray:
+    """A feature map (C, N)."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(0.25 + 0.1 * seed, 1, shape)
+    if content == "relu":  # about 40 % zeros, as after the first layer
+        x = np.maximum(x, 0)
+    elif content == "zeros":
+        x[:] = 0
+    elif content == "equal":
+        x[:] = 1.5 + seed
+    elif content == "integers":  # ties at every value, negative ones too, and both zeros
+        x = np.where(x < -1, -0.0, np.round(2 * x))
+    return x.astype(np.float32)
+
+
+def weights(pixels: int, kind: str = "random", seed: int = 0) -> np.ndarray | None:
+    """One weight a pixel, or None."""
+    rng = np.random.default_rng(100 + seed)
+    w = rng.random(pixels).astype(np.float32) + np.float32(0.01)
+    if kind == "none":
+        return None
+    if kind == "sparse":
+        w[rng.random(pixels) < 0.5] = 0
+        w[0] = 1
+    elif kind == "one":
+        w[:] = 0
+        w[pixels // 2] = 0.25
+    elif kind == "nothing":
+        w[:] = 0
+    return w

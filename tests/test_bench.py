@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
+import emulation
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -16,13 +17,16 @@ from conftest import EXAMPLES, relative_error
 from PIL import Image
 
 from pyengine import Engine, PyengineError
-from pyengine.bench import cold, stability, suite
+from pyengine.bench import cold, gpu, stability, suite
+from pyengine.bench import optimizers as optimizer_bench
 from pyengine.bench.report import lines
 from pyengine.bench.stability import DriftRun, convergence, drift
 from pyengine.bench.weights import SCHEMES
 from pyengine.cli import main
-from pyengine.images import load, to_uint8
+from pyengine.devices import Device
+from pyengine.images import load, save, to_uint8
 from pyengine.kernels.cpu import CpuKernels
+from pyengine.network.sessions import Provider
 from pyengine.network.weights import convolution_shapes
 from pyengine.objective import Objective
 from pyengine.optimizers.lbfgs import PAIRS, minimize
@@ -218,7 +222,7 @@ def test_against_alternates(monkeypatch):
 
     evaluate = Objective.__call__
     monkeypatch.setattr(Objective, "__call__", lambda *arguments: calls.append("ours") or evaluate(*arguments))
-    monkeypatch.setattr(suite, "_torch_baseline", lambda: baseline)
+    monkeypatch.setattr(suite, "load_torch_baseline", lambda: SimpleNamespace(evaluation=baseline))
     (row,) = suite.measure([16], 1, 3, "torch")["sizes"]
     assert calls == ["ours", ((16, 16, 3), (16, 16, 3), 1), "theirs", *["ours", "theirs"] * 3]
     assert row["seconds"]["torch"] > 0
@@ -244,7 +248,7 @@ def test_ratios_are_medians_of_ratios(monkeypatch):
     monkeypatch.setattr(Objective, "__call__", evaluate)
     monkeypatch.setattr(suite, "time", SimpleNamespace(perf_counter=lambda: now))
     monkeypatch.setattr(suite, "optimizer_seconds", lambda size, repeats, kernels: 7.0)
-    monkeypatch.setattr(suite, "_torch_baseline", lambda: lambda *_: other)
+    monkeypatch.setattr(suite, "load_torch_baseline", lambda: SimpleNamespace(evaluation=lambda *_: other))
     monkeypatch.setattr(suite, "gemm", lambda threads: iter([100.0, 300.0, 200.0]).__next__)
     (row,) = suite.measure([16], 1, 3, "torch")["sizes"]
     assert (row["seconds"]["evaluation"], row["seconds"]["torch"], row["seconds"]["optimizer"]) == (2, 6, 7)
@@ -270,7 +274,38 @@ def test_the_pytorch_version_computes_the_same(natural, rng):
         value, gradient = engine.objective(natural[:64, :64])(image)
         expected_value, expected_gradient = evaluation(natural[:64, :64], image, engine.weights, threads=1)()
     assert value == pytest.approx(expected_value, rel=1e-4)
-    assert relative_error(gradient, expected_gradient) < 1e-3
+    assert relative_error(gradient.transpose(2, 0, 1), expected_gradient.numpy()) < 1e-3
+
+
+def test_a_texture_by_pytorch(natural):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    from pyengine.bench.torch_baseline import texture
+
+    exemplar = natural[:32, :48]
+    with Engine(threads=1) as engine:
+        image, done = texture(exemplar, (48, 32), engine.weights, 1, iterations=40, seed=0)
+    assert (image.shape, done) == ((32, 48, 3), 40)
+    assert patch_distance(exemplar, image) < patch_distance(
+        exemplar, np.random.default_rng(0).random((32, 48, 3), "f4")
+    )
+
+
+def test_convergence_against_pytorch(monkeypatch, natural):
+    given = {}
+
+    def texture(exemplar, size, weights, threads, **options):
+        given.update(options, size=size)
+        return np.random.default_rng(0).random((24, 32, 3), np.float32), 7
+
+    monkeypatch.setattr(stability, "load_torch_baseline", lambda: SimpleNamespace(texture=texture))
+    exemplar = np.ascontiguousarray(natural[:24, :32])
+    (found,) = convergence([exemplar], seed=3, threads=1, baseline_iterations=9, against="torch")
+    assert given == {"size": (32, 24), "iterations": 9, "seed": 3}
+    assert (found.baseline_iterations, found.reached) == (7, True)  # noise is as good as soon as it begins
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "pyengine.bench.torch_baseline", raising=False)
+    refused(["convergence", str(EXAMPLES / "gravel.png"), "--against", "torch"], "pip install torch")
 
 
 def test_options_before_a_subcommand_are_not_dropped():
@@ -714,3 +749,53 @@ def test_weights_are_compared_by_figures(natural, tmp_path):
     runs = json.loads(result.stdout)["runs"]
     assert [run["scheme"] for run in runs] == list(SCHEMES)
     assert all(abs(run["layout_similarity"]) < 1.001 and run["patch_distance"] >= 0 for run in runs)
+
+
+# ----------------------------------------------------------- optimisers and GPUs
+
+
+def test_optimizers(tmp_path, rng):
+    picture = tmp_path / "noise.png"
+    save(to_uint8(rng.random((16, 16, 3), np.float32)), picture)
+    report = json.loads(bench("optimizers", picture, "--evaluations", 12, "--threads", 1, "--json").stdout)
+    (run,) = report["runs"]
+    assert run["evaluations"] == 12
+    assert max(run["value"], run["scipy_value"]) < run["start"] / 2
+    assert run["needed"] is None or run["needed"] <= 24
+    assert "in 12 evaluations, SciPy to" in bench("optimizers", picture, "--evaluations", 12, "--threads", 1).stdout
+    refused(["optimizers", picture, "--evaluations", 1], "evaluations=1: give at least 2")
+
+
+def test_evaluations_needed_are_counted_to_the_first_as_low(monkeypatch, rng):
+    image = rng.random((16, 16, 3), np.float32)
+    monkeypatch.setattr(optimizer_bench, "_values", lambda *_: [9.0, 5.0, 3.0, 2.0, 1.0, 0.5])
+    for theirs, needed in (([9.0, 2.0, 4.0], 4), ([9.0, 5.0], 2), ([0.1], None)):
+        monkeypatch.setattr(optimizer_bench, "_scipy_values", lambda *_, theirs=theirs: theirs)
+        (run,) = optimizer_bench.optimizers([image], evaluations=3, threads=1)
+        assert (run.needed, run.value, run.scipy_value) == (needed, 3.0, min(theirs))
+
+
+def test_a_gpu_is_measured(monkeypatch):
+    """In the emulation, where times say nothing."""
+    if emulation.unavailable():
+        pytest.skip(emulation.unavailable())
+    emulation.install(monkeypatch)
+    monkeypatch.setattr("pyengine.devices._problem", lambda kind, index: "")
+    monkeypatch.setattr(Device, "provider", lambda *_: Provider())
+    monkeypatch.setattr(Engine, "synthesize", lambda *_, **__: None)
+    for name, value in {"SIDE": 8, "COPIED": 64, "AGREEMENT_SIZE": 16, "PRECISIONS": ("float32",)}.items():
+        monkeypatch.setattr(gpu, name, value)
+    report = gpu.measure("cuda", [16], 1)
+    assert report["device"] == "cuda:0"
+    assert max(report["agreement"]["float32"]) < 1e-5
+    (row,) = report["evaluations"]
+    assert list(row["ms"]) == ["evaluation", "forward", "losses", "backward", "optimizer"]
+    assert row["bytes"] == 8 * (6 + 3)
+    table = list(gpu.lines(report))
+    widths = {line.count("|") for line in table if line.startswith("| size") or line.startswith("| 16")}
+    assert len(widths) == 1
+    assert table[table.index(next(line for line in table if line.startswith("| size"))) + 1].count("|") in widths
+
+
+def test_a_cpu_is_no_gpu():
+    refused(["gpu", "--device", "cpu"], "device='cpu': this measures GPUs")

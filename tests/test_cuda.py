@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import reference
-from conftest import relative_error
+from conftest import features, relative_error, weights
 
 import pyengine
 from pyengine import Engine, PyengineError, devices
@@ -25,7 +25,7 @@ from pyengine.network.sessions import Provider
 from pyengine.network.weights import Convolution, Preprocessing, Weights
 
 EITHER = ["emulated", pytest.param("gpu", marks=pytest.mark.gpu)]
-ORDERS = ["ascending", "descending", "shuffled"]
+ORDERS = ["ascending", "descending", "shuffled", "warps"]
 
 SHAPES = [(1, 1), (1, 7), (5, 63), (33, 300), (2, 4097)]
 CONTENTS = ["relu", "normal", "zeros", "equal", "integers"]
@@ -71,36 +71,6 @@ def emulated(monkeypatch):
     kernels = CudaKernels(0, tf32=False)
     with kernels.active():
         yield kernels
-
-
-def features(shape, content="relu", seed=0):
-    rng = np.random.default_rng(seed)
-    x = rng.normal(0.25 + 0.1 * seed, 1, shape)
-    if content == "relu":
-        x = np.maximum(x, 0)
-    elif content == "zeros":
-        x[:] = 0
-    elif content == "equal":
-        x[:] = 1.5 + seed
-    elif content == "integers":  # ties at every value, negative ones too, and both zeros
-        x = np.where(x < -1, -0.0, np.round(2 * x))
-    return x.astype(np.float32)
-
-
-def weights(pixels, kind="random", seed=0):
-    rng = np.random.default_rng(100 + seed)
-    w = rng.random(pixels).astype(np.float32) + np.float32(0.01)
-    if kind == "none":
-        return None
-    if kind == "sparse":
-        w[rng.random(pixels) < 0.5] = 0
-        w[0] = 1
-    elif kind == "one":
-        w[:] = 0
-        w[pixels // 2] = 0.25
-    elif kind == "nothing":
-        w[:] = 0
-    return w
 
 
 def assert_close(actual, expected, tolerance=2e-6):

@@ -8,11 +8,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import emulation
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from pyengine import Engine, PyengineError, devices
+from pyengine.cli import main
 from pyengine.devices import Device, choose
+from pyengine.images import save
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.network import network as networks
 from pyengine.network import sessions
@@ -81,7 +85,10 @@ class Fake:
             bind_output = bind_input
 
         class InferenceSession:
-            def __init__(self, data: bytes, options: Any, providers: list[tuple[str, dict[str, str]]]) -> None:
+            def __init__(
+                self, data: bytes, options: Any, providers: list[tuple[str, dict[str, str]]], enable_fallback: int = 1
+            ) -> None:
+                assert not enable_fallback, "it would go on with the CPU"
                 self.options, self.asked = options, providers
                 fake.sessions.append(self)
                 if fake.error is not None:
@@ -139,7 +146,10 @@ def install(monkeypatch):
         monkeypatch.setattr(devices, "runtime", lambda: module)
         monkeypatch.setattr(sessions, "runtime", lambda: module)
         monkeypatch.setitem(sys.modules, "cupy", cupy)  # None makes the import fail
+        monkeypatch.setattr(devices, "_try_kernels", lambda index: tried.append(index))
         return fake
+
+    tried: list[int] = []
 
     return install
 
@@ -194,6 +204,41 @@ def test_auto_without_the_provider_is_the_cpu(install, recwarn):
     device = choose("auto")
     assert (device.kind, device.reason) == ("cpu", "the ONNX Runtime that is installed has no CUDA provider")
     assert not recwarn.list
+
+
+def test_the_command_line_says_it_in_a_line(install, tmp_path):
+    install(Fake(), None)
+    picture = tmp_path / "exemplar.png"
+    save(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8), picture)
+    arguments = ["synthesize", str(picture), "-o", str(tmp_path / "out.png"), "--iterations", "0"]
+    result = CliRunner().invoke(main, arguments)
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Warning")]
+    assert line.startswith("Warning: onnxruntime-gpu is installed, but CuPy does not load")
+
+
+def test_kernels_are_tried_too(install, monkeypatch):
+    """CuPy may load where the libraries that it compiles and multiplies with do not."""
+    install(Fake(), cupy_with(2))
+    tried = []
+
+    def fail(index: int) -> None:
+        tried.append(index)
+        raise OSError("libnvrtc.so.13: cannot open\nmore")
+
+    monkeypatch.setattr(devices, "_try_kernels", fail)
+    with pytest.raises(
+        PyengineError, match=r"^device='cuda:1': CuPy fails \(libnvrtc.so.13: cannot open\): pip install"
+    ):
+        choose("cuda:1")
+    assert tried == [1]
+
+
+def test_trying_kernels_works_where_they_do(monkeypatch):
+    if emulation.unavailable():
+        pytest.skip(emulation.unavailable())
+    emulation.install(monkeypatch)
+    devices._try_kernels(0)
+    assert emulation.launches["gram_sum"] == 1
 
 
 TOO_MANY_LINES = "no kernel image\nat cuda_call.cc:123\nand so on"
@@ -452,21 +497,8 @@ def test_on_a_cpu_arrays_are_numpys(install):
     assert "disable_synchronize_execution_providers" not in options.entries
 
 
-@pytest.mark.parametrize("name", [CUDA, TENSORRT])
-def test_what_is_recorded_for_some_arrays_is_not_replayed_for_others(install, folder, name):
-    """A recorded graph holds addresses; ONNX Runtime replays that of the run's number, whatever the arrays."""
-    fake = install(Fake(), cupy_with(1))
-    session = Session(sessions._nothing(), Provider(name), 1, capture=True)
-    first, second = (session.bind({"x": on_device(k), "y": on_device(k + 1)}) for k in (100, 200))
-    for run in (first, second, first):
-        run()
-    ids = [options.entries.get("gpu_graph_id") for _, _, options in fake.runs]
-    assert ids[0] == ids[2] != ids[1]
-    assert not {None, "0", "-1"} & set(ids)  # ONNX Runtime's own, and that which records nothing
-
-
 def test_only_small_images_are_recorded(monkeypatch):
-    """And on a CPU none."""
+    """And on a CPU none; and what is recorded for some arrays is not replayed for others: it holds their addresses."""
     made = []
 
     def session(model: Any, provider: Provider, threads: int, *, capture: bool = False) -> str:
@@ -474,7 +506,7 @@ def test_only_small_images_are_recorded(monkeypatch):
         return f"session {len(made)}"
 
     monkeypatch.setattr(networks, "Session", session)
-    settings = ("relu1_1",), (), "wrap", "average"
+    layers, masks, rest = ("relu1_1",), ("relu1_2",), ("wrap", "average")
     for provider, size, capture in (
         (Provider(), (64, 64), False),
         (Provider(CUDA), (64, 64), True),
@@ -483,13 +515,15 @@ def test_only_small_images_are_recorded(monkeypatch):
         (Provider(TENSORRT), (64, 64), True),
     ):
         vgg = Vgg(load("vgg16"), CpuKernels(1), provider, threads=1)
-        first = vgg.forward(size, *settings)
+        first = vgg.forward(size, layers, masks, *rest)
         assert made[-1] == capture
-        again = vgg.forward((size[0] + 16, size[1]), *settings)
+        again = vgg.forward((size[0] + 16, size[1]), layers, masks, *rest)
         # A recorded graph is of one size, and a TensorRT engine is; the others take any.
         one_for_all = not provider.fixes_sizes and not capture
         assert (first == again) == one_for_all
-        assert vgg.forward(size, *settings) == first
+        assert (vgg.forward(size, layers, masks, *rest) == first) == (not capture)
+        vgg.forward(size, layers, (), *rest)
+        assert not made[-1]  # without a way back it runs once
 
 
 def test_all_of_a_network_runs_on_its_provider(install, monkeypatch):

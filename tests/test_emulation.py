@@ -9,7 +9,7 @@ import pytest
 if emulation.unavailable():
     pytest.skip(emulation.unavailable(), allow_module_level=True)
 
-ORDERS = ["ascending", "descending", "shuffled"]
+ORDERS = ["ascending", "descending", "shuffled", "warps"]
 
 SOURCE = r"""
 extern "C" __global__ void __launch_bounds__(BLOCK) total(const float *__restrict__ x, float *out, const int n) {

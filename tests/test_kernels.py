@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import reference
-from conftest import pixel_weights
+from conftest import features, pixel_weights, weights
 
 from pyengine import _core
 from pyengine.kernels.cpu import CpuKernels
@@ -16,34 +16,6 @@ from pyengine.kernels.cpu import CpuKernels
 SHAPES = [(1, 1), (1, 7), (2, 3), (3, 5000), (5, 63), (7, 1025), (64, 4099), (97, 530), (200, 515)]
 CONTENTS = ["relu", "normal", "zeros", "equal", "integers"]
 WEIGHTS = ["none", "random", "sparse", "one"]
-
-
-def features(shape, content="relu", seed=0):
-    rng = np.random.default_rng(seed)
-    x = rng.normal(0.25 + 0.1 * seed, 1, shape)
-    if content == "relu":  # about 40 % zeros, as after the first layer
-        x = np.maximum(x, 0)
-    elif content == "zeros":
-        x[:] = 0
-    elif content == "equal":
-        x[:] = 1.5 + seed
-    elif content == "integers":  # ties at every value, negative ones too, and both zeros
-        x = np.where(x < -1, -0.0, np.round(2 * x))
-    return x.astype(np.float32)
-
-
-def weights(pixels, kind="random", seed=0):
-    rng = np.random.default_rng(100 + seed)
-    w = rng.random(pixels).astype(np.float32) + np.float32(0.01)
-    if kind == "none":
-        return None
-    if kind == "sparse":
-        w[rng.random(pixels) < 0.5] = 0
-        w[0] = 1
-    elif kind == "one":
-        w[:] = 0
-        w[pixels // 2] = 0.25
-    return w
 
 
 def assert_close(actual, expected, tolerance=2e-6):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pyengine.arrays import Float32
+from pyengine.bench import load_torch_baseline
 from pyengine.bench.suite import convolution_gflop, optimizer_seconds
 from pyengine.devices import Precision
 from pyengine.engine import Engine
@@ -21,6 +22,9 @@ from pyengine.network.weights import Weights
 PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "float16")
 
 AGREEMENT_SIZE = 256
+
+SIDE, COPIED = 8192, 2**28
+"""Of the matrices that are multiplied, and numbers that are copied: enough for the rates to be the GPU's own."""
 
 EVALUATION_BYTES = 4 * (4 * 248 + 3 * 120 + 10 * 2 * (64 + 8))
 """For a pixel, about what an evaluation has to move: feature maps are written and read once forward and twice backward,
@@ -79,11 +83,11 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
         yield f"| {precision} | {value:.1e} | {gradient:.1e} |"
     stages = list(report["evaluations"][0]["ms"])
     others = list(dict.fromkeys(name for row in report["evaluations"] for name in row["torch_ms"]))
-    yield f"| size | precision | {' | '.join(stages)} | floor | idle | bytes to the host | {' | '.join(others)} |"
-    yield "| --- " * (6 + len(stages) + len(others) - 1) + "|"
+    header = ["size", "precision", *stages, "floor", "idle", "bytes to the host", *others]
+    yield from (f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header)))
     for row in report["evaluations"]:
         cells = [f"{row['size']}", row["precision"], *(f"{row['ms'][stage]:.2f}" for stage in stages)]
-        cells += [f"{row['floor_ms']:.2f}", "" if row["idle"] is None else f"{row['idle']:.0%}", f"{row['bytes']:.0f}"]
+        cells += [f"{row['floor_ms']:.2f}", "" if row["idle"] is None else f"{row['idle']:.0%}", f"{row['bytes']}"]
         cells += [f"{row['torch_ms'][name]:.2f}" if name in row["torch_ms"] else "" for name in others]
         yield f"| {' | '.join(cells)} |"
 
@@ -102,15 +106,14 @@ def _rates(engine: Engine) -> dict[str, Any]:
     kernels, xp = engine.kernels, engine.kernels.xp
     cublas, rates = xp.cuda.cublas, {}
     with kernels.active():
-        side = 8192
         handle = xp.cuda.device.get_cublas_handle()
         for precision, kind, mode in (("float32", "f4", 0), ("tf32", "f4", 3), ("float16", "f2", 0)):
-            a = xp.ones((side, side), kind)
+            a = xp.ones((SIDE, SIDE), kind)
             before = cublas.getMathMode(handle)
             cublas.setMathMode(handle, mode)
-            rates[precision] = 2e-9 * side**3 / _device_seconds(kernels, partial(xp.matmul, a, a))
+            rates[precision] = 2e-9 * SIDE**3 / _device_seconds(kernels, partial(xp.matmul, a, a))
             cublas.setMathMode(handle, before)
-        source = xp.zeros(2**28, np.float32)
+        source = xp.zeros(COPIED, np.float32)
         target = xp.empty_like(source)
 
         def copy() -> None:
@@ -201,14 +204,12 @@ def _torch(exemplar: Float32, image: Float32, weights: Weights, precision: Preci
     """Milliseconds of PyTorch's evaluation, eager and compiled; empty without it."""
     try:
         import torch
-
-        from pyengine.bench.torch_baseline import evaluation
     except ImportError:
         return {}
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "float32"
     found = {}
     for name in ("PyTorch", "compiled"):
-        evaluate = evaluation(
+        evaluate = load_torch_baseline().evaluation(
             exemplar, image, weights, 1, device="cuda", half=precision == "float16", compiled=name == "compiled"
         )
         seconds = []

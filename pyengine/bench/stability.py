@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from pyengine.arrays import Float32
+from pyengine.bench import load_torch_baseline
 from pyengine.bench.figures import new_figure, pixels_of
 from pyengine.checks import is_integer
 from pyengine.engine import Engine
 from pyengine.errors import PyengineError
-from pyengine.images import ByteImage, Source, load
+from pyengine.images import ByteImage, Source, load, to_uint8
 from pyengine.network.graphs import SMALLEST
 from pyengine.quality import compare, patch_distance
 from pyengine.recipe import Recipe
@@ -213,6 +215,7 @@ def convergence(
     seed: int = 0,
     threads: int | None = None,
     baseline_iterations: int = BASELINE_ITERATIONS,
+    against: str | None = None,
 ) -> Iterator[Convergence]:
     """Count the iterations that the default method needs to be as good as the Gatys baseline, by patch distance.
 
@@ -227,6 +230,8 @@ def convergence(
     seed, threads
         As in `pyengine.synthesize`.
     baseline_iterations : int
+    against : {"torch"}, optional
+        Let the baseline be the same method written plainly in PyTorch, instead of our own.
 
     Yields
     ------
@@ -248,16 +253,42 @@ def convergence(
     images = [load(exemplar) for exemplar in exemplars]
     for image in images:
         Recipe.create(image, size=size, seed=seed)  # raises what else would end a long run
+    if against:
+        load_torch_baseline()  # or an error, now
+    baseline = _torch_texture if against else _own_texture
     with Engine(threads=threads) as engine:
         for image in images:
-            yield _converge(engine, image, size, seed, baseline_iterations)
+            yield _converge(engine, image, size, seed, partial(baseline, iterations=baseline_iterations))
 
 
-def _converge(engine: Engine, exemplar: Float32, size: int | None, seed: int, baseline_iterations: int) -> Convergence:
+def _own_texture(
+    engine: Engine, exemplar: Float32, size: int | None, seed: int, iterations: int
+) -> tuple[ByteImage, int]:
+    result = engine.synthesize(exemplar, size=size, seed=seed, method="gatys", iterations=iterations)
+    return result.image, len(result.history)
+
+
+def _torch_texture(
+    engine: Engine, exemplar: Float32, size: int | None, seed: int, iterations: int
+) -> tuple[ByteImage, int]:
+    final = Recipe.create(exemplar, size=size).sizes[-1]
+    image, done = load_torch_baseline().texture(
+        exemplar, final, engine.weights, engine.threads, iterations=iterations, seed=seed
+    )
+    return to_uint8(image), done
+
+
+def _converge(
+    engine: Engine,
+    exemplar: Float32,
+    size: int | None,
+    seed: int,
+    baseline: Callable[[Engine, Float32, int | None, int], tuple[ByteImage, int]],
+) -> Convergence:
     start = time.perf_counter()
-    baseline = engine.synthesize(exemplar, size=size, seed=seed, method="gatys", iterations=baseline_iterations)
+    image, baseline_iterations = baseline(engine, exemplar, size, seed)
     baseline_seconds = time.perf_counter() - start
-    target = patch_distance(exemplar, load(baseline.image))
+    target = patch_distance(exemplar, load(image))
     distances: list[float] = []
     measuring = 0.0
 
@@ -285,14 +316,14 @@ def _converge(engine: Engine, exemplar: Float32, size: int | None, seed: int, ba
     return Convergence(
         size=(width, height),
         baseline_distance=target,
-        baseline_iterations=len(baseline.history),
+        baseline_iterations=baseline_iterations,
         baseline_seconds=baseline_seconds,
         best_distance=min(distances),
         iterations=iterations,
         finest_iterations=levels.count(len(sizes) - 1) if reached else None,
         full_size_iterations=full_size,
         seconds=seconds,
-        iterations_ratio=len(baseline.history) / iterations if iterations else None,
-        full_size_ratio=len(baseline.history) / full_size if full_size else None,
+        iterations_ratio=baseline_iterations / iterations if iterations else None,
+        full_size_ratio=baseline_iterations / full_size if full_size else None,
         seconds_ratio=baseline_seconds / seconds if reached else None,
     )

@@ -18,6 +18,7 @@ import numpy as np
 
 from pyengine import _core
 from pyengine.arrays import Float32, Float64
+from pyengine.bench import load_torch_baseline
 from pyengine.bench.ceilings import copy_gb_per_second, gemm
 from pyengine.bench.cold import first_evaluation, import_seconds
 from pyengine.engine import Engine, usable_cores
@@ -67,7 +68,7 @@ def measure(sizes: Sequence[int], threads: int | None, repeats: int, against: st
     for size in sizes:
         if size < SMALLEST:
             raise PyengineError(f"size {size}x{size}: both sides must be at least {SMALLEST}")
-    baseline = _torch_baseline() if against else None
+    baseline: Baseline | None = load_torch_baseline().evaluation if against else None
     with Engine("cpu", threads=threads) as engine:
         engine.check_memory("an image", (sizes[-1], sizes[-1]), EVALUATION_BYTES)
         report = {
@@ -221,14 +222,6 @@ def optimizer_seconds(size: int, repeats: int, kernels: Kernels) -> float:
     with kernels.active():
         minimize(function, kernels.xp.full_like(target, 0.5), PAIRS + repeats, kernels, after_iteration)
     return statistics.median(iterations[PAIRS:])
-
-
-def _torch_baseline() -> Baseline:
-    try:
-        from pyengine.bench.torch_baseline import evaluation
-    except ImportError:
-        raise PyengineError("--against torch: PyTorch is not installed; pip install torch") from None
-    return evaluation
 
 
 def _page_faults() -> int:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from pyengine.arrays import Float32
 from pyengine.network.weights import Weights, relu_of, starts_block
+from pyengine.pyramid import white_noise
+from pyengine.recipe import Recipe
 from pyengine.tuning import GRAM_LAYERS, HISTOGRAM_LAYERS
 
 
@@ -29,48 +32,23 @@ def evaluation(
     `torch.compile` over features and losses.
     """
     torch.set_num_threads(threads)
-    preprocessing = weights.preprocessing
-    layers: list[tuple[str, torch.Tensor, torch.Tensor]] = []
-    for c in weights.convolutions:
-        kernel, bias = c.weight, c.bias
-        if not layers:
-            kernel, bias = preprocessing.fold(kernel, bias, mean=True)
-        packed = torch.from_numpy(kernel.copy()).contiguous(memory_format=torch.channels_last)
-        layers.append((c.name, packed.to(device), torch.from_numpy(bias.copy()).to(device)))
-        if relu_of(c.name) == GRAM_LAYERS[-1]:
-            break
-
-    def features(x: torch.Tensor) -> dict[str, torch.Tensor]:
-        maps = {}
-        for name, kernel, bias in layers:
-            if starts_block(name):
-                x = F.avg_pool2d(x, 2)
-            x = F.relu(F.conv2d(F.pad(x, (1, 1, 1, 1), mode="circular"), kernel, bias))
-            maps[relu_of(name)] = x
-        return {layer: maps[layer].flatten(2)[0] for layer in GRAM_LAYERS}
-
-    def gram(x: torch.Tensor) -> torch.Tensor:
-        return x @ x.T / x.shape[1]
+    features = _network(weights, device, "circular")
 
     def histogram_loss(x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         order = x.detach().sort(dim=1).indices
         matched = torch.empty_like(x).scatter_(1, order, target)
         return ((x - matched) ** 2).mean()
 
-    def tensor_of(array: Float32) -> torch.Tensor:
-        planes = torch.from_numpy(array.transpose(2, 0, 1)[None].copy())
-        return planes.contiguous(memory_format=torch.channels_last).to(device)
-
     with torch.no_grad():
-        maps = features(tensor_of(exemplar))
-        grams = {layer: gram(maps[layer]) for layer in GRAM_LAYERS}
+        maps = features(_tensor_of(exemplar, device))
+        grams = {layer: _gram(maps[layer]) for layer in GRAM_LAYERS}
         sorted_values = {layer: maps[layer].sort(dim=1).values for layer in HISTOGRAM_LAYERS}
-    pixels = tensor_of(image).requires_grad_()
+    pixels = _tensor_of(image, device).requires_grad_()
 
     def loss_of(x: torch.Tensor) -> torch.Tensor:
         with torch.autocast(device, torch.float16, enabled=half):
             maps = {layer: x.float() for layer, x in features(x).items()}
-        terms = [((gram(maps[layer]) - grams[layer]) ** 2).mean() for layer in GRAM_LAYERS]
+        terms = [((_gram(maps[layer]) - grams[layer]) ** 2).mean() for layer in GRAM_LAYERS]
         terms += [histogram_loss(maps[layer], sorted_values[layer]) for layer in HISTOGRAM_LAYERS]
         return torch.stack(terms).sum()
 
@@ -84,3 +62,65 @@ def evaluation(
         return float(loss.detach()), pixels.grad[0]
 
     return evaluate
+
+
+def texture(
+    exemplar: Float32, size: tuple[int, int], weights: Weights, threads: int, *, iterations: int, seed: int
+) -> tuple[Float32, int]:
+    """A texture by the method of Gatys et al. 2015, plainly: Gram losses, one scale, from noise, PyTorch's L-BFGS.
+
+    Returns the image (H, W, 3) in [0, 1], of a (width, height), and the number of iterations.
+    """
+    torch.set_num_threads(threads)
+    features = _network(weights, "cpu", "constant")
+    with torch.no_grad():
+        grams = {layer: _gram(x) for layer, x in features(_tensor_of(exemplar, "cpu")).items()}
+    noise = white_noise(Recipe.create(exemplar, size=size).level, np.random.default_rng(seed))
+    pixels = _tensor_of(noise, "cpu").contiguous().requires_grad_()  # as its L-BFGS wants them
+    optimizer = torch.optim.LBFGS([pixels], max_iter=iterations, tolerance_grad=0, tolerance_change=0)
+
+    def closure() -> torch.Tensor:
+        with torch.no_grad():
+            pixels.clamp_(0, 1)  # as PyTorch's own tutorial of style transfer keeps pixels in range
+        optimizer.zero_grad()
+        maps = features(pixels)
+        loss = torch.stack([((_gram(maps[layer]) - grams[layer]) ** 2).mean() for layer in GRAM_LAYERS]).sum()
+        torch.autograd.backward(loss)
+        return loss
+
+    optimizer.step(closure)
+    image: Float32 = pixels.detach()[0].clamp(0, 1).permute(1, 2, 0).contiguous().numpy()
+    return image, int(optimizer.state[pixels]["n_iter"])
+
+
+def _network(weights: Weights, device: str, padding: str) -> Callable[[torch.Tensor], dict[str, torch.Tensor]]:
+    """Feature maps (C, N) of an image (1, 3, H, W), by layer."""
+    layers: list[tuple[str, torch.Tensor, torch.Tensor]] = []
+    for c in weights.convolutions:
+        kernel, bias = c.weight, c.bias
+        if not layers:
+            kernel, bias = weights.preprocessing.fold(kernel, bias, mean=True)
+        packed = torch.from_numpy(kernel.copy()).contiguous(memory_format=torch.channels_last)
+        layers.append((c.name, packed.to(device), torch.from_numpy(bias.copy()).to(device)))
+        if relu_of(c.name) == GRAM_LAYERS[-1]:
+            break
+
+    def features(x: torch.Tensor) -> dict[str, torch.Tensor]:
+        maps = {}
+        for name, kernel, bias in layers:
+            if starts_block(name):
+                x = F.avg_pool2d(x, 2)
+            x = F.relu(F.conv2d(F.pad(x, (1, 1, 1, 1), mode=padding), kernel, bias))
+            maps[relu_of(name)] = x
+        return {layer: maps[layer].flatten(2)[0] for layer in GRAM_LAYERS}
+
+    return features
+
+
+def _gram(x: torch.Tensor) -> torch.Tensor:
+    return x @ x.T / x.shape[1]
+
+
+def _tensor_of(array: Float32, device: str) -> torch.Tensor:
+    planes = torch.from_numpy(array.transpose(2, 0, 1)[None].copy())
+    return planes.contiguous(memory_format=torch.channels_last).to(device)

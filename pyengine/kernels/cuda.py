@@ -29,7 +29,7 @@ TILE = 16 * THREADS
 GROUP = 32
 """Samples between two sums that are kept, as in histogram.cu."""
 
-SORTING_BYTES = 2**28
+SORTING_BYTES = 2**29
 """For the samples of the channels that are sorted at a time."""
 
 NULL = np.intp(0)
@@ -91,6 +91,7 @@ class CudaKernels:
         self._device = cupy.cuda.Device(index)
         self._tf32 = tf32
         self._lock = RLock()
+        self._functions: dict[str, Any] = {}
         with self._device:
             self._stream = cupy.cuda.Stream(non_blocking=True)
 
@@ -385,7 +386,9 @@ class CudaKernels:
         return {name: self.xp.RawModule(code=source, options=OPTIONS) for name, source in sources().items()}
 
     def _launch(self, module: str, name: str, grid: tuple[int, ...], *arguments: Any, threads: int = THREADS) -> None:
-        self._modules[module].get_function(name)(grid, (threads,), arguments)
+        if name not in self._functions:  # CuPy would look it up each time
+            self._functions[name] = self._modules[module].get_function(name)
+        self._functions[name](grid, (threads,), arguments)
 
     def _sum(self, partial: Float64, factor: float, out: Float64) -> None:
         """`factor` times the sum of each row of `partial`, or of all of it, to `out`."""
@@ -458,7 +461,7 @@ class CudaKernels:
             end = min(begin + step, channels)
             rows = end - begin
             here, there = ([self.xp.empty((rows, count), np.uint32) for _ in range(2)] for _ in range(2))
-            counts = self.xp.empty((rows, 256, tiles), np.uint32)
+            counts = self.xp.empty((rows, tiles, 256), np.uint32)
             self._launch(
                 "histogram", "make_keys", (_blocks(count), rows),
                 flat[begin:end], _or_null(chosen), np.int32(pixels), np.int32(count), *here,
@@ -466,7 +469,7 @@ class CudaKernels:
             for shift in (0, 8, 16, 24):
                 settings = np.int32(count), np.int32(shift)
                 self._launch("histogram", "count_digits", (tiles, rows), here[0], *settings, counts)
-                self._launch("histogram", "scan_counts", (rows,), counts, np.int32(256 * tiles))
+                self._launch("histogram", "scan_counts", (rows,), counts, np.int32(tiles))
                 self._launch("histogram", "scatter", (tiles, rows), *here, counts, *settings, *there)
                 here, there = there, here
             yield begin, end, here[0], here[1]

@@ -27,7 +27,7 @@ __device__ float value_of(uint32 key) {
     return __uint_as_float(key ^ (key >> 31 ? 0x80000000u : 0xffffffffu));
 }
 
-// counts (C, DIGITS, tiles): how often each digit is in each tile.
+// counts (C, tiles, DIGITS): how often each digit is in each tile.
 extern "C" __global__ void count_digits(const uint32 *keys, int n, int shift, uint32 *counts) {
     __shared__ uint32 found[DIGITS];
     found[threadIdx.x] = 0;
@@ -38,21 +38,19 @@ extern "C" __global__ void count_digits(const uint32 *keys, int n, int shift, ui
         if (k < n) atomicAdd(&found[row[k] >> shift & (DIGITS - 1)], 1u);
     }
     __syncthreads();
-    counts[((uint64)blockIdx.y * DIGITS + threadIdx.x) * gridDim.x + blockIdx.x] = found[threadIdx.x];
+    counts[((uint64)blockIdx.y * gridDim.x + blockIdx.x) * DIGITS + threadIdx.x] = found[threadIdx.x];
 }
 
 // counts become the number of samples that go before: of smaller digits, and of the same digit in earlier tiles. Grid:
 // channels.
-extern "C" __global__ void scan_counts(uint32 *counts, int entries) {
-    uint32 *row = counts + (uint64)blockIdx.x * entries;
-    const int share = (entries + THREADS - 1) / THREADS;
-    const int first = threadIdx.x * share, last = first + share < entries ? first + share : entries;
+extern "C" __global__ void scan_counts(uint32 *counts, int tiles) {
+    uint32 *row = counts + (uint64)blockIdx.x * tiles * DIGITS + threadIdx.x;  // a thread a digit
     uint32 sum = 0;
-    for (int k = first; k < last; ++k) sum += row[k];
+    for (int tile = 0; tile < tiles; ++tile) sum += row[(uint64)tile * DIGITS];
     uint32 before = sum_before(sum);
-    for (int k = first; k < last; ++k) {
-        const uint32 count = row[k];
-        row[k] = before;
+    for (int tile = 0; tile < tiles; ++tile) {
+        const uint32 count = row[(uint64)tile * DIGITS];
+        row[(uint64)tile * DIGITS] = before;
         before += count;
     }
 }
@@ -81,7 +79,7 @@ extern "C" __global__ void scatter(const uint32 *keys, const uint32 *pixels, con
         rank[i] = seen + __popc(peers & ((1u << lane) - 1));
     }
     __syncthreads();
-    uint32 before = counts[((uint64)blockIdx.y * DIGITS + threadIdx.x) * gridDim.x + blockIdx.x];
+    uint32 before = counts[((uint64)blockIdx.y * gridDim.x + blockIdx.x) * DIGITS + threadIdx.x];
     for (int w = 0; w < WARPS; ++w) {
         const uint32 count = places[w][threadIdx.x];
         places[w][threadIdx.x] = before;

@@ -53,15 +53,19 @@ class Vgg:
         pooling: Pooling,
     ) -> Session:
         """The graph from an image of this (height, width); see `graphs.forward_graph`."""
-        capture = self._provider.on_gpu and size[0] * size[1] <= CAPTURED
+        # Without masks there is no way back: an exemplar's network, which runs once.
+        capture = self._provider.on_gpu and bool(masks) and size[0] * size[1] <= CAPTURED
         deepest = max((*layers, *masks), key=self.weights.layers.index)
         lone = padding == "reflect" and min(map_size(deepest, size)) == 1
         fixed = size if self._provider.fixes_sizes or capture or lone else None
         key = (fixed, layers, masks, padding, pooling)
         with self._lock:
-            if key not in self._forward:
+            if capture or key not in self._forward:
                 model = forward_graph(self.weights, layers, padding, pooling, size=fixed, half=self.half, masks=masks)
-                self._forward[key] = Session(model, self._provider, self._threads, capture=capture)
+                session = Session(model, self._provider, self._threads, capture=capture)
+                if capture:  # what is recorded for some arrays must not be replayed for others
+                    return session
+                self._forward[key] = session
             return self._forward[key]
 
     def adjoint(self, convolution: str, size: tuple[int, int]) -> Session:

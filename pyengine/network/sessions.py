@@ -179,13 +179,18 @@ class Session:
             # ONNX Runtime's threads must not spin on while the losses' kernels want the cores.
             options.add_session_config_entry("session.force_spinning_stop", "1")
         data = model.SerializeToString()
+
+        def make(capture: bool) -> Any:
+            # By itself ONNX Runtime would print what is wrong, and go on with the CPU.
+            return ort.InferenceSession(data, options, provider.settings(data, capture=capture), enable_fallback=0)
+
         try:
-            self._session = ort.InferenceSession(data, options, provider.settings(data, capture=capture))
+            self._session = make(capture)
         except Exception:
             if not capture:
                 raise
             # What the provider can't record, such as a node that it leaves to the CPU, it refuses.
-            self._session = ort.InferenceSession(data, options, provider.settings(data, capture=False))
+            self._session = make(False)
 
     @property
     def providers(self) -> list[str]:

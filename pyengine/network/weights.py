@@ -136,7 +136,7 @@ class Weights:
             if largest > most:
                 raise PyengineError(
                     f"{convolution.name} holds a weight of size {largest:g}, float16 no more than {most:g}; "
-                    "store it as float32, without --half"
+                    "leave out --half, or precision='float16'"
                 )
 
 

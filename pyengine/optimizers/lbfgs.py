@@ -172,7 +172,9 @@ def _minimize(
                 kernels.combine(rows, coefficients, direction[part])
             if not pairs:
                 (size,) = kernels.fetch([xp.abs(direction).sum(dtype=np.float64)])
-                length = FIRST_STEP * count / size if size > 0 else 0.0
+                if size == 0:
+                    return x.reshape(start.shape)
+                length = FIRST_STEP * count / size
             for _ in range(SHORTENINGS):
                 for part, rows in blocks():
                     kernels.advance(x[part], rows[here + 1], direction[part], length, candidate[part])

@@ -273,6 +273,7 @@ SIGNATURES = """
     swapaxes(a, axis1, axis2)
     take(a, indices, axis=None, out=None)
     tensordot(a, b, axes=2)
+    trace(a, offset=0, axis1=0, axis2=1, dtype=None, out=None)
     transpose(a, axes=None)
     var(a, axis=None, dtype=None, out=None, ddof=0, keepdims=False)
     vdot(a, b)
@@ -281,7 +282,9 @@ SIGNATURES = """
 """
 
 # Of those, the methods of the same signature.
-METHODS = "all any argmax argmin cumsum dot max mean min nonzero prod ravel repeat squeeze std sum swapaxes take var"
+METHODS = (
+    "all any argmax argmin cumsum dot max mean min nonzero prod ravel repeat squeeze std sum swapaxes take trace var"
+)
 
 
 def _ufunc(name: str) -> Callable[..., Any]:

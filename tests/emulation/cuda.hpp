@@ -315,7 +315,7 @@ public:
     }
 
     uint64_t block(uint64_t i) {
-        if (kind != 2) return kind ? blocks - 1 - i : i;
+        if (kind != 2) return kind == 1 ? blocks - 1 - i : i;
         return place = (place + stride) % blocks;
     }
 
@@ -327,6 +327,9 @@ public:
         if (kind == 2)
             for (unsigned i = count - 1; i > 0; --i) std::swap(turns[i], turns[random(i + 1)]);
     }
+
+    // Whether a warp runs until all its lanes wait for others, before the next warp has its turn.
+    bool by_warps() const { return kind == 3; }
 
     const uint64_t blocks;
     unsigned short turns[MAX_THREADS];
@@ -385,13 +388,20 @@ inline void run_block(Order &order, unsigned shared) {
         order.next_round();
         for (unsigned i = 0; i < count; ++i) {
             current = &threads[order.turns[i]];
-            if (current->state != RUNNABLE) continue;
-            idle = false;
-            threadIdx = current->index;
-            switch_context(scheduler, current->context);
-            if (memcmp(stacks + order.turns[i] * STACK, &STACK_END, sizeof STACK_END))
-                snprintf(error, sizeof error, "a thread needs more than %zu KiB of local memory", STACK / 1024);
-            if (error[0]) return;
+            if (current->state == RUNNABLE) {
+                idle = false;
+                threadIdx = current->index;
+                switch_context(scheduler, current->context);
+                if (memcmp(stacks + order.turns[i] * STACK, &STACK_END, sizeof STACK_END))
+                    snprintf(error, sizeof error, "a thread needs more than %zu KiB of local memory", STACK / 1024);
+                if (error[0]) return;
+            }
+            if (order.by_warps() && (i % LANES == LANES - 1 || i + 1 == count)) {
+                const unsigned first = i / LANES * LANES;
+                bool runnable = false;
+                for (unsigned k = first; k <= i; ++k) runnable |= threads[k].state == RUNNABLE;
+                if (runnable) i = first - 1;
+            }
         }
         if (arrived == count) {
             for (unsigned i = 0; i < count; ++i) threads[i].state = RUNNABLE;

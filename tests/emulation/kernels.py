@@ -22,7 +22,7 @@ from emulation.cuda import CompileException, Stream
 
 HEADER = Path(__file__).parent / "cuda.hpp"
 FLAGS = ["-std=c++17", "-O1", "-fPIC", "-shared", "-fvisibility=hidden", "-ffp-contract=off", "-fno-strict-aliasing"]
-ORDERS = ("ascending", "descending", "shuffled")
+ORDERS = ("ascending", "descending", "shuffled", "warps")
 
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 BOUNDS = r"(?:__launch_bounds__\s*\(([^()]*)\)\s*)?"
