@@ -20,6 +20,7 @@ from pyengine.images import upsample_circular
 from pyengine.kernels import PixelWeights, cuda
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.kernels.cuda import CudaKernels
+from pyengine.memory import Plan
 from pyengine.network.graphs import model_file
 from pyengine.network.sessions import Provider
 from pyengine.network.weights import Convolution, Preprocessing, Weights
@@ -839,6 +840,19 @@ def test_objective_is_that_of_the_cpu(on_gpu, on_cpu, natural, other, name):
         for term, number in theirs.terms(x).items():
             assert terms[term] == pytest.approx(number, rel=1e-5, abs=1e-9), term
     assert ours.stopwatch.seconds.keys() == {"forward", "losses", "backward"}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_tiles_are_what_the_cpu_makes_of_the_whole(on_gpu, on_cpu, monkeypatch, natural, other, name):
+    arguments = case(name, natural, other)
+    objective = on_cpu.objective(**arguments)
+    size = (40, 48) if objective.size is None else (20, 24)  # four tiles, or one that overlaps itself
+    image = np.random.default_rng(3).random((*size, 3)).astype(np.float32)
+    expected, slope = objective(image)
+    monkeypatch.setattr(Engine, "_plan", lambda *_: Plan(24, 4))
+    value, gradient = on_gpu.objective(**arguments)(image)
+    assert value == pytest.approx(expected, rel=3e-6)
+    assert relative_error(gradient, slope) < 1e-5
 
 
 def test_objective_of_the_whole_method(monkeypatch, natural, other, engine):
