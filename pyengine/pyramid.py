@@ -18,6 +18,9 @@ LARGE, MULTIPLE = 256, 16
 """Sides so large are multiples of 16 at coarser levels, so that an output that wraps round can be cut into tiles there,
 whatever its size at the finest; the proportions change by 3 % at most."""
 
+BAND = 256
+"""Rows that get their noise at a time."""
+
 DETAIL = 0.3
 """Share of the exemplar's fine detail that enlarging makes up for with noise."""
 
@@ -112,14 +115,19 @@ def add_detail(image: Float32, level: Level, generator: np.random.Generator) -> 
     generator : numpy.random.Generator
     """
     detail = np.concatenate([_detail(exemplar.image) for exemplar in level.exemplars])
-    noise = generator.standard_normal(image.shape)
+    mixings = []
     for region, where in _territories(level):
         counts = _counts(level, region)
         deviation = detail - np.average(detail, axis=0, weights=counts)
         values, axes = np.linalg.eigh((counts * deviation.T) @ deviation / counts.sum())
-        mixing = axes * np.sqrt(np.maximum(values, 0))
-        noise[where] = noise[where] @ mixing.T
-    detailed: Float32 = np.clip(image + DETAIL * noise, 0, 1).astype(np.float32)
+        mixings.append((where, axes * np.sqrt(np.maximum(values, 0))))
+    detailed = np.empty_like(image)
+    for begin in range(0, len(image), BAND):  # noise in float64 takes more than an evaluation in tiles
+        rows = slice(begin, begin + BAND)
+        noise = generator.standard_normal(image[rows].shape)
+        for where, mixing in mixings:
+            noise[where[rows]] = noise[where[rows]] @ mixing.T
+        detailed[rows] = np.clip(image[rows] + DETAIL * noise, 0, 1)
     return detailed
 
 
