@@ -127,6 +127,15 @@ def test_what_has_a_place_where_the_image_wraps_round(engine, in_tiles, natural,
     check_against_whole(engine, in_tiles, natural[20:84], options, 32)
 
 
+@pytest.mark.parametrize(("size", "padding"), [((64, 144), "wrap"), ((61, 150), "zeros")])
+def test_the_halo_covers_what_is_compared_at_a_distance(engine, in_tiles, natural, size, padding):
+    """An exemplar large enough for the largest translation; no deeper layer, whose halo would do."""
+    image = np.random.default_rng(0).random((*size, 3), np.float32)
+    weights = {"gram": 1e-9, "histogram": 0, "structure": 1.0}
+    options = {"exemplar": natural, "structure": True, "gram_layers": ("relu1_1",), "weights": weights}
+    check_against_whole(engine, in_tiles, image, {**options, "padding": padding}, 32)
+
+
 def test_the_baseline(engine, in_tiles, natural, other):
     check_against_whole(engine, in_tiles, natural[:61, :75], {"exemplar": other, "method": "gatys"}, 32)
 
