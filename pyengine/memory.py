@@ -150,15 +150,16 @@ class Demand:
         ):
             kept = BASE_BYTES + self.bytes + pixels * (self.kept + VECTOR_BYTES * VECTORS)
             kept += ROWS_BYTES if spilled else pixels * VECTOR_BYTES * rows
-            share = (limit - kept) / 4
-            most = (number for number in CHANNELS_AT_A_TIME if pixels * number * CHANNEL_BYTES <= share)
-            channels = next(most, CHANNELS_AT_A_TIME[-1])
-            kept += pixels * max(self.maps, channels * CHANNEL_BYTES)
-            side = int((max(limit - kept, 0) / TILE_BYTES) ** 0.5) - border
-            side = min(side, LARGEST_TILE) // unit * unit
-            if side >= least:
-                return Plan(side, channels, spilled)
-        needed = math.ceil(kept + (SMALLEST_TILE + border) ** 2 * TILE_BYTES)
+            for channels in CHANNELS_AT_A_TIME:
+                matching = pixels * channels * CHANNEL_BYTES
+                if matching > (limit - kept) / 4 and channels != CHANNELS_AT_A_TIME[-1]:
+                    continue  # the rest is better spent on tiles
+                needed = kept + max(matching, pixels * self.maps)
+                side = int((max(limit - needed, 0) / TILE_BYTES) ** 0.5) - border
+                side = min(side, LARGEST_TILE) // unit * unit
+                if side >= least:
+                    return Plan(side, channels, spilled)
+        needed = math.ceil(needed + (SMALLEST_TILE + border) ** 2 * TILE_BYTES)
         raise PyengineError(
             f"size {size[1]}x{size[0]} pixels needs about {needed / 1e9:.1f} GB ({needed} bytes) even in tiles, and "
             f"{limit / 1e9:.1f} GB ({limit:.0f} bytes) may be used: make it smaller, or give more memory_limit"
