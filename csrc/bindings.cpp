@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -65,7 +66,7 @@ void check_threads(int threads) {
     if (threads < 1) throw py::value_error("threads: expected at least 1, got " + std::to_string(threads));
 }
 
-Map as_map(py::handle features, py::handle weights) {
+Map as_map(py::handle features, py::handle weights, const std::optional<double> &mass = {}) {
     const py::array array = float_array(features, "features", "(C, N)");
     if (array.ndim() != 2) throw py::value_error("features: expected shape (C, N), got " + describe(array));
     check_contiguous(array, "features");
@@ -88,6 +89,11 @@ Map as_map(py::handle features, py::handle weights) {
             }
             map.total += map.weights[i];
         }
+    }
+    if (mass) {
+        if (!(*mass >= 0) || std::isinf(*mass))
+            throw py::value_error("mass: expected a finite number >= 0, got " + std::to_string(*mass));
+        map.total = *mass;
     }
     return map;
 }
@@ -141,13 +147,14 @@ py::array_t<double> gram_of(const Map &map, const float *other, int threads) {
     return result;
 }
 
-py::array_t<double> call_gram(py::handle features, py::handle weights, int threads) {
-    const Map map = as_map(features, weights);
+py::array_t<double> call_gram(py::handle features, py::handle weights, int threads, const std::optional<double> &mass) {
+    const Map map = as_map(features, weights, mass);
     return gram_of(map, map.features, threads);
 }
 
-py::array_t<double> call_cross_gram(py::handle features, py::handle other, py::handle weights, int threads) {
-    const Map map = as_map(features, weights);
+py::array_t<double> call_cross_gram(py::handle features, py::handle other, py::handle weights, int threads,
+                                    const std::optional<double> &mass) {
+    const Map map = as_map(features, weights, mass);
     return gram_of(map, as_other(other, "other", map), threads);
 }
 
@@ -199,17 +206,21 @@ py::array_t<float> call_match(const Histogram &histogram, py::handle features, p
 }
 
 double call_loss(const Histogram &histogram, py::handle features, py::handle gradient, double scale, py::handle weights,
-                 bool accumulate, int threads) {
-    const Map map = as_map_of(histogram, features, weights);
+                 bool accumulate, int threads, std::size_t first) {
+    const Map map = as_map(features, weights);
+    if (first >= histogram.channels() || map.channels > histogram.channels() - first) {
+        throw py::value_error("features: expected channels from " + std::to_string(first) + " on of " +
+                              std::to_string(histogram.channels()) + ", got " + std::to_string(map.channels));
+    }
     float *out = gradient.is_none() ? nullptr : as_output(gradient, "gradient", map);
     check_threads(threads);
     py::gil_scoped_release release;
-    return histogram.loss(map, out, scale, accumulate, threads);
+    return histogram.loss(map, first, out, scale, accumulate, threads);
 }
 
 double call_content_loss(py::handle features, py::handle target, py::handle gradient, double scale, py::handle weights,
-                         bool accumulate, int threads) {
-    const Map map = as_map(features, weights);
+                         bool accumulate, int threads, const std::optional<double> &mass) {
+    const Map map = as_map(features, weights, mass);
     const float *other = as_other(target, "target", map);
     float *out = gradient.is_none() ? nullptr : as_output(gradient, "gradient", map, other);
     check_threads(threads);
@@ -313,9 +324,9 @@ PYBIND11_MODULE(_core, module) {
     module.attr("simd") = isa() == Isa::avx512 ? "avx512" : isa() == Isa::avx2 ? "avx2" : "baseline";
 
     module.def("gram", &call_gram, "The Gram matrix of a feature map.", py::arg("features"),
-               py::arg("weights") = py::none(), py::arg("threads") = 1);
+               py::arg("weights") = py::none(), py::arg("threads") = 1, py::arg("mass") = py::none());
     module.def("cross_gram", &call_cross_gram, "The Gram matrix of one feature map with another.", py::arg("features"),
-               py::arg("other"), py::arg("weights") = py::none(), py::arg("threads") = 1);
+               py::arg("other"), py::arg("weights") = py::none(), py::arg("threads") = 1, py::arg("mass") = py::none());
     module.def("gram_gradient", &call_gram_gradient, "scale * (difference @ features) * weights, written to out.",
                py::arg("features"), py::arg("difference"), py::arg("scale"), py::arg("out"),
                py::arg("weights") = py::none(), py::arg("accumulate") = false, py::arg("threads") = 1);
@@ -327,10 +338,12 @@ PYBIND11_MODULE(_core, module) {
              py::arg("weights") = py::none(), py::arg("threads") = 1)
         .def("loss", &call_loss, "The distance of a feature map from its match; writes the gradient.",
              py::arg("features"), py::arg("gradient") = py::none(), py::arg("scale") = 1.0,
-             py::arg("weights") = py::none(), py::arg("accumulate") = false, py::arg("threads") = 1);
+             py::arg("weights") = py::none(), py::arg("accumulate") = false, py::arg("threads") = 1,
+             py::arg("first") = 0);
     module.def("content_loss", &call_content_loss, "The distance of a feature map from another; writes the gradient.",
                py::arg("features"), py::arg("target"), py::arg("gradient") = py::none(), py::arg("scale") = 1.0,
-               py::arg("weights") = py::none(), py::arg("accumulate") = false, py::arg("threads") = 1);
+               py::arg("weights") = py::none(), py::arg("accumulate") = false, py::arg("threads") = 1,
+               py::arg("mass") = py::none());
     module.def("variation", &call_variation, "How much neighbouring pixels differ; writes the gradient.",
                py::arg("image"), py::arg("gradient") = py::none(), py::arg("scale") = 1.0, py::arg("wrap") = true,
                py::arg("accumulate") = false, py::arg("threads") = 1);

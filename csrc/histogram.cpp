@@ -273,7 +273,8 @@ void Histogram::match(const Map &map, float *out, int threads) const {
     });
 }
 
-double Histogram::loss(const Map &map, float *gradient, double scale, bool accumulate, int threads) const {
+double Histogram::loss(const Map &map, std::size_t first, float *gradient, double scale, bool accumulate,
+                       int threads) const {
     if (total_ == 0 || map.total == 0) {
         if (gradient && !accumulate) std::fill_n(gradient, map.channels * map.pixels, 0.0f);
         return 0.0;
@@ -289,7 +290,7 @@ double Histogram::loss(const Map &map, float *gradient, double scale, bool accum
         if (to && !accumulate) std::fill_n(to, map.pixels, 0.0f);
         double sum = 0;
         const double zero =
-            match_channel(quantiles_[channel], pixels_, total_, map, sorted, [&](Sample sample, double matched) {
+            match_channel(quantiles_[first + channel], pixels_, total_, map, sorted, [&](Sample sample, double matched) {
                 const std::uint32_t i = pixel(sample);
                 const double distance = value(sample) - matched, pull = weights ? weights[i] * distance : distance;
                 sum += pull * distance;

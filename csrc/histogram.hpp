@@ -26,8 +26,9 @@ public:
     // out (C, N) = R(O).
     void match(const Map &map, float *out, int threads) const;
 
-    // sum w (O - R(O))^2 / (C sum w); gradient, if not null, = or += scale 2 w (O - R(O)) / (C sum w).
-    double loss(const Map &map, float *gradient, double scale, bool accumulate, int threads) const;
+    // sum w (O - R(O))^2 / (C sum w); gradient, if not null, = or += scale 2 w (O - R(O)) / (C sum w). The map's C
+    // channels are those from the exemplar's `first` on.
+    double loss(const Map &map, std::size_t first, float *gradient, double scale, bool accumulate, int threads) const;
 
     // One channel: the steps' values in rising order. One step, the `zero_step`th, stands for all `zeros` samples that
     // are 0, if there are any; every other is one sample. `edges` are the masses up to each step's end, kept only where

@@ -16,7 +16,10 @@ simd: Literal["avx512", "avx2", "baseline"]
 """The instruction set that was chosen when the module was loaded."""
 
 def gram(
-    features: NDArray[np.float32], weights: NDArray[np.float32] | None = None, threads: int = 1
+    features: NDArray[np.float32],
+    weights: NDArray[np.float32] | None = None,
+    threads: int = 1,
+    mass: float | None = None,
 ) -> NDArray[np.float64]:
     """Return the Gram matrix of a feature map, G = F diag(w) F^T / sum(w).
 
@@ -31,6 +34,8 @@ def gram(
         Weight w of every pixel, (N,).
     threads
         How many threads to use at most.
+    mass
+        What is divided by in place of sum(w): for a part of a larger map, that map's.
 
     Returns
     -------
@@ -43,6 +48,7 @@ def cross_gram(
     other: NDArray[np.float32],
     weights: NDArray[np.float32] | None = None,
     threads: int = 1,
+    mass: float | None = None,
 ) -> NDArray[np.float64]:
     """Return the Gram matrix of one feature map with another, A diag(w) B^T / sum(w).
 
@@ -58,6 +64,8 @@ def cross_gram(
         Weight w of every pixel, (N,).
     threads
         How many threads to use at most.
+    mass
+        What is divided by in place of sum(w): for a part of a larger map, that map's.
 
     Returns
     -------
@@ -157,6 +165,7 @@ class Histogram:
         weights: NDArray[np.float32] | None = None,
         accumulate: bool = False,
         threads: int = 1,
+        first: int = 0,
     ) -> float:
         """Return the histogram loss, sum w (O - R(O))^2 / (C sum(w)), and write its gradient.
 
@@ -174,6 +183,8 @@ class Histogram:
             Whether to add to `gradient` instead of overwriting it.
         threads
             How many threads to use at most.
+        first
+            The exemplar's channel that the first of the C channels of O is matched to; the others follow.
 
         Returns
         -------
@@ -189,6 +200,7 @@ def content_loss(
     weights: NDArray[np.float32] | None = None,
     accumulate: bool = False,
     threads: int = 1,
+    mass: float | None = None,
 ) -> float:
     """Return the content loss, sum w (O - T)^2 / (C sum(w)), and write its gradient.
 
@@ -211,6 +223,8 @@ def content_loss(
         Whether to add to `gradient` instead of overwriting it.
     threads
         How many threads to use at most.
+    mass
+        What is divided by in place of sum(w): for a part of a larger map, that map's.
 
     Returns
     -------

@@ -23,6 +23,7 @@ def synthesize(
     model: str | os.PathLike[str] = "vgg16",
     threads: int | None = None,
     precision: Precision | None = None,
+    memory_limit: int | None = None,
     callback: Callable[[Progress], None] | None = None,
     **options: Unpack[Options],
 ) -> Result:
@@ -95,6 +96,7 @@ def synthesize(
     model : str or path
     threads : int, optional
     precision : {"float32", "tf32", "float16"}, optional
+    memory_limit : int, optional
         See `Engine`.
     callback : callable, optional
         Called with a `Progress` after each iteration; `Progress.stop` ends the run and keeps the image.
@@ -120,5 +122,5 @@ def synthesize(
     >>> result.image.shape, len(result.history)
     ((48, 48, 3), 3)
     """
-    with Engine(device, model, threads, precision) as engine:
+    with Engine(device, model, threads, precision, memory_limit) as engine:
         return engine.synthesize(exemplar, callback=callback, **options)

@@ -88,6 +88,18 @@ def _numbers(text: str) -> list[float]:
         raise click.BadParameter(f"{text!r}: give numbers with commas in between, such as 2,1") from None
 
 
+UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30, "b": 1, "": 1}
+
+
+def _bytes(text: str) -> int:
+    number = text.strip().lower().rstrip("kmgib")
+    unit = text.strip().lower()[len(number) :]
+    try:
+        return round(float(number) * UNITS[unit])
+    except (ValueError, KeyError, OverflowError):
+        raise click.BadParameter(f"{text!r}: give bytes with a unit, such as 3GB, 1.5GB or 800MB") from None
+
+
 def _names(text: str) -> list[str]:
     return text.split(",")
 
@@ -150,6 +162,10 @@ def main() -> None:
 @click.option(
     "--precision", type=click.Choice(["float32", "tf32", "float16"]),
     help="Of the network [default: float32 on a CPU, tf32 on a GPU].",
+)  # fmt: skip
+@click.option(
+    "--memory-limit", type=_bytes, metavar="BYTES",
+    help="To take at most, such as 3GB; a larger image is made in tiles [default: most of what there is].",
 )  # fmt: skip
 @_json_option
 def synthesize(

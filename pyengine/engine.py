@@ -10,7 +10,7 @@ from functools import partial
 from itertools import pairwise
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,12 +29,14 @@ from pyengine.losses.histogram import HistogramLoss
 from pyengine.losses.options import LossOptions
 from pyengine.losses.structure import StructureLoss
 from pyengine.losses.variation import VariationLoss
+from pyengine.memory import EVALUATION_BYTES, MEASURING_BYTES, SHARE, Demand, Plan
 from pyengine.network.graphs import Padding, Pooling
 from pyengine.network.network import Network, Vgg
 from pyengine.network.sessions import release_memory
+from pyengine.network.tiles import TiledNetwork, Tiling
 from pyengine.network.weights import load as load_weights
 from pyengine.objective import Objective, Stopwatch
-from pyengine.optimizers.lbfgs import minimize
+from pyengine.optimizers.lbfgs import ROWS, minimize
 from pyengine.pyramid import add_detail, white_noise
 from pyengine.recipe import Options, Recipe
 from pyengine.result import Iteration, Progress, Result
@@ -43,14 +45,12 @@ from pyengine.tuning import GRAM_LAYERS, METHODS, REFRESHED_AFTER, auto_weight, 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-SYNTHESIS_BYTES, EVALUATION_BYTES, MEASURING_BYTES = 5000, 4000, 1500
-"""Peak memory for each pixel: of the output of a synthesis, of the image of an objective, of an exemplar
-(docs/performance.md)."""
-
 MOST_THREADS = 1024
 
 IDLE_BYTES = 2**28
 """Networks of other kinds than the last one used are kept for the next run while all hold no more than this."""
+
+Lent = TypeVar("Lent", Network, TiledNetwork)
 
 
 class Engine:
@@ -72,6 +72,9 @@ class Engine:
     precision : {"float32", "tf32", "float16"}, optional
         What the network's convolutions are computed in; by default float32 on a CPU, which has no other, and TF32 on a
         GPU. All else is float32 and float64, but that TF32 goes for the Gram losses' products too.
+    memory_limit : int, optional
+        Bytes that a run may take; by default most of what the machine has, or what a GPU has left at the start. An
+        image that does not fit is evaluated in tiles, with the same result up to rounding.
 
     Raises
     ------
@@ -93,7 +96,10 @@ class Engine:
         model: str | os.PathLike[str] = "vgg16",
         threads: int | None = None,
         precision: Precision | None = None,
+        memory_limit: int | None = None,
     ) -> None:
+        if memory_limit is not None and not (is_integer(memory_limit) and memory_limit > 0):
+            raise PyengineError(f"memory_limit={memory_limit!r}: give a whole number of bytes, such as 3_000_000_000")
         if threads is None:
             threads = usable_cores()
         elif not is_integer(threads) or not 1 <= threads <= MOST_THREADS:
@@ -105,8 +111,10 @@ class Engine:
         if self.precision == "float16":
             self.weights.check_half()
         self.kernels = self.device.kernels(self.threads, self.precision)
+        free = self.kernels.free_bytes()
+        self.memory_limit = memory_limit or (float("inf") if free is None else SHARE * free)
         self._vgg = self._new_vgg()
-        self._idle: list[tuple[Any, Network]] = []  # least recently used first
+        self._idle: list[tuple[Any, Any]] = []  # least recently used first
         self._lock = Lock()
 
     def _new_vgg(self) -> Vgg:
@@ -205,6 +213,8 @@ class Engine:
     def _objective(self, level: Level, options: LossOptions, exemplar_padding: Padding) -> Objective:
         """Measure exemplars and content at a level."""
         wrap = options.padding == "wrap"
+        demand = _demand(level, options)
+        plan = self._plan(level.size[::-1], demand)
         lend = partial(self.network, pooling=options.pooling)
         maps = []  # of each exemplar; the arrays outlive their networks
         for exemplar in level.exemplars:
@@ -231,12 +241,23 @@ class Engine:
         del maps
 
         if level.content is not None and options.used("content"):
-            with lend(level.content.shape[:2], options.used("content"), padding=options.padding) as network:
-                network.forward(self.kernels.upload(level.content))
-                losses.extend(
-                    ContentLoss.measure(layer, network.features[layer], self.kernels)
-                    for layer in options.used("content")
-                )
+            content = self.kernels.upload(level.content)
+            if plan.side is None:
+                with lend(content.shape[:2], options.used("content"), padding=options.padding) as network:
+                    network.forward(content)
+                    shown = network.features
+            else:
+                shown = TiledNetwork(
+                    self._vgg,
+                    content.shape[:2],
+                    plan.side,
+                    dict.fromkeys(options.used("content"), 0),
+                    padding=options.padding,
+                    pooling=options.pooling,
+                    gradient=False,
+                ).maps(content)
+            losses.extend(ContentLoss.measure(layer, features, self.kernels) for layer, features in shown.items())
+            del shown
         variation = None
         if options.weight("variation"):
             own = self.kernels.xp.empty(len(level.exemplars), np.float64)
@@ -256,7 +277,7 @@ class Engine:
         for name, magnitude in magnitudes.items():
             weight = options.weight(*name.split("/")[:2])
             weights[name] = factors[name] * (auto_weight(name, magnitude) if weight == "auto" else weight)
-        lease = partial(lend, layers=options.layers, padding=options.padding, gradient=True)
+        lease = partial(self._network_of, options=options, demand=demand)
         size = level.size if level.fixes_size else None
         return Objective(lease, losses, variation, weights, factors, self.kernels, size)
 
@@ -279,16 +300,66 @@ class Engine:
             As in `Network`.
         """
         key = (size, layers, padding, pooling, gradient)
+        make = partial(Network, self._vgg, size, layers, padding=padding, pooling=pooling, gradient=gradient)
+        self.check_memory("an image", size, EVALUATION_BYTES if gradient else MEASURING_BYTES)
+        with self._lend(key, make, keep=gradient) as network:
+            yield network
+
+    @contextmanager
+    def _network_of(
+        self, size: tuple[int, int], options: LossOptions, demand: Demand
+    ) -> Iterator[Network | TiledNetwork]:
+        """Lend a network for the losses on an image of some (height, width), whole or in tiles."""
+        plan = self._plan(size, demand)
+        if plan.side is None:
+            with self.network(
+                size, options.layers, padding=options.padding, pooling=options.pooling, gradient=True
+            ) as whole:
+                yield whole
+            return
+        key = (size, plan, tuple(demand.reaches.items()), options.padding, options.pooling)
+
+        def make() -> TiledNetwork:
+            assert plan.side is not None
+            return TiledNetwork(
+                self._vgg,
+                size,
+                plan.side,
+                demand.reaches,
+                padding=options.padding,
+                pooling=options.pooling,
+                channels=plan.channels,
+            )
+
+        with self._lock:  # memory is short: nothing else is kept
+            self._idle = [entry for entry in self._idle if entry[0] == key]
+        with self._lend(key, make, keep=True) as tiled:
+            yield tiled
+
+    def _plan(self, size: tuple[int, int], demand: Demand) -> Plan:
+        return demand.plan(size, self.weights.layers, self.memory_limit, ROWS, spill=self.device.kind == "cpu")
+
+    def _check_size(self, size: tuple[int, int], demand: Demand, options: LossOptions) -> None:
+        """Raise PyengineError, before the work begins, for a (height, width) that can't be made in this memory."""
+        side = self._plan(size, demand).side
+        if side is not None:
+            if options.weights == "thresholds":
+                raise PyengineError(
+                    "weights='thresholds' need the whole image in memory: give 'auto', or more memory_limit"
+                )
+            Tiling(size, side, self.weights.layers, demand.reaches, wrap=options.padding == "wrap")
+
+    @contextmanager
+    def _lend(self, key: Any, make: Callable[[], Lent], *, keep: bool) -> Iterator[Lent]:
         with self._lock:
             found = next((k for k, (idle_key, _) in enumerate(self._idle) if idle_key == key), None)
             network = None if found is None else self._idle.pop(found)[1]
         if network is None:
-            self.check_memory("an image", size, EVALUATION_BYTES if gradient else MEASURING_BYTES)
-            network = Network(self._vgg, size, layers, padding=padding, pooling=pooling, gradient=gradient)
+            network = make()
         try:
             yield network
         finally:
-            if gradient:  # one without has measured an exemplar, and is not asked for again soon
+            if keep:  # one that has measured an exemplar is not asked for again soon
                 with self._lock:
                     self._idle.append((key, network))
                     self._drop_idle(keep=key)
@@ -302,9 +373,10 @@ class Engine:
     def _run(self, recipe: Recipe, callback: Callable[[Progress], None] | None) -> Result:
         """Coarse to fine: measure the exemplar at each level's scale, optimise, enlarge."""
         with self.kernels.active():
-            self.check_memory("size", recipe.sizes[-1][::-1], SYNTHESIS_BYTES)
             for exemplar in recipe.level.exemplars:
                 self.check_memory("exemplar of", exemplar.image.shape[:2], MEASURING_BYTES)
+            for size in recipe.sizes:
+                self._check_size(size[::-1], _demand(recipe.level, recipe.losses), recipe.losses)
             return self._run_levels(recipe, callback)
 
     def _run_levels(self, recipe: Recipe, callback: Callable[[Progress], None] | None) -> Result:
@@ -366,6 +438,7 @@ class Engine:
                 if stopped:
                     raise StopIteration
 
+        spill = self._plan(start.shape[:2], _demand(recipe.level, recipe.losses)).spill
         with objective.network(start.shape[:2]) as network:  # one for the whole level
 
             def function(pixels: Float32) -> tuple[Float64, Float32]:
@@ -376,7 +449,7 @@ class Engine:
             for begin, end in pairwise((*(k for k in renewals if k < planned), planned)):
                 if recipe.losses.weights == "thresholds":
                     objective.weights = threshold_weights(objective.gradient_sizes(image, network), objective.factors)
-                image = minimize(function, image, end - begin, self.kernels, after_iteration, free)
+                image = minimize(function, image, end - begin, self.kernels, after_iteration, free, spill=spill)
                 if stopped:
                     break
         return self.kernels.download(image), stopped
@@ -385,14 +458,18 @@ class Engine:
         """Raise PyengineError, before the work begins, for a (height, width) that the device's memory can't hold."""
         height, width = size
         needed = height * width * bytes_per_pixel
-        free = self.kernels.free_bytes()
-        if free is not None and needed > free:
-            holder = "this machine has" if self.device.kind == "cpu" else f"{self.device} has left"
+        if needed > self.memory_limit:
             raise PyengineError(
-                f"{what} {width}x{height} pixels needs about {needed / 1e9:.0f} GB ({needed} bytes), and {holder} "
-                f"{free / 1e9:.0f} GB ({free} bytes): at most {int((free / bytes_per_pixel) ** 0.5)} pixels on a side "
-                "fit"
+                f"{what} {width}x{height} pixels needs about {needed / 1e9:.0f} GB ({needed} bytes), and "
+                f"{self.memory_limit / 1e9:.0f} GB ({self.memory_limit:.0f} bytes) may be used: at most "
+                f"{int((self.memory_limit / bytes_per_pixel) ** 0.5)} pixels on a side fit, or give more memory_limit"
             )
+
+
+def _demand(level: Level, options: LossOptions) -> Demand:
+    pixels = sum(exemplar.size[0] * exemplar.size[1] for exemplar in level.exemplars)
+    regions = 0 if level.masks is None and level.free is None else len(level.regions)
+    return Demand.of(options, pixels, regions)
 
 
 def usable_cores() -> int:

@@ -16,6 +16,8 @@ from pyengine.kernels import Kernels
 from pyengine.losses import Loss
 from pyengine.losses.variation import VariationLoss
 from pyengine.network.network import Network
+from pyengine.network.tiles import TiledNetwork
+from pyengine.tiled import TiledLosses
 
 
 class Stopwatch:
@@ -104,7 +106,7 @@ class Objective:
 
     def __init__(
         self,
-        lease: Callable[[tuple[int, int]], AbstractContextManager[Network]],
+        lease: Callable[[tuple[int, int]], AbstractContextManager[Network | TiledNetwork]],
         losses: Sequence[Loss],
         variation: VariationLoss | None,
         weights: dict[str, float],
@@ -162,22 +164,35 @@ class Objective:
         """Each term by name, such as "gram/relu1_1", times its weight: they add up to the value."""
         checked = self._checked(image)
         with self._kernels.active(), self.network(checked.shape[:2]) as network:
-            terms = self._evaluate_losses(self._kernels.upload(checked), network, gradient=False)
-            terms = self._evaluate_variation(self._kernels.upload(checked), None, terms)
+            pixels = self._kernels.upload(checked)
+            if isinstance(network, TiledLosses):
+                terms = self._new_terms()
+                network.evaluate(pixels, self.weights, terms, None)
+            else:
+                terms = self._evaluate_whole(pixels, network, gradient=False)
+            terms = self._evaluate_variation(pixels, None, terms)
             return dict(zip(self.names, self._kernels.fetch([terms]), strict=True))
 
-    def network(self, size: tuple[int, int]) -> AbstractContextManager[Network]:
-        """Lend a network for images of this (height, width), to pass to `evaluate` again and again."""
-        return self._lease(size)
+    @contextmanager
+    def network(self, size: tuple[int, int]) -> Iterator[Network | TiledLosses]:
+        """Lend what evaluates images of this (height, width), to pass to `evaluate` again and again.
 
-    def evaluate(self, image: Float32, network: Network) -> tuple[Float64, Float32]:
+        Where the whole image is too large for the network, that is the losses on tiles.
+        """
+        with self._lease(size) as network:
+            if isinstance(network, TiledNetwork):
+                yield TiledLosses(network, self.losses, self._kernels, self.stopwatch, self.term_stopwatch)
+            else:
+                yield network
+
+    def evaluate(self, image: Float32, network: Network | TiledLosses) -> tuple[Float64, Float32]:
         """One evaluation on the device, on which the kernels are active.
 
         Parameters
         ----------
         image : float32 (H, W, 3)
             On the device; not checked.
-        network : Network
+        network : Network or TiledLosses
             From `network`.
 
         Returns
@@ -187,17 +202,23 @@ class Objective:
         gradient : float32 (H, W, 3)
             Overwritten by the network's next.
         """
-        terms = self._evaluate_losses(image, network, gradient=True)
-        with self.stopwatch("backward"):
-            gradient = network.backward()
+        if isinstance(network, TiledLosses):
+            terms, gradient = self._new_terms(), self._kernels.xp.zeros_like(image)
+            network.evaluate(image, self.weights, terms, gradient)
+        else:
+            terms = self._evaluate_whole(image, network, gradient=True)
+            with self.stopwatch("backward"):
+                gradient = network.backward()
         return self._evaluate_variation(image, gradient, terms), gradient
 
-    def gradient_sizes(self, image: Float32, network: Network) -> dict[str, float]:
+    def gradient_sizes(self, image: Float32, network: Network | TiledLosses) -> dict[str, float]:
         """Size of each term's own gradient with respect to what it is evaluated on, before any weight.
 
         It is the root mean square of the gradient of the sum rather than the mean over the feature map's elements, so
         that it does not depend on the image's size. Arguments are those of `evaluate`.
         """
+        if isinstance(network, TiledLosses):
+            raise ValueError("gradients of an image in tiles are not kept")
         network.forward(image)
         value = self._kernels.xp.empty((), np.float64)
         sizes = {}
@@ -217,11 +238,15 @@ class Objective:
         self._kernels.inner_products(flat, (0,), square)
         return float((flat.size * self._kernels.fetch([square])[0]) ** 0.5)
 
-    def _evaluate_losses(self, image: Float32, network: Network, *, gradient: bool) -> Float64:
+    def _new_terms(self) -> Float64:
+        terms: Float64 = self._kernels.xp.zeros(len(self.names), np.float64)
+        return terms
+
+    def _evaluate_whole(self, image: Float32, network: Network, *, gradient: bool) -> Float64:
         """Terms of the feature maps; with `gradient`, the network's gradients are filled in as well."""
         with self.stopwatch("forward"):
             network.forward(image)
-        terms: Float64 = self._kernels.xp.empty(len(self.names), np.float64)
+        terms = self._new_terms()
         written: set[str] = set()
         with self.stopwatch("losses"):
             for k, loss in enumerate(self.losses):

@@ -14,6 +14,13 @@ from pyengine.level import Level
 COARSEST = 32
 """Pixels on the shorter side at the coarsest level, at least: there, the deepest feature maps span the image."""
 
+LARGE, MULTIPLE = 256, 16
+"""Sides so large are multiples of 16 at coarser levels, so that an output that wraps round can be cut into tiles there,
+whatever its size at the finest; the proportions change by 3 % at most."""
+
+BAND = 256
+"""Rows that get their noise at a time."""
+
 DETAIL = 0.3
 """Share of the exemplar's fine detail that enlarging makes up for with noise."""
 
@@ -47,20 +54,32 @@ def default_iterations(levels: int) -> tuple[int, ...]:
     return (COARSER_ITERATIONS,) * (levels - 1) + (FINEST_ITERATIONS,)
 
 
-def level_sizes(size: tuple[int, int], levels: int) -> list[tuple[int, int]]:
+def level_sizes(size: tuple[int, int], levels: int, multiple: int = 1) -> list[tuple[int, int]]:
     """The (width, height) of each level, coarsest first, rounded to whole pixels.
+
+    Parameters
+    ----------
+    size : (width, height)
+        Of the finest.
+    levels : int
+    multiple : int
+        Of which sides of `LARGE` pixels or more are at coarser levels.
 
     Examples
     --------
     >>> level_sizes((300, 201), 3)
     [(75, 50), (150, 100), (300, 201)]
+    >>> level_sizes((1200, 1000), 3, multiple=16)
+    [(304, 250), (608, 496), (1200, 1000)]
     """
     width, height = size
-    return [(_halved(width, k), _halved(height, k)) for k in reversed(range(levels))]
+    return [(_halved(width, k, multiple), _halved(height, k, multiple)) for k in reversed(range(levels))]
 
 
-def _halved(side: int, times: int) -> int:
-    return round(side / (1 << times))
+def _halved(side: int, times: int, multiple: int) -> int:
+    halved = side / (1 << times)
+    unit = multiple if times and halved >= LARGE else 1
+    return round(halved / unit) * unit
 
 
 def white_noise(level: Level, generator: np.random.Generator) -> Float32:
@@ -96,14 +115,19 @@ def add_detail(image: Float32, level: Level, generator: np.random.Generator) -> 
     generator : numpy.random.Generator
     """
     detail = np.concatenate([_detail(exemplar.image) for exemplar in level.exemplars])
-    noise = generator.standard_normal(image.shape)
+    mixings = []
     for region, where in _territories(level):
         counts = _counts(level, region)
         deviation = detail - np.average(detail, axis=0, weights=counts)
         values, axes = np.linalg.eigh((counts * deviation.T) @ deviation / counts.sum())
-        mixing = axes * np.sqrt(np.maximum(values, 0))
-        noise[where] = noise[where] @ mixing.T
-    detailed: Float32 = np.clip(image + DETAIL * noise, 0, 1).astype(np.float32)
+        mixings.append((where, axes * np.sqrt(np.maximum(values, 0))))
+    detailed = np.empty_like(image)
+    for begin in range(0, len(image), BAND):  # noise in float64 takes more than an evaluation in tiles
+        rows = slice(begin, begin + BAND)
+        noise = generator.standard_normal(image[rows].shape)
+        for where, mixing in mixings:
+            noise[where[rows]] = noise[where[rows]] @ mixing.T
+        detailed[rows] = np.clip(image[rows] + DETAIL * noise, 0, 1)
     return detailed
 
 

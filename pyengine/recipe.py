@@ -18,7 +18,7 @@ from pyengine.level import Exemplar, Level
 from pyengine.losses.options import LossOptions
 from pyengine.masks import band, fill_by_reflection
 from pyengine.network.graphs import SMALLEST, Padding, Pooling
-from pyengine.pyramid import default_iterations, default_levels, level_sizes
+from pyengine.pyramid import MULTIPLE, default_iterations, default_levels, level_sizes
 from pyengine.regions import RegionSource, load_regions
 from pyengine.tuning import (
     CONTENT_LAYERS,
@@ -251,7 +251,7 @@ class Recipe:
         planned = _plan([final, *scaled], levels, iterations, preset)
         if not is_integer(seed) or seed < 0:
             raise PyengineError(f"seed={seed!r}: give a whole number that is not negative")
-        return cls(level, tuple(level_sizes(final, len(planned))), planned, int(seed), losses, colors)
+        return cls(level, tuple(level_sizes(final, len(planned), MULTIPLE)), planned, int(seed), losses, colors)
 
 
 @dataclass(frozen=True, eq=False)

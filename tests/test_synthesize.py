@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,10 +18,11 @@ from PIL import Image
 
 import pyengine
 from pyengine import Engine, PyengineError, devices
-from pyengine.engine import SYNTHESIS_BYTES
 from pyengine.images import to_uint8
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.level import Exemplar, Level
+from pyengine.losses.options import LossOptions
+from pyengine.memory import Demand
 from pyengine.network import sessions
 from pyengine.network.network import Network
 from pyengine.optimizers.lbfgs import minimize
@@ -222,23 +224,34 @@ def test_an_output_beyond_memory_is_refused_before_it_starts(engine, natural):
         engine.synthesize(natural, size=16000)
 
 
-def test_a_refusal_says_how_much_memory_is_needed(engine, natural, monkeypatch):
+def test_a_refusal_says_how_much_memory_is_needed(natural):
     """In bytes, too: of a small GPU's gigabytes there are few."""
-    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 300_000}[name])
-    needed, free = 640 * 480 * SYNTHESIS_BYTES, 4096 * 300_000
-    message = rf"size 640x480 pixels needs about 2 GB \({needed} bytes\), and this machine has 1 GB \({free} bytes\)"
-    with pytest.raises(PyengineError, match=message) as error:
+    message = r"size 640x480 pixels needs about 0.9 GB \((\d+) bytes\) .* 0.4 GB \(400000000 bytes\) may be used: make"
+    with Engine(threads=1, memory_limit=400_000_000) as engine, pytest.raises(PyengineError, match=message) as error:
         engine.synthesize(natural, size=(640, 480))
-    side = int(str(error.value).split("at most ")[1].split()[0])
-    assert side**2 * SYNTHESIS_BYTES <= free < (side + 1) ** 2 * SYNTHESIS_BYTES
+    needed = int(str(error.value).split("(")[1].split()[0])
+    for limit, fits in ((needed - 1, False), (needed + 1, True)):
+        engine = Engine(threads=1, memory_limit=limit)
+        with nullcontext() if fits else pytest.raises(PyengineError, match="640x480"):
+            engine._plan((480, 640), engine_demand(natural))
 
 
-def test_an_exemplar_beyond_memory_is_refused_before_it_starts(engine, natural, monkeypatch):
-    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 3000}[name])
-    with pytest.raises(PyengineError, match=r"exemplar of 96x96 pixels needs about"):
-        engine.synthesize(natural, size=32)
-    with pytest.raises(PyengineError, match=r"an image 96x96 pixels needs about"):
-        engine.objective(natural)
+def engine_demand(exemplar: np.ndarray) -> Demand:
+    return Demand.of(LossOptions(), exemplar[..., 0].size, 0)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 2.5, "3GB", True])
+def test_bad_memory_limits(limit):
+    with pytest.raises(PyengineError, match=r"memory_limit=.*: give a whole number of bytes"):
+        Engine(threads=1, memory_limit=limit)
+
+
+def test_an_exemplar_beyond_memory_is_refused_before_it_starts(natural):
+    with Engine(threads=1, memory_limit=10_000_000) as engine:
+        with pytest.raises(PyengineError, match=r"exemplar of 96x96 pixels needs about"):
+            engine.synthesize(natural, size=32)
+        with pytest.raises(PyengineError, match=r"an image 96x96 pixels needs about"):
+            engine.objective(natural, size=32)
 
 
 @pytest.mark.parametrize(("padding", "exemplars"), [("wrap", "reflect"), ("zeros", "zeros")])

@@ -21,9 +21,10 @@ from pyengine.arrays import Float32, Float64
 from pyengine.bench import load_torch_baseline
 from pyengine.bench.ceilings import copy_gb_per_second, gemm
 from pyengine.bench.cold import first_evaluation, import_seconds
-from pyengine.engine import EVALUATION_BYTES, Engine, usable_cores
+from pyengine.engine import Engine, usable_cores
 from pyengine.errors import PyengineError
 from pyengine.kernels import Kernels
+from pyengine.memory import EVALUATION_BYTES
 from pyengine.network.graphs import SMALLEST, map_size
 from pyengine.network.weights import Weights, relu_of
 from pyengine.optimizers.lbfgs import PAIRS, minimize

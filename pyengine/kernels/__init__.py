@@ -25,7 +25,8 @@ class PixelWeights:
     values : float32 (N,)
         Not negative; on the device.
     total : float
-        Their sum.
+        What sums over the pixels are divided by: the values' own sum, but on a part of a larger map that map's, so that
+        the parts add up.
     """
 
     values: Float32
@@ -97,8 +98,8 @@ class Kernels(Protocol):
         """Memory that arrays may still take, if that can be told."""
         ...
 
-    def weigh(self, values: Float32) -> PixelWeights:
-        """Weights, on the device, from a host's array (N,)."""
+    def weigh(self, values: Float32, total: float | None = None) -> PixelWeights:
+        """Weights, on the device, from a host's array (N,); `total` is their sum, if it is not given."""
         ...
 
     # ---------------------------------------------------------------- losses
@@ -152,10 +153,11 @@ class Kernels(Protocol):
         *,
         weights: PixelWeights | None = None,
         accumulate: bool = False,
+        first: int = 0,
     ) -> None:
         """``sum w (O - R(O))^2 / (C sum w)`` (Risser et al., sec. 4.3), and `scale` times its gradient.
 
-        `target` is from `histogram`, of the same kernels.
+        `target` is from `histogram`, of the same kernels; the C channels are matched to those from its `first` on.
         """
         ...
 

@@ -77,13 +77,13 @@ class CpuKernels:
             return None
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
-    def weigh(self, values: Float32) -> PixelWeights:
+    def weigh(self, values: Float32, total: float | None = None) -> PixelWeights:
         """See `Kernels.weigh`."""
-        return PixelWeights(values, float(values.sum(dtype=np.float64)))
+        return PixelWeights(values, float(values.sum(dtype=np.float64)) if total is None else total)
 
     def gram(self, features: Float32, weights: PixelWeights | None = None) -> Float64:
         """See `Kernels.gram`."""
-        return _core.gram(_flat(features), _values(weights), self.threads)
+        return _core.gram(_flat(features), _values(weights), self.threads, _total(weights))
 
     def gram_loss(
         self,
@@ -106,7 +106,7 @@ class CpuKernels:
 
     def cross_gram(self, features: Float32, other: Float32, weights: PixelWeights | None = None) -> Float64:
         """See `Kernels.cross_gram`."""
-        return _core.cross_gram(_flat(features), _flat(other), _values(weights), self.threads)
+        return _core.cross_gram(_flat(features), _flat(other), _values(weights), self.threads, _total(weights))
 
     def gram_gradient(
         self,
@@ -137,10 +137,11 @@ class CpuKernels:
         *,
         weights: PixelWeights | None = None,
         accumulate: bool = False,
+        first: int = 0,
     ) -> None:
         """See `Kernels.histogram_loss`."""
         flat = None if gradient is None else _flat(gradient)
-        value[...] = target.loss(_flat(features), flat, scale, _values(weights), accumulate, self.threads)
+        value[...] = target.loss(_flat(features), flat, scale, _values(weights), accumulate, self.threads, first)
 
     def content_loss(
         self,
@@ -156,7 +157,7 @@ class CpuKernels:
         """See `Kernels.content_loss`."""
         flat = None if gradient is None else _flat(gradient)
         value[...] = _core.content_loss(
-            _flat(features), _flat(target), flat, scale, _values(weights), accumulate, self.threads
+            _flat(features), _flat(target), flat, scale, _values(weights), accumulate, self.threads, _total(weights)
         )
 
     def variation(
@@ -232,6 +233,10 @@ class CpuKernels:
 
 def _values(weights: PixelWeights | None) -> Float32 | None:
     return None if weights is None else weights.values
+
+
+def _total(weights: PixelWeights | None) -> float | None:
+    return None if weights is None else weights.total
 
 
 def _flat(features: Float32) -> Float32:

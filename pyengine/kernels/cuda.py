@@ -166,11 +166,12 @@ class CudaKernels:
         free, _ = self._device.mem_info
         return int(free) + int(self.xp.get_default_memory_pool().free_bytes())
 
-    def weigh(self, values: Float32) -> CudaPixelWeights:
+    def weigh(self, values: Float32, total: float | None = None) -> CudaPixelWeights:
         """See `Kernels.weigh`."""
         chosen = np.flatnonzero(values).astype(np.uint32)
         pixels = None if len(chosen) == len(values) else self.upload(chosen)
-        return CudaPixelWeights(self.upload(values), float(values.sum(dtype=np.float64)), pixels)
+        mass = float(values.sum(dtype=np.float64)) if total is None else total
+        return CudaPixelWeights(self.upload(values), mass, pixels)
 
     # ---------------------------------------------------------------- losses
 
@@ -254,9 +255,10 @@ class CudaKernels:
         *,
         weights: PixelWeights | None = None,
         accumulate: bool = False,
+        first: int = 0,
     ) -> None:
         """See `Kernels.histogram_loss`."""
-        self._match(target, features, scale, gradient, None, value, weights, accumulate=accumulate)
+        self._match(target, features, scale, gradient, None, value, weights, accumulate=accumulate, first=first)
 
     def match(self, target: CudaHistogram, features: Float32, weights: PixelWeights | None = None) -> Float32:
         """R(O): the ranks of O with the values of the exemplar; pixels of no weight keep theirs."""
@@ -503,6 +505,7 @@ class CudaKernels:
         weights: PixelWeights | None,
         *,
         accumulate: bool,
+        first: int = 0,
     ) -> None:
         channels, pixels, mass = len(features), features[0].size, _mass(features, weights)
         chosen, count = _chosen(weights), _samples(features, weights)
@@ -515,7 +518,7 @@ class CudaKernels:
         blocks = _blocks(count)
         partial = self.xp.empty((channels, blocks), np.float64)
         for begin, end, keys, order in self._sorted(features, chosen, count):
-            rows = end - begin
+            rows, matched_to = end - begin, (first + begin, first + end)
             own = masses = None
             if weights is not None:
                 own = self.xp.empty((rows, count), np.float32)
@@ -526,8 +529,8 @@ class CudaKernels:
             self._launch(
                 "histogram", "match", (blocks, rows),
                 keys, order, _or_null(own), _or_null(masses), np.int32(count), np.int32(pixels),
-                target.values[begin:end], *(_or_null(a, begin, end) for a in (target.weights, target.masses)),
-                target.moments[begin:end], np.int32(target.values.shape[1]), target.total / mass,
+                *(_or_null(a, *matched_to) for a in (target.values, target.weights, target.masses, target.moments)),
+                np.int32(target.values.shape[1]), target.total / mass,
                 *(_or_null(a, begin, end) for a in (gradient, matched)),
                 2 * scale * norm, np.int32(accumulate), partial[begin:end],
             )  # fmt: skip

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from pyengine.arrays import Float32, Float64
 from pyengine.kernels import Kernels, PixelWeights
+from pyengine.network.tiles import Window
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,10 @@ class Region:
     def has_pixels(self, layer: str) -> bool:
         """Whether any pixel of a layer counts."""
         return layer not in self.weights or self.weights[layer].total > 0
+
+    def on(self, window: Window, layer: str, kernels: Kernels) -> Region:
+        """What of it is in a tile's own part of a layer."""
+        return replace(self, weights={layer: window.weigh(self.weights.get(layer), kernels)})
 
 
 WHOLE = Region()
@@ -112,6 +117,49 @@ class Loss(Protocol):
         accumulate : bool
             Add to what `gradient` holds rather than overwrite it.
         """
+        ...
+
+
+class AdditiveLoss(Loss, Protocol):
+    """A loss on a statistic that is a sum over pixels, so that a map can be evaluated part by part.
+
+    A part is a loss of its own, from `on`. Add up the `statistic` of all; any one's `slope` of the sum gives the value,
+    and what every one's `pull` needs.
+    """
+
+    def on(self, window: Window, kernels: Kernels) -> AdditiveLoss:
+        """The same on the maps of a tile, of which only the tile's own part counts."""
+        ...
+
+    def statistic(self, features: Float32, kernels: Kernels) -> Float64:
+        """What the loss knows of a map, over the mass of the whole."""
+        ...
+
+    def slope(self, statistic: Float64, shape: tuple[int, ...], kernels: Kernels, value: Float64) -> Float64:
+        """Write the value, from the whole's statistic; returns what the gradient is made of.
+
+        Parameters
+        ----------
+        statistic : float64
+            The parts' sum.
+        shape : (C, H, W)
+            Of the map, or of any of the parts'.
+        kernels : Kernels
+        value : float64 ()
+        """
+        ...
+
+    def pull(
+        self,
+        features: Float32,
+        slope: Float64,
+        kernels: Kernels,
+        gradient: Float32,
+        *,
+        weight: float = 1.0,
+        accumulate: bool = False,
+    ) -> None:
+        """Write, or add, `weight` times the gradient with respect to `features`."""
         ...
 
 

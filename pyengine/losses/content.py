@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from pyengine.arrays import Float32, Float64
 from pyengine.kernels import Kernels
 from pyengine.losses import WHOLE, Region, Sample, term_name
+from pyengine.network.tiles import Window
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +33,7 @@ class ContentLoss:
     target: Float32
     magnitude: float
     region: Region = WHOLE
+    window: Window | None = None  # of the tile whose maps it is evaluated on, if it is one of several
 
     @classmethod
     def measure(cls, layer: str, features: Float32, kernels: Kernels, region: Region = WHOLE) -> ContentLoss:
@@ -52,5 +56,37 @@ class ContentLoss:
         accumulate: bool = False,
     ) -> None:
         """See `Loss.evaluate`."""
-        weights = self.region.weights.get(self.layer)
-        kernels.content_loss(self.target, features, weight, gradient, value, weights=weights, accumulate=accumulate)
+        weights, target = self.region.weights.get(self.layer), self.target
+        if self.window is not None:
+            target = kernels.xp.zeros_like(features)
+            self.window.copy(self.target, target)
+        kernels.content_loss(target, features, weight, gradient, value, weights=weights, accumulate=accumulate)
+
+    def on(self, window: Window, kernels: Kernels) -> ContentLoss:
+        """See `AdditiveLoss.on`."""
+        return replace(self, region=self.region.on(window, self.layer, kernels), window=window)
+
+    def statistic(self, features: Float32, kernels: Kernels) -> Float64:
+        """See `AdditiveLoss.statistic`: the value itself."""
+        value: Float64 = kernels.xp.empty((), np.float64)
+        self.evaluate(features, kernels, value)
+        return value
+
+    def slope(self, statistic: Float64, shape: tuple[int, ...], kernels: Kernels, value: Float64) -> Float64:
+        """See `AdditiveLoss.slope`."""
+        value[...] = statistic
+        return statistic
+
+    def pull(
+        self,
+        features: Float32,
+        slope: Float64,
+        kernels: Kernels,
+        gradient: Float32,
+        *,
+        weight: float = 1.0,
+        accumulate: bool = False,
+    ) -> None:
+        """See `AdditiveLoss.pull`: of `slope`, nothing is needed."""
+        value: Float64 = kernels.xp.empty((), np.float64)
+        self.evaluate(features, kernels, value, weight=weight, gradient=gradient, accumulate=accumulate)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyengine.arrays import Float32, Float64
 from pyengine.kernels import Kernels
 from pyengine.losses import WHOLE, Region, Sample, term_name
+from pyengine.network.tiles import Window
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,3 +62,32 @@ class GramLoss:
         """See `Loss.evaluate`."""
         weights = self.region.weights.get(self.layer)
         kernels.gram_loss(self.target, features, weight, gradient, value, weights=weights, accumulate=accumulate)
+
+    def on(self, window: Window, kernels: Kernels) -> GramLoss:
+        """See `AdditiveLoss.on`."""
+        return replace(self, region=self.region.on(window, self.layer, kernels))
+
+    def statistic(self, features: Float32, kernels: Kernels) -> Float64:
+        """See `AdditiveLoss.statistic`: the Gram matrix."""
+        return kernels.gram(features, self.region.weights[self.layer])
+
+    def slope(self, statistic: Float64, shape: tuple[int, ...], kernels: Kernels, value: Float64) -> Float64:
+        """See `AdditiveLoss.slope`: the difference of Gram matrices."""
+        difference = statistic - self.target
+        value[...] = (difference**2).mean()
+        return difference
+
+    def pull(
+        self,
+        features: Float32,
+        slope: Float64,
+        kernels: Kernels,
+        gradient: Float32,
+        *,
+        weight: float = 1.0,
+        accumulate: bool = False,
+    ) -> None:
+        """See `AdditiveLoss.pull`."""
+        weights = self.region.weights[self.layer]
+        scale = 4 * weight / (slope.size * weights.total)
+        kernels.gram_gradient(features, slope, scale, gradient, weights=weights, accumulate=accumulate)

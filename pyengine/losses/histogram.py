@@ -60,10 +60,13 @@ class HistogramLoss:
         weight: float = 1.0,
         gradient: Float32 | None = None,
         accumulate: bool = False,
+        first: int = 0,
     ) -> None:
-        """See `Loss.evaluate`."""
+        """See `Loss.evaluate`; `features` may be some of the map's channels, from `first` on."""
         weights = self.region.weights.get(self.layer)
-        kernels.histogram_loss(self.target, features, weight, gradient, value, weights=weights, accumulate=accumulate)
+        kernels.histogram_loss(
+            self.target, features, weight, gradient, value, weights=weights, accumulate=accumulate, first=first
+        )
 
 
 def _joined(samples: Sequence[Sample], kernels: Kernels) -> tuple[Float32, PixelWeights | None]:

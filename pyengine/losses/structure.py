@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from pyengine.arrays import Float32, Float64
 from pyengine.kernels import Kernels, PixelWeights
 from pyengine.losses import WHOLE, Region, Sample, term_name
+from pyengine.network.tiles import Window
 
 SHIFTS = tuple((dy * step, dx * step) for step in (1, 2, 4, 8) for dy, dx in ((0, 1), (1, 0)))
 """Translations, in pixels of the feature map."""
@@ -69,7 +70,7 @@ class StructureLoss:
             for sample in samples:
                 pairs = _pairs(sample.features.shape, sample.weights, (dy, dx), kernels, wrap=False)
                 shifted = _translate(sample.features, (-dy, -dx), kernels)
-                here = sample.factor * _mass(sample.features, pairs)
+                here = sample.factor * _mass(sample.features.shape, pairs)
                 total += here * kernels.cross_gram(sample.features, shifted, pairs)
                 mass += here
             if mass > 0:
@@ -93,22 +94,63 @@ class StructureLoss:
         accumulate: bool = False,
     ) -> None:
         """See `Loss.evaluate`."""
-        if gradient is not None and not accumulate:
-            gradient.fill(0)
-        value.fill(0)
-        scratch = None if gradient is None else kernels.xp.empty_like(features)
-        for (dy, dx), target in self.targets.items():
+        slope = self.slope(self.statistic(features, kernels), features.shape, kernels, value)
+        if gradient is not None:
+            self.pull(features, slope, kernels, gradient, weight=weight, accumulate=accumulate)
+
+    @property
+    def reach(self) -> int:
+        """Pixels of the map from a pair's first member to its second, at most."""
+        return max((max(shift) for shift in self.targets), default=0)
+
+    def on(self, window: Window, kernels: Kernels) -> StructureLoss:
+        """See `AdditiveLoss.on`: the tile's own pairs are those whose first member is."""
+        channels = [len(target) for target in self.targets.values()]
+        pairs: dict[tuple[tuple[int, ...], Shift], PixelWeights | None] = {
+            ((c, *window.region), shift): window.weigh(self._pairs((c, *window.whole), shift, kernels), kernels)
+            for c, shift in zip(channels, self.targets, strict=True)
+        }
+        return replace(self, _pairs_of=pairs)
+
+    def statistic(self, features: Float32, kernels: Kernels) -> Float64:
+        """See `AdditiveLoss.statistic`: the Gram matrices by translation."""
+        statistic: Float64 = kernels.xp.zeros((len(self.targets), len(features), len(features)), np.float64)
+        for k, (dy, dx) in enumerate(self.targets):
             pairs = self._pairs(features.shape, (dy, dx), kernels)
-            mass = _mass(features, pairs)
+            statistic[k] = kernels.cross_gram(features, _translate(features, (-dy, -dx), kernels), pairs)
+        return statistic
+
+    def slope(self, statistic: Float64, shape: tuple[int, ...], kernels: Kernels, value: Float64) -> Float64:
+        """See `AdditiveLoss.slope`: the differences of these Gram matrices, 0 where there are no pairs."""
+        slope: Float64 = kernels.xp.zeros_like(statistic)
+        for k, (shift, target) in enumerate(self.targets.items()):
+            if _mass(shape, self._pairs(shape, shift, kernels)) > 0:
+                slope[k] = statistic[k] - target
+        value[...] = (slope**2).mean() if len(slope) else 0
+        return slope
+
+    def pull(
+        self,
+        features: Float32,
+        slope: Float64,
+        kernels: Kernels,
+        gradient: Float32,
+        *,
+        weight: float = 1.0,
+        accumulate: bool = False,
+    ) -> None:
+        """See `AdditiveLoss.pull`."""
+        if not accumulate:
+            gradient.fill(0)
+        scratch = kernels.xp.empty_like(features)
+        for (dy, dx), difference in zip(self.targets, slope, strict=True):
+            pairs = self._pairs(features.shape, (dy, dx), kernels)
+            mass = _mass(features.shape, pairs)
             if mass == 0:
                 continue
             shifted = _translate(features, (-dy, -dx), kernels)
-            difference = kernels.cross_gram(features, shifted, pairs) - target
-            value += (difference**2).mean() / len(self.targets)
-            if gradient is None or scratch is None:
-                continue
             # A pair's first member gets D times the second, the second D^T times the first.
-            scale = 2 * weight / (difference.size * mass * len(self.targets))
+            scale = 2 * weight / (slope.size * mass)
             kernels.gram_gradient(shifted, difference, scale, gradient, weights=pairs, accumulate=True)
             transposed = kernels.xp.ascontiguousarray(difference.T)
             kernels.gram_gradient(features, transposed, scale, scratch, weights=pairs)
@@ -144,5 +186,5 @@ def _pairs(
     return kernels.weigh((grid * second).ravel())
 
 
-def _mass(features: Float32, pairs: PixelWeights | None) -> float:
-    return features[0].size if pairs is None else pairs.total
+def _mass(shape: tuple[int, ...], pairs: PixelWeights | None) -> float:
+    return shape[1] * shape[2] if pairs is None else pairs.total

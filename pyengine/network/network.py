@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from threading import Lock
 
 from pyengine.arrays import Float32
@@ -40,6 +41,7 @@ class Vgg:
         self._threads = threads
         self._forward: dict[object, Session] = {}
         self._adjoints: dict[object, Session] = {}
+        self._heads: dict[tuple[int, int], Vgg] = {}
         self._lock = Lock()
 
     def forward(
@@ -74,6 +76,17 @@ class Vgg:
                 model = adjoint_graph(self.weights, convolution, size=fixed, half=self.half)
                 self._adjoints[convolution, fixed] = Session(model, self._provider, self._threads)
             return self._adjoints[convolution, fixed]
+
+    def head(self, first: int, last: int) -> Vgg:
+        """The first convolution alone, with its filters from `first` to before `last`."""
+        with self._lock:
+            if (first, last) not in self._heads:
+                start = self.weights.convolutions[0]
+                some = Convolution(start.name, start.weight[first:last], start.bias[first:last])
+                self._heads[first, last] = Vgg(
+                    replace(self.weights, convolutions=(some,)), self.kernels, self._provider, threads=self._threads
+                )
+            return self._heads[first, last]
 
 
 class Network:

@@ -1,18 +1,24 @@
 """L-BFGS over the pixels, each kept within [0, 1] by projection.
 
 All vectors are rows of one matrix on the device, and the inner products of its rows are kept beside it. So an iteration
-reads the matrix twice, and the host gets what it needs to decide in one transfer.
+reads the matrix twice, and the host gets what it needs to decide in one transfer. The matrix is cut into blocks of
+columns, so that of one in a file only a block has to be in memory.
 """
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryFile, gettempdir
 
 import numpy as np
 import numpy.typing as npt
 
 from pyengine.arrays import Float32, Float64
+from pyengine.errors import PyengineError
 from pyengine.kernels import Kernels
 
 PAIRS = 10
@@ -23,6 +29,9 @@ ROWS = 2 * (PAIRS + 1) + 4
 
 FIRST_STEP = 0.02
 """Mean change of a pixel by the first step, of which nothing but the direction is known."""
+
+BLOCK = 2**20
+"""Columns of a block."""
 
 SUFFICIENT = 1e-4
 """Share of the decrease expected by the slope that a step must achieve (Armijo)."""
@@ -38,6 +47,8 @@ def minimize(
     kernels: Kernels,
     callback: Callable[[Float32, list[float]], None] | None = None,
     free: npt.NDArray[np.bool_] | None = None,
+    *,
+    spill: bool = False,
 ) -> Float32:
     """Image near a minimum of `function` within the bounds 0 and 1.
 
@@ -61,6 +72,8 @@ def minimize(
         StopIteration.
     free : bool array, optional
         Which pixels may change, for a `start` of one axis more; the others are no variables at all.
+    spill : bool
+        Keep the matrix in a temporary file rather than in memory; on a CPU only. The result is the same.
 
     Examples
     --------
@@ -71,13 +84,64 @@ def minimize(
     >>> minimize(square, np.zeros(2, np.float32), 20, CpuKernels(threads=1))
     array([0.25, 1.  ], dtype=float32)
     """
-    xp = kernels.xp
     count = start.size if free is None else int(free.sum()) * (start.size // free.size)
     if iterations == 0 or count == 0:
         return start
+    with _matrix(start.size, kernels, spill=spill) as blocks:
+        return _minimize(function, start, count, iterations, kernels, callback, free, blocks)
+
+
+Blocks = Callable[[], Iterator[tuple[slice, Float32]]]
+"""Goes through the matrix: columns, and the block (ROWS, C) of these."""
+
+
+@contextmanager
+def _matrix(columns: int, kernels: Kernels, *, spill: bool) -> Iterator[Blocks]:
+    """A matrix of zeros."""
+    parts = [slice(begin, min(begin + BLOCK, columns)) for begin in range(0, columns, BLOCK)]
+    if not spill:
+        matrices = [kernels.xp.zeros((ROWS, part.stop - part.start), np.float32) for part in parts]
+        yield lambda: zip(parts, matrices, strict=True)
+        return
+    size = 4 * ROWS * columns
+    with TemporaryFile(prefix="pyengine-") as file:
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)  # a full disk would be noticed too late, and fatally
+            else:
+                file.truncate(size)
+        except OSError as error:
+            raise PyengineError(
+                f"{gettempdir()} has no room for {size} bytes ({error.strerror}): set TMPDIR to a folder that has, or "
+                "give more memory_limit"
+            ) from None
+        memory = mmap.mmap(file.fileno(), size)
+
+        def blocks() -> Iterator[tuple[slice, Float32]]:
+            for part in parts:
+                begin, count = 4 * ROWS * part.start, ROWS * (part.stop - part.start)
+                yield part, np.frombuffer(memory, np.float32, count, begin).reshape(ROWS, -1)
+                if hasattr(mmap, "MADV_DONTNEED"):
+                    memory.madvise(mmap.MADV_DONTNEED, begin, 4 * count)  # it stays in the file
+
+        yield blocks
+
+
+def _minimize(
+    function: Callable[[Float32], tuple[Float64, Float32]],
+    start: Float32,
+    count: int,
+    iterations: int,
+    kernels: Kernels,
+    callback: Callable[[Float32, list[float]], None] | None,
+    free: npt.NDArray[np.bool_] | None,
+    blocks: Blocks,
+) -> Float32:
+    """`minimize` of `count` variables."""
+    xp = kernels.xp
     mask = None if free is None else kernels.upload(free.astype(np.float32)[..., None])
-    rows = xp.zeros((ROWS, start.size), np.float32)
-    products = xp.zeros((ROWS, ROWS), np.float64)
+    parts: Float64 = xp.zeros((-(-start.size // BLOCK), ROWS, ROWS), np.float64)
+    products = parts.sum(axis=0)
     slots = deque(range(PAIRS + 1))  # the first is free, or that of the oldest pair
     here, there = ROWS - 4, ROWS - 2  # each two rows, gradient and descent
     x, candidate = start.ravel().clip(0, 1), xp.empty(start.size, np.float32)
@@ -88,8 +152,10 @@ def minimize(
         terms, gradient = function(x.reshape(start.shape))
         if mask is not None:
             gradient = gradient * mask
-        rows[point] = gradient.ravel()
-        kernels.descent(x, rows[point], rows[point + 1])
+        flat = gradient.ravel()
+        for part, rows in blocks():
+            rows[point] = flat[part]
+            kernels.descent(x[part], rows[point], rows[point + 1])
         return terms
 
     terms = kernels.fetch([evaluate(x, here)])
@@ -100,21 +166,24 @@ def minimize(
             slot = slots[0]
             step, change = 2 * slot, 2 * slot + 1
             length = 1.0
-            if pairs:
-                ends = [(2 * k, 2 * k + 1) for k in pairs]
-                kernels.combine(rows, kernels.two_loop(products, ends, here + 1), direction)
-            else:
-                direction[...] = rows[here + 1]
+            ends = [(2 * k, 2 * k + 1) for k in pairs]
+            coefficients = kernels.two_loop(products, ends, here + 1)
+            for part, rows in blocks():
+                kernels.combine(rows, coefficients, direction[part])
+            if not pairs:
                 (size,) = kernels.fetch([xp.abs(direction).sum(dtype=np.float64)])
                 if size == 0:
                     return x.reshape(start.shape)
                 length = FIRST_STEP * count / size
             for _ in range(SHORTENINGS):
-                kernels.advance(x, rows[here + 1], direction, length, candidate)
-                xp.subtract(candidate, x, out=rows[step])
+                for part, rows in blocks():
+                    kernels.advance(x[part], rows[here + 1], direction[part], length, candidate[part])
+                    xp.subtract(candidate[part], x[part], out=rows[step])
                 found_terms = evaluate(candidate, there)
-                xp.subtract(rows[there], rows[here], out=rows[change])
-                kernels.inner_products(rows, (step, change, there + 1), products)
+                for (_, rows), own in zip(blocks(), parts, strict=True):
+                    xp.subtract(rows[there], rows[here], out=rows[change])
+                    kernels.inner_products(rows, (step, change, there + 1), own)
+                products = parts.sum(axis=0)
                 *found, expected, curvature, steepness = kernels.fetch(
                     [found_terms, products[step, here], products[step, change], products[change, change]]
                 )

@@ -1,0 +1,325 @@
+"""An image in tiles, small enough for a network, that together compute what the network would on the whole image.
+
+A pixel of a feature map depends on a square of the image. So a tile is a core, for which the feature maps are wanted,
+inside a region, for which the network is run; the rest of the region is a halo, as wide as those squares reach. In the
+halo the maps are wrong and not used. Cores and regions begin at multiples of the deepest map's pixels, where the pools'
+windows begin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise, product
+
+import numpy as np
+
+from pyengine.arrays import Float32
+from pyengine.errors import PyengineError
+from pyengine.kernels import Kernels, PixelWeights
+from pyengine.network.graphs import Padding, Pooling, map_size
+from pyengine.network.network import Network, Vgg
+from pyengine.network.weights import pools_before
+
+Span = tuple[int, int]
+"""Beginning and end of a stretch of rows or columns."""
+
+Slices = tuple[slice, slice]
+"""Rows and columns."""
+
+
+def receptive_radius(layers: Sequence[str], deepest: str, reach: int = 0) -> int:
+    """How far beyond a feature map's pixel the image matters to it, in pixels of the image.
+
+    Parameters
+    ----------
+    layers : sequence of str
+        The network's feature maps, first to last.
+    deepest : str
+        The one in question.
+    reach : int
+        Pixels of that map beyond the one in question that matter as well.
+
+    Examples
+    --------
+    >>> layers = ["relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1"]
+    >>> receptive_radius(layers, "relu1_2"), receptive_radius(layers, "relu3_1")
+    (2, 10)
+    """
+    radius, pools = reach, pools_before(deepest)
+    for layer in reversed(layers[: layers.index(deepest) + 1]):
+        radius *= 2 ** (pools - pools_before(layer))
+        pools = pools_before(layer)
+        radius += 1
+    return radius
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A part of an image: (rows, columns) of its core, and where its region begins, maybe beyond the border."""
+
+    core: tuple[Span, Span]
+    start: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a feature map that is a tile's own.
+
+    Attributes
+    ----------
+    whole, region : (height, width)
+        Of the whole image's map and of the tile's.
+    there, here : (rows, columns)
+        Where the part is in each of them.
+    made : dict
+        The weights that were made for windows of this and other tiles, to share them.
+    """
+
+    whole: tuple[int, int]
+    region: tuple[int, int]
+    there: tuple[Span, Span]
+    here: tuple[Span, Span]
+    made: dict[object, PixelWeights] = field(default_factory=dict, compare=False, repr=False)
+
+    def weigh(self, weights: PixelWeights | None, kernels: Kernels) -> PixelWeights:
+        """Weights of the tile's pixels, of the whole map's or, for None, of ones: what is not its own counts 0.
+
+        They are over the whole map's mass, so that what is summed by them adds up to what the whole map has.
+        """
+        key = (self.region, self.here, self.whole, None if weights is None else (self.there, id(weights)))
+        if key not in self.made:
+            values = np.zeros(self.region, np.float32)
+            if weights is None:
+                values[slices(self.here)] = 1
+            else:
+                values[slices(self.here)] = kernels.download(weights.values).reshape(self.whole)[slices(self.there)]
+            total = float(math.prod(self.whole)) if weights is None else weights.total
+            self.made[key] = kernels.weigh(values.ravel(), total)
+        return self.made[key]
+
+    def copy(self, whole: Float32, region: Float32) -> None:
+        """Copy the part from a map of the whole image (C, H, W) to one of the tile's region."""
+        region[(slice(None), *slices(self.here))] = whole[(slice(None), *slices(self.there))]
+
+    def put(self, region: Float32, whole: Float32) -> None:
+        """Copy the part the other way."""
+        whole[(slice(None), *slices(self.there))] = region[(slice(None), *slices(self.here))]
+
+
+class Tiling:
+    """How an image is cut into tiles, whose regions are of one size, because a `Network` is.
+
+    Parameters
+    ----------
+    size : (height, width)
+        Of the image.
+    side : int
+        Of a core, at most; rounded down to whole pixels of the deepest feature map.
+    layers : sequence of str
+        The network's feature maps, first to last.
+    reaches : dict of str to int
+        Those in use, and how many pixels further on each is looked at.
+    wrap : bool
+        Whether the image wraps round. If not, regions end at its border.
+
+    Attributes
+    ----------
+    region : (height, width)
+    tiles : tuple of Tile
+
+    Raises
+    ------
+    PyengineError
+        An image that wraps round in the midst of a pixel of the deepest map: nothing but the whole can be computed.
+
+    Examples
+    --------
+    >>> tiling = Tiling((64, 96), 48, ["relu1_1", "relu1_2"], {"relu1_2": 0}, wrap=True)
+    >>> tiling.region, tiling.tiles[0]
+    ((36, 52), Tile(core=((0, 32), (0, 48)), start=(-2, -2)))
+    """
+
+    def __init__(
+        self, size: tuple[int, int], side: int, layers: Sequence[str], reaches: Mapping[str, int], *, wrap: bool
+    ) -> None:
+        unit = 2 ** max(map(pools_before, reaches))
+        if wrap and any(length % unit for length in size):
+            height, width = (-(-length // unit) * unit for length in size)
+            raise PyengineError(
+                f"size {size[1]}x{size[0]}: this memory holds it in tiles only, and tiles need sides that are "
+                f"multiples of {unit}: make it {width}x{height}, or give more memory_limit"
+            )
+        radius = max(receptive_radius(layers, layer, reach) for layer, reach in reaches.items())
+        halo = -(-radius // unit) * unit
+        self.size = size
+        spans, starts, lengths = [], [], []
+        for length in size:
+            units = -(-length // unit)
+            count = -(-units // max(side // unit, 1))
+            bounds = [units * k // count * unit for k in range(count)] + [length]
+            longest = -(-units // count) * unit + 2 * halo
+            if not wrap:
+                longest = min(longest + length % unit, length)  # so that the last region may begin at a whole unit
+            spans.append(list(pairwise(bounds)))
+            lengths.append(longest)
+            starts.append([b - halo if wrap else min(max(b - halo, 0), length - longest) for b in bounds[:-1]])
+        self.region = lengths[0], lengths[1]
+        rows, columns = (list(zip(*axis, strict=True)) for axis in zip(spans, starts, strict=True))
+        self.tiles = tuple(Tile((y, x), (top, left)) for (y, top), (x, left) in product(rows, columns))
+
+    def window(self, tile: Tile, layer: str, made: dict[object, PixelWeights] | None = None) -> Window:
+        """The tile's own part of a feature map; `made` is shared with other windows."""
+        unit = 2 ** pools_before(layer)
+        there = [(begin // unit, -(-end // unit)) for begin, end in tile.core]
+        (top, bottom), (left, right) = there
+        y, x = (start // unit for start in tile.start)
+        return Window(
+            map_size(layer, self.size),
+            map_size(layer, self.region),
+            ((top, bottom), (left, right)),
+            ((top - y, bottom - y), (left - x, right - x)),
+            {} if made is None else made,
+        )
+
+    def cut(self, image: Float32, tile: Tile, out: Float32) -> None:
+        """Copy a tile's region (h, w, 3) out of an image (H, W, 3)."""
+        for here, there in self._pieces(tile):
+            out[here] = image[there]
+
+    def add(self, region: Float32, tile: Tile, image: Float32) -> None:
+        """Add a tile's region to an image."""
+        for here, there in self._pieces(tile):
+            image[there] += region[here]
+
+    def _pieces(self, tile: Tile) -> Iterator[tuple[Slices, Slices]]:
+        """Rectangles of a region, and where they are in the image: several, where it wraps round."""
+        rows, columns = (_stretches(*axis) for axis in zip(tile.start, self.region, self.size, strict=True))
+        for (here_y, there_y), (here_x, there_x) in product(rows, columns):
+            yield (here_y, here_x), (there_y, there_x)
+
+
+class TiledNetwork:
+    """A VGG for images of one size, of any, run on one tile after the other. Not for several threads at once.
+
+    Parameters
+    ----------
+    vgg : Vgg
+    size : (height, width)
+        Of the image.
+    side : int
+        Of a tile; see `Tiling`.
+    reaches : dict of str to int
+        The feature maps to give out, see `Tiling`.
+    padding, pooling, gradient
+        As in `Network`, for the whole image.
+    channels : int
+        Of the first map, that `heads` compute at a time.
+
+    Attributes
+    ----------
+    first : str
+        The network's first map.
+    tiling : Tiling
+    features, gradients : dict of str to float32 (C, h, w)
+        Those of the last tile's region, as in `Network`.
+
+    Examples
+    --------
+    >>> from pyengine.kernels.cpu import CpuKernels
+    >>> from pyengine.network.sessions import Provider
+    >>> from pyengine.network.weights import load
+    >>> vgg = Vgg(load("vgg16"), CpuKernels(threads=1), Provider(), threads=1)
+    >>> image = np.random.default_rng(0).random((32, 48, 3), np.float32)
+    >>> whole, tiled = Network(vgg, (32, 48), ("relu2_1",)), TiledNetwork(vgg, (32, 48), 16, {"relu2_1": 0})
+    >>> whole.forward(image)
+    >>> np.allclose(tiled.maps(image)["relu2_1"], whole.features["relu2_1"], rtol=1e-4, atol=1e-3)
+    True
+    """
+
+    def __init__(
+        self,
+        vgg: Vgg,
+        size: tuple[int, int],
+        side: int,
+        reaches: Mapping[str, int],
+        *,
+        padding: Padding = "wrap",
+        pooling: Pooling = "average",
+        gradient: bool = True,
+        channels: int = 1,
+    ) -> None:
+        self.first = vgg.weights.layers[0]
+        self.channels = channels
+        self._vgg, self._side, self._padding = vgg, side, padding
+        self.tiling = Tiling(size, side, vgg.weights.layers, reaches, wrap=padding == "wrap")
+        # Where the image wraps round, a region does not; but what it sees beyond its border does not matter.
+        self._network = Network(
+            vgg, self.tiling.region, tuple(reaches), padding=padding, pooling=pooling, gradient=gradient
+        )
+        self._xp = vgg.kernels.xp
+        self._region = self._xp.empty((*self.tiling.region, 3), np.float32)
+        self.features, self.gradients = self._network.features, self._network.gradients
+
+    def forward(self, image: Float32, tile: Tile) -> None:
+        """Compute `features` of a tile of an image, float32 (H, W, 3) in [0, 1]."""
+        self.tiling.cut(image, tile, self._region)
+        self._network.forward(self._region)
+
+    def backward(self, tile: Tile, gradient: Float32) -> None:
+        """Add the gradient with respect to the image, from `gradients`, to `gradient`."""
+        self.tiling.add(self._network.backward(), tile, gradient)
+
+    def empty_map(self, layer: str) -> Float32:
+        """For a feature map of the whole image."""
+        features: Float32 = self._xp.empty((len(self.features[layer]), *map_size(layer, self.tiling.size)), np.float32)
+        return features
+
+    def put(self, features: Float32, layer: str, tile: Tile) -> None:
+        """Copy the tile's own part of its feature map into the whole image's."""
+        self.tiling.window(tile, layer).put(self.features[layer], features)
+
+    def take(self, gradient: Float32, layer: str, tile: Tile) -> None:
+        """Fill the tile's gradient from the whole image's, 0 where it is not the tile's own."""
+        self.gradients[layer].fill(0)
+        self.tiling.window(tile, layer).copy(gradient, self.gradients[layer])
+
+    def heads(self) -> Iterator[tuple[int, TiledNetwork]]:
+        """Networks of some channels of the first map alone, one after the other, each with the number of its first."""
+        channels = len(self._vgg.weights.convolutions[0].weight)
+        for begin in range(0, channels, self.channels):
+            head = self._vgg.head(begin, min(begin + self.channels, channels))
+            yield (
+                begin,
+                TiledNetwork(head, self.tiling.size, self._side, {self.first: 0}, padding=self._padding),
+            )
+
+    def maps(self, image: Float32) -> dict[str, Float32]:
+        """Feature maps of the whole image."""
+        maps = {layer: self.empty_map(layer) for layer in self.features}
+        for tile in self.tiling.tiles:
+            self.forward(image, tile)
+            for layer, features in maps.items():
+                self.put(features, layer, tile)
+        return maps
+
+    @property
+    def nbytes(self) -> int:
+        """See `Network.nbytes`: here, those of a tile's."""
+        return self._network.nbytes
+
+
+def _stretches(start: int, length: int, side: int) -> Iterator[tuple[slice, slice]]:
+    """Stretches of a line of some length from `start` on, and where each is on a side that wraps round."""
+    done = 0
+    while done < length:
+        at = (start + done) % side
+        count = min(side - at, length - done)
+        yield slice(done, done + count), slice(at, at + count)
+        done += count
+
+
+def slices(spans: tuple[Span, Span]) -> Slices:
+    """Spans of rows and columns, to index with."""
+    return slice(*spans[0]), slice(*spans[1])
