@@ -259,7 +259,6 @@ def test_match_of_more_samples_than_the_cache_holds(content):
     assert_close(_core.Histogram(map_).match(map_, w), reference.match(map_, map_, w), 1e-6)
 
 
-
 @pytest.mark.parametrize("kind_s", WEIGHTS)
 @pytest.mark.parametrize("kind", WEIGHTS)
 @pytest.mark.parametrize("content", ["relu", "integers", "zeros"])
@@ -1058,3 +1057,13 @@ PADDED = np.empty((2, 5, 6), np.float32)
 def test_messages(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(("text", "expected"), [("1000000\n", 1_000_000), ("max\n", None), (None, None)])
+def test_memory_is_the_containers(text, expected, tmp_path, monkeypatch):
+    limit = tmp_path / "memory.max"
+    if text is not None:
+        limit.write_text(text)
+    monkeypatch.setattr("pyengine.kernels.cpu.CONTAINER_LIMIT", limit)
+    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}[name], raising=False)
+    assert CpuKernels(threads=1).free_bytes() == (expected or 4_096_000)

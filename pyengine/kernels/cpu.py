@@ -7,8 +7,9 @@ import mmap
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,10 @@ from pyengine import _core
 from pyengine.arrays import Float32, Float64
 from pyengine.images import upsample_circular
 from pyengine.kernels import PixelWeights, Unpool
+
+
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+"""Where Linux says how many bytes the processes of a container may take together."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,13 @@ class CpuKernels:
         return end - start
 
     def free_bytes(self) -> int | None:
-        """See `Kernels.free_bytes`: here, all the memory that the machine has."""
+        """See `Kernels.free_bytes`: here, all that the machine has, or that its container may take."""
         if not hasattr(os, "sysconf"):
             return None
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        with suppress(OSError, ValueError):  # there is no such file, or it says "max"
+            return min(machine, int(CONTAINER_LIMIT.read_text()))
+        return machine
 
     def weigh(self, values: Float32, total: float | None = None) -> PixelWeights:
         """See `Kernels.weigh`."""
