@@ -19,7 +19,6 @@ from pyengine.arrays import Float32, Float64
 from pyengine.images import upsample_circular
 from pyengine.kernels import PixelWeights, Unpool
 
-
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 """Where Linux says how many bytes the processes of a container may take together."""
 
