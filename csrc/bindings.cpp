@@ -14,6 +14,7 @@
 #include "dispatch.hpp"
 #include "gram.hpp"
 #include "histogram.hpp"
+#include "parallel.hpp"
 #include "relu.hpp"
 #include "variation.hpp"
 #include "vectors.hpp"
@@ -323,6 +324,7 @@ PYBIND11_MODULE(_core, module) {
     module.doc() = "The compiled kernels of pyengine.";
     module.attr("simd") = isa() == Isa::avx512 ? "avx512" : isa() == Isa::avx2 ? "avx2" : "baseline";
 
+    module.def("release_scratch", &release_scratch, "Give the memory that kernels keep for their next call back.");
     module.def("gram", &call_gram, "The Gram matrix of a feature map.", py::arg("features"),
                py::arg("weights") = py::none(), py::arg("threads") = 1, py::arg("mass") = py::none());
     module.def("cross_gram", &call_cross_gram, "The Gram matrix of one feature map with another.", py::arg("features"),

@@ -4,7 +4,9 @@
 #include <condition_variable>
 #include <exception>
 #include <list>
+#include <map>
 #include <mutex>
+#include <new>
 #include <system_error>
 #include <thread>
 
@@ -105,7 +107,60 @@ Pool &pool() {
     return *current;
 }
 
+// ----------------------------------------------------------------------------------------------------------- scratch
+
+constexpr std::align_val_t alignment{64};
+constexpr std::size_t most_kept = std::size_t{1} << 27;
+constexpr std::size_t least_kept = 1 << 16;  // less comes from the heap as fast
+
+struct Scratch {
+    std::mutex mutex;
+    std::multimap<std::size_t, void *> kept;
+    std::size_t bytes = 0;
+};
+
+Scratch &scratch() {
+    static Scratch *one = new Scratch;  // never destroyed, as threads may still give memory back
+    return *one;
+}
+
 }  // namespace
+
+void *take_scratch(std::size_t bytes) {
+    Scratch &all = scratch();
+    {
+        const std::lock_guard<std::mutex> lock(all.mutex);
+        const auto found = all.kept.find(bytes);
+        if (found != all.kept.end()) {
+            void *memory = found->second;
+            all.kept.erase(found);
+            all.bytes -= bytes;
+            return memory;
+        }
+    }
+    return ::operator new(bytes, alignment);
+}
+
+void give_scratch(void *memory, std::size_t bytes) {
+    Scratch &all = scratch();
+    if (bytes >= least_kept) {
+        const std::lock_guard<std::mutex> lock(all.mutex);
+        if (all.bytes + bytes <= most_kept) {
+            all.kept.emplace(bytes, memory);
+            all.bytes += bytes;
+            return;
+        }
+    }
+    ::operator delete(memory, alignment);
+}
+
+void release_scratch() {
+    Scratch &all = scratch();
+    const std::lock_guard<std::mutex> lock(all.mutex);
+    for (const auto &[bytes, memory] : all.kept) ::operator delete(memory, alignment);
+    all.kept.clear();
+    all.bytes = 0;
+}
 
 void parallel_for(std::size_t units, int threads, const std::function<void(std::size_t, int)> &body) {
     const int helpers = useful_threads(units, threads) - 1;

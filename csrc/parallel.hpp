@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <functional>
-#include <new>
 
 namespace pyengine {
 
@@ -23,21 +22,29 @@ inline int useful_threads(std::size_t units, int threads) {
     return static_cast<int>(std::min(units, static_cast<std::size_t>(threads)));
 }
 
-// Uninitialised memory, aligned to a cache line.
+// Memory for scratch, aligned to a cache line. What is given back is kept, up to a limit, for the next call that takes as
+// much: an evaluation would otherwise ask the system for the same tens of megabytes again and again, page by page.
+void *take_scratch(std::size_t bytes);
+void give_scratch(void *memory, std::size_t bytes);
+void release_scratch();
+
+// Uninitialised scratch.
 template <class T>
 class Buffer {
 public:
-    explicit Buffer(std::size_t size)
-        : data_(static_cast<T *>(::operator new(size * sizeof(T), std::align_val_t(64)))) {}
-    Buffer(Buffer &&other) noexcept : data_(other.data_) { other.data_ = nullptr; }
+    explicit Buffer(std::size_t size) : bytes_(size * sizeof(T)), data_(static_cast<T *>(take_scratch(bytes_))) {}
+    Buffer(Buffer &&other) noexcept : bytes_(other.bytes_), data_(other.data_) { other.data_ = nullptr; }
     Buffer(const Buffer &) = delete;
     Buffer &operator=(const Buffer &) = delete;
-    ~Buffer() { ::operator delete(data_, std::align_val_t(64)); }
+    ~Buffer() {
+        if (data_) give_scratch(data_, bytes_);
+    }
 
     T *data() { return data_; }
     const T *data() const { return data_; }
 
 private:
+    std::size_t bytes_;
     T *data_;
 };
 

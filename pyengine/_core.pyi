@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 simd: Literal["avx512", "avx2", "baseline"]
 """The instruction set that was chosen when the module was loaded."""
 
+def release_scratch() -> None:
+    """Give back to the system what memory the kernels keep for their next call, 128 MiB at most."""
+
 def gram(
     features: NDArray[np.float32],
     weights: NDArray[np.float32] | None = None,

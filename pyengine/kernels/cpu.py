@@ -54,6 +54,7 @@ class CpuKernels:
 
     def release(self) -> None:
         """See `Kernels.release`."""
+        _core.release_scratch()
 
     def upload(self, array: Any) -> Any:
         """See `Kernels.upload`."""
