@@ -11,7 +11,7 @@ something else than NumPy, this raises. What is missing raises AttributeError, a
         return emulation.install(monkeypatch)
 
     emulation.order = "shuffled"  # or "ascending", the default, or "descending": blocks, and threads between two waits;
-                                  # with "warps", each warp goes on until all of it waits for other warps
+                                  # with "warps", each warp goes on until it waits for others, the last one first
     emulation.seed = 1            # of the shuffle
     emulation.device_count = 0
     emulation.memory_info = (2**20, 2**30)  # free and total bytes; no array may be larger than what is free

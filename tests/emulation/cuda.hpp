@@ -9,6 +9,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -321,6 +322,10 @@ public:
 
     void first_round() {
         for (unsigned i = 0; i < count; ++i) turns[i] = static_cast<unsigned short>(kind == 1 ? count - 1 - i : i);
+        if (by_warps())  // the last warp first: it overtakes the first, which often has the most to do
+            std::sort(turns, turns + count, [](unsigned a, unsigned b) {
+                return a / LANES != b / LANES ? a / LANES > b / LANES : a < b;
+            });
     }
 
     void next_round() {
@@ -396,10 +401,12 @@ inline void run_block(Order &order, unsigned shared) {
                     snprintf(error, sizeof error, "a thread needs more than %zu KiB of local memory", STACK / 1024);
                 if (error[0]) return;
             }
-            if (order.by_warps() && (i % LANES == LANES - 1 || i + 1 == count)) {
-                const unsigned first = i / LANES * LANES;
+            const auto warp = [&](unsigned k) { return order.turns[k] / LANES; };
+            if (order.by_warps() && (i + 1 == count || warp(i + 1) != warp(i))) {
+                unsigned first = i;
+                while (first > 0 && warp(first - 1) == warp(i)) --first;
                 bool runnable = false;
-                for (unsigned k = first; k <= i; ++k) runnable |= threads[k].state == RUNNABLE;
+                for (unsigned k = first; k <= i; ++k) runnable |= threads[order.turns[k]].state == RUNNABLE;
                 if (runnable) i = first - 1;
             }
         }
