@@ -129,7 +129,7 @@ class Fake:
 @pytest.fixture(autouse=True)
 def _forget():
     """What is found out once in a process is found out in each test, and in those that follow."""
-    caches = [devices._problem, devices._warn, sessions._load_cuda, sessions._share_arena]
+    caches = [devices._problem, devices._warn, sessions._load_libraries, sessions._share_arena]
     for cache in caches:
         cache.cache_clear()
     yield
@@ -524,6 +524,16 @@ def test_only_small_images_are_recorded(monkeypatch):
         assert (vgg.forward(size, layers, masks, *rest) == first) == (not capture)
         vgg.forward(size, layers, (), *rest)
         assert not made[-1]  # without a way back it runs once
+
+
+@pytest.mark.parametrize(("name", "loaded"), [(CPU, []), (CUDA, ["cuda"]), (TENSORRT, ["cuda", "tensorrt"])])
+def test_libraries_from_pypi_are_loaded_first(install, folder, monkeypatch, name, loaded):
+    found = []
+    install(Fake(), cupy_with(1))
+    monkeypatch.setattr(sessions.runtime(), "preload_dlls", lambda: found.append("cuda"))
+    monkeypatch.setattr(sessions, "import_module", found.append)
+    Session(sessions._nothing(), Provider(name), 1)
+    assert found == loaded
 
 
 def test_all_of_a_network_runs_on_its_provider(install, monkeypatch):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,11 +155,14 @@ def _share_arena() -> None:
 
 
 @cache
-def _load_cuda() -> None:
-    """Load the CUDA and cuDNN libraries that came from PyPI, which the linker does not find by itself."""
+def _load_libraries(provider: str) -> None:
+    """Load the CUDA, cuDNN and TensorRT libraries that came from PyPI, which the linker does not find by itself."""
     preload = getattr(runtime(), "preload_dlls", None)
     if preload is not None:
         preload()
+    if provider == "TensorrtExecutionProvider":
+        with suppress(ImportError):  # they may be where the linker looks
+            import_module("tensorrt")
 
 
 class Session:
@@ -172,7 +176,7 @@ class Session:
         options.log_severity_level = 3
         options.enable_mem_pattern = False
         if provider.on_gpu:
-            _load_cuda()
+            _load_libraries(provider.name)
         else:
             _share_arena()
             options.add_session_config_entry("session.use_env_allocators", "1")
