@@ -99,12 +99,17 @@ Map as_map(py::handle features, py::handle weights, const std::optional<double> 
     return map;
 }
 
-// A second map of the same shape.
-const float *as_other(py::handle object, const char *name, const Map &map) {
-    const py::array array = float_array(object, name, "(C, N)");
-    check_shape(array, name, {map.channels, map.pixels});
+// The entries of an array of a known shape.
+const float *as_input(py::handle object, const char *name, const char *form, const std::vector<std::size_t> &shape) {
+    const py::array array = float_array(object, name, form);
+    check_shape(array, name, shape);
     check_contiguous(array, name);
     return static_cast<const float *>(array.data());
+}
+
+// A second map of the same shape.
+const float *as_other(py::handle object, const char *name, const Map &map) {
+    return as_input(object, name, "(C, N)", {map.channels, map.pixels});
 }
 
 // What an output must not overlap.
@@ -250,15 +255,6 @@ double call_variation(py::handle image, py::handle gradient, double scale, bool 
     return variation(pixels, shape[0], shape[1], shape[2], wrap, out, scale, accumulate, threads);
 }
 
-// A gradient of the given shape, or null for None.
-const float *as_gradient(py::handle object, const char *name, const std::vector<std::size_t> &shape) {
-    if (object.is_none()) return nullptr;
-    const py::array array = float_array(object, name, "(C, H, W)");
-    check_shape(array, name, shape);
-    check_contiguous(array, name);
-    return static_cast<const float *>(array.data());
-}
-
 float call_relu_gradient(py::handle features, py::handle out, py::handle above, py::handle loss,
                          const std::string &pooling, bool wrap, bool measure, int threads) {
     const py::array map = float_array(features, "features", "(C, H, W)");
@@ -273,7 +269,8 @@ float call_relu_gradient(py::handle features, py::handle out, py::handle above, 
     const std::vector<std::size_t> pooled{c, (h + 1) / 2, (w + 1) / 2};
     const std::vector<std::size_t> &above_shape = pool == Pooling::none ? shape : pooled;
     const float *maps = static_cast<const float *>(map.data());
-    const float *from = as_gradient(above, "above", above_shape), *own = as_gradient(loss, "loss", shape);
+    const float *from = above.is_none() ? nullptr : as_input(above, "above", "(C, H, W)", above_shape);
+    const float *own = loss.is_none() ? nullptr : as_input(loss, "loss", "(C, H, W)", shape);
     const std::size_t size = c * h * w, above_size = above_shape[0] * above_shape[1] * above_shape[2];
     float *to = as_output(out, "out", "(C, H + 2, W + 2)", {c, h + 2, w + 2},
                           {{"features", maps, size}, {"above", from, above_size}, {"loss", own, size}});
@@ -306,12 +303,10 @@ py::array_t<double> call_inner_products(py::handle rows, const std::vector<std::
 }
 
 void call_combine(py::handle rows, py::handle coefficients, py::handle out, int threads) {
-    const py::array array = as_rows(rows), factors = float_array(coefficients, "coefficients", "(R,)");
+    const py::array array = as_rows(rows);
     const std::size_t count = static_cast<std::size_t>(array.shape(0)), n = static_cast<std::size_t>(array.shape(1));
-    check_shape(factors, "coefficients", {count});
-    check_contiguous(factors, "coefficients");
+    const float *row_factors = as_input(coefficients, "coefficients", "(R,)", {count});
     const float *matrix = static_cast<const float *>(array.data());
-    const float *row_factors = static_cast<const float *>(factors.data());
     float *to = as_output(out, "out", "(N,)", {n}, {{"rows", matrix, count * n}, {"coefficients", row_factors, count}});
     check_threads(threads);
     py::gil_scoped_release release;

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 import numpy as np
 
 from pyengine.errors import PyengineError
-from pyengine.network.sessions import Provider, runtime, works
+from pyengine.network.sessions import CPU, CUDA, TENSORRT, Provider, runtime, works
 
 if TYPE_CHECKING:
     from pyengine.kernels import Kernels
@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 Kind = Literal["cpu", "cuda", "tensorrt"]
 Precision = Literal["float32", "tf32", "float16"]
 
-PROVIDERS: dict[Kind, str] = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
+PROVIDERS: dict[Kind, str] = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
 
 
 @dataclass(frozen=True)

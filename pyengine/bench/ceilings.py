@@ -10,7 +10,7 @@ import numpy as np
 
 from pyengine.arrays import Float32
 from pyengine.network.graphs import Graph
-from pyengine.network.sessions import runtime
+from pyengine.network.sessions import CPU, runtime
 
 RUNS = 5
 """Copies of which the fastest counts, after one that is not counted."""
@@ -42,7 +42,7 @@ def gemm(threads: int, side: int = 2048) -> Callable[[], float]:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.force_spinning_stop", "1")  # as the networks' own
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=[CPU])
     generator = np.random.default_rng(0)
     matrices = {name: generator.random((side, side), np.float32) for name in ("a", "b")}
 

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -16,17 +16,19 @@ from pyengine.bench.suite import convolution_gflop, optimizer_seconds
 from pyengine.devices import Precision
 from pyengine.engine import Engine
 from pyengine.errors import PyengineError
+from pyengine.images import resize, upsample_circular
 from pyengine.kernels import Kernels
+from pyengine.kernels.cuda import TF32_MATH
 from pyengine.network.weights import Weights
 
-PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "float16")
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 AGREEMENT_SIZE = 256
 
 SIDE, COPIED = 8192, 2**28
 """Of the matrices that are multiplied, and numbers that are copied: enough for the rates to be the GPU's own."""
 
-EVALUATION_BYTES = 4 * (4 * 248 + 3 * 120 + 10 * 2 * (64 + 8))
+TRAFFIC_BYTES = 4 * (4 * 248 + 3 * 120 + 10 * 2 * (64 + 8))
 """For a pixel, about what an evaluation has to move: feature maps are written and read once forward and twice backward,
 the maps that have losses (120 numbers a pixel) are read by them, and their gradients written and read; the channels
 that are sorted (64 and 8) go four times through two arrays."""
@@ -94,8 +96,6 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
 
 def _picture(size: int, generator: np.random.Generator) -> Float32:
     """Noise with some structure: of the natural statistics, what matters to rounding."""
-    from pyengine.images import resize, upsample_circular
-
     noise = generator.random((size, size, 3), np.float32)
     coarse = upsample_circular(resize(noise, (size // 8, size // 8)), (size, size))
     return np.clip(0.7 * coarse + 0.3 * noise, 0, 1)
@@ -105,14 +105,13 @@ def _rates(engine: Engine) -> dict[str, Any]:
     """GFLOP/s of matrix products by precision, and GB/s of a copy, read and written bytes both counted."""
     kernels, xp = engine.kernels, engine.kernels.xp
     cublas, rates = xp.cuda.cublas, {}
-    with kernels.active():
+    with kernels.active():  # which sets the mode back
         handle = xp.cuda.device.get_cublas_handle()
-        for precision, kind, mode in (("float32", "f4", 0), ("tf32", "f4", 3), ("float16", "f2", 0)):
+        plain = cublas.CUBLAS_DEFAULT_MATH
+        for precision, kind, mode in (("float32", "f4", plain), ("tf32", "f4", TF32_MATH), ("float16", "f2", plain)):
             a = xp.ones((SIDE, SIDE), kind)
-            before = cublas.getMathMode(handle)
             cublas.setMathMode(handle, mode)
             rates[precision] = 2e-9 * SIDE**3 / _device_seconds(kernels, partial(xp.matmul, a, a))
-            cublas.setMathMode(handle, before)
         source = xp.zeros(COPIED, np.float32)
         target = xp.empty_like(source)
 
@@ -173,7 +172,7 @@ def _evaluation(device: str, precision: Precision, size: int, repeats: int, rate
         layers = tuple({loss.layer for loss in objective.losses})
         gflop = convolution_gflop(engine.weights, (size, size), layers)
         arithmetic = gflop / rates["matrix_gflops"][precision]
-        traffic = EVALUATION_BYTES * size * size * 1e-9 / rates["copy_gb_per_s"]
+        traffic = TRAFFIC_BYTES * size * size * 1e-9 / rates["copy_gb_per_s"]
         return {
             "size": size,
             "precision": precision,

@@ -98,11 +98,6 @@ class StructureLoss:
         if gradient is not None:
             self.pull(features, slope, kernels, gradient, weight=weight, accumulate=accumulate)
 
-    @property
-    def reach(self) -> int:
-        """Pixels of the map from a pair's first member to its second, at most."""
-        return max((max(shift) for shift in self.targets), default=0)
-
     def on(self, window: Window, kernels: Kernels) -> StructureLoss:
         """See `AdditiveLoss.on`: the tile's own pairs are those whose first member is."""
         channels = [len(target) for target in self.targets.values()]

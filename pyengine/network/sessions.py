@@ -61,6 +61,10 @@ def runtime() -> Any:
     return onnxruntime
 
 
+CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+"""ONNX Runtime's names of its execution providers."""
+
+
 @dataclass(frozen=True)
 class Provider:
     """An execution provider, set up as the engine needs it.
@@ -68,7 +72,7 @@ class Provider:
     Attributes
     ----------
     name : str
-        ONNX Runtime's, such as "CUDAExecutionProvider".
+        `CPU`, `CUDA` or `TENSORRT`.
     index : int
         Of the GPU.
     stream : int
@@ -77,7 +81,7 @@ class Provider:
         Whether products of float32 may be computed in TF32, a GPU's faster format of 10 bits of mantissa.
     """
 
-    name: str = "CPUExecutionProvider"
+    name: str = CPU
     index: int = 0
     stream: int = 0
     tf32: bool = False
@@ -85,12 +89,12 @@ class Provider:
     @property
     def on_gpu(self) -> bool:
         """Whether arrays are in a GPU's memory."""
-        return self.name != "CPUExecutionProvider"
+        return self.name != CPU
 
     @property
     def fixes_sizes(self) -> bool:
         """Whether a session is for one size only."""
-        return self.name == "TensorrtExecutionProvider"
+        return self.name == TENSORRT
 
     def settings(self, model: bytes, *, capture: bool) -> list[tuple[str, dict[str, str]]]:
         """The providers of a session, first choice first, with their options.
@@ -117,7 +121,7 @@ class Provider:
             "use_tf32": str(int(self.tf32)),
             "enable_cuda_graph": str(int(capture and not self.fixes_sizes)),
         }
-        providers = [("CUDAExecutionProvider", cuda)]
+        providers = [(CUDA, cuda)]
         if self.fixes_sizes:
             # ONNX Runtime names an engine after its graph, not its weights, so each model needs a folder of its own.
             folder = str(engine_folder() / hashlib.sha256(model).hexdigest()[:16])
@@ -160,7 +164,7 @@ def _load_libraries(provider: str) -> None:
     preload = getattr(runtime(), "preload_dlls", None)
     if preload is not None:
         preload()
-    if provider == "TensorrtExecutionProvider":
+    if provider == TENSORRT:
         with suppress(ImportError):  # they may be where the linker looks
             import_module("tensorrt")
 
