@@ -12,7 +12,10 @@ namespace pyengine {
 namespace {
 
 // ----------------------------------------------------------------------------------------------------------- sorting
-// A sample is 64 bits: the value as an integer of the same order, then the pixel.
+// A key is a value as an integer of the same order. A channel's keys are first parted by their highest bits, in the
+// order of the pixels; a key's place there is its slot. Then each part is sorted by itself, in the cache, as samples: the
+// key, and its slot. What is found out for a sample is kept by slot, so that going through the pixels once more, with
+// a finger on every part, meets it in order: nothing is read or written here and there in memory.
 
 using Sample = std::uint64_t;
 constexpr std::uint32_t zero_key = 0x80000000u;
@@ -24,8 +27,9 @@ std::uint32_t bits_of(float value) {
     return bits;
 }
 
+std::uint32_t key_of(std::uint32_t bits) { return bits ^ (bits >> 31 ? 0xffffffffu : zero_key); }
 std::uint32_t key(Sample sample) { return static_cast<std::uint32_t>(sample >> 32); }
-std::uint32_t pixel(Sample sample) { return static_cast<std::uint32_t>(sample); }
+std::uint32_t slot(Sample sample) { return static_cast<std::uint32_t>(sample); }
 
 float value(Sample sample) {
     const std::uint32_t k = key(sample), bits = k ^ (k >> 31 ? zero_key : 0xffffffffu);
@@ -34,99 +38,155 @@ float value(Sample sample) {
     return value;
 }
 
-constexpr int digit_bits = 11, digits = 3;  // three passes: faster than four of 8 bits, and few enough counts for the cache
-constexpr std::size_t few = 512;            // samples that are sorted sooner than the counts are cleared
-constexpr std::size_t many = 1 << 16;       // samples that are too many for the cache
+constexpr std::size_t many = 1 << 17;  // samples that are too many for the cache
+constexpr std::size_t most = 1 << 21;  // samples of which parts by 11 bits are too many
+constexpr std::size_t few = 64;        // samples that are sorted sooner than the counts are cleared
 
-// The memory one thread sorts in.
-struct Workspace {
-    explicit Workspace(std::size_t pixels) : samples(pixels), spare(pixels) {}
-    Buffer<Sample> samples, spare;
-    std::uint32_t counts[digits][1 << digit_bits];
-};
+// A channel's samples, and the memory to sort them in.
+class Sorter {
+public:
+    Sorter(std::size_t pixels, bool weighted)
+        : pixels_(pixels), shift_(pixels < many ? 32 : pixels < most ? 21 : 18), parts_((std::size_t{1} << 32) >> shift_),
+          ends_(parts_ + rest), fingers_(parts_ + rest), numbers_(parts_ > 1 ? pixels : 0), slots_(pixels),
+          masses_(weighted ? pixels : 0) {}
 
-std::uint32_t digit(Sample sample, int d) { return key(sample) >> (d * digit_bits) & ((1u << digit_bits) - 1); }
-
-// Radix sort by the lowest `count` digits of the value, the least significant first. Returns where the sorted samples
-// are: in `from` or in `to`.
-Sample *sort_digits(Sample *from, Sample *to, std::size_t size, int count, Workspace &work) {
-    for (int d = 0; d < count; ++d) std::memset(work.counts[d], 0, sizeof work.counts[d]);
-    for (std::size_t k = 0; k < size; ++k)
-        for (int d = 0; d < count; ++d) ++work.counts[d][digit(from[k], d)];
-    for (int d = 0; d < count; ++d) {
-        std::uint32_t place = 0, *places = work.counts[d];
-        if (places[digit(from[0], d)] == size) continue;
-        for (std::uint32_t &entry : work.counts[d]) place += std::exchange(entry, place);
-        for (std::size_t k = 0; k < size; ++k) to[places[digit(from[k], d)]++] = from[k];
-        std::swap(from, to);
+    // Takes in a channel. Pixels that are 0, or of no weight, are no samples, and are counted.
+    void part(const float *row, const float *weights) {
+        row_ = row, weights_ = weights, zeros_ = 0, zero_mass_ = 0;
+        std::fill(ends_.begin(), ends_.end(), 0u);
+        if (parts_ > 1) {
+            for (std::size_t i = 0; i < pixels_; ++i) numbers_.data()[i] = part_of(static_cast<std::uint32_t>(i));
+            for (std::size_t i = 0; i < pixels_; ++i) ++ends_[numbers_.data()[i]];
+        }
+        std::uint32_t begin = 0;
+        for (std::uint32_t &end : ends_) begin += std::exchange(end, begin);
+        std::copy(ends_.begin(), ends_.end(), fingers_.begin());
+        go(ends_, [&](std::size_t i, std::size_t at) {
+            slots_.data()[at] = key_of(bits_of(row[i]));
+            if (weights) masses_.data()[at] = weights[i];
+        });
+        size_ = ends_[parts_ - 1];
+        zeros_ = pixels_ - size_;
+        zero_mass_ = static_cast<double>(zeros_);
+        if (!weights) return;
+        zeros_ = 0, zero_mass_ = 0;
+        for (std::size_t i = 0; i < pixels_; ++i) {
+            const bool zero = row[i] == 0;
+            zeros_ += zero & (weights[i] != 0);
+            zero_mass_ += weights[i] * static_cast<float>(zero);
+        }
     }
-    return from;
-}
 
-// Sorts by the value. Many samples are first parted by their highest digit, of which few occur, so that what is left to
-// do for each part is done in the cache. Returns where the sorted samples are.
-const Sample *sort_samples(Workspace &work, std::size_t size) {
-    Sample *from = work.samples.data(), *to = work.spare.data();
-    if (size < few) {
-        std::sort(from, from + size);
+    std::size_t size() const { return size_; }
+    std::size_t zeros() const { return zeros_; }    // pixels that are 0 and of some weight ...
+    double zero_mass() const { return zero_mass_; }  // ... and their weight
+    float mass(Sample sample) const { return masses_.data()[slot(sample)]; }
+
+    // Calls range(first, last) for stretches of the samples in rising order, no value in two, and between the negative
+    // and the positive ones zero().
+    template <class Range, class Zero>
+    void ascend(const Range &range, const Zero &zero) {
+        bool passed = false;
+        for (std::size_t p = 0, begin = 0; p < parts_; begin = ends_[p++]) {
+            const std::size_t count = ends_[p] - begin;
+            if (!count) continue;
+            if (samples_.size() < count) samples_.resize(count), spare_.resize(count);
+            for (std::size_t k = 0; k < count; ++k)
+                samples_[k] = static_cast<Sample>(slots_.data()[begin + k]) << 32 | (begin + k);
+            const Sample *first = sort(count), *last = first + count;
+            const Sample *positive = std::lower_bound(first, last, static_cast<Sample>(zero_key) << 32);
+            if (first < positive) range(first, positive);
+            if (positive < last && !std::exchange(passed, true)) zero();
+            if (positive < last) range(positive, last);
+        }
+        if (!passed) zero();
+    }
+
+    // Keeps a number for a sample that `ascend` gave out, in the place of its key.
+    void keep(Sample sample, float number) { slots_.data()[slot(sample)] = bits_of(number); }
+
+    // Calls each(i, number) for every pixel with what was kept for it, or with `other`, if it is no sample.
+    template <class Each>
+    void pixels(float other, const Each &each) {
+        std::fill(slots_.data() + size_, slots_.data() + pixels_, bits_of(other));
+        go(fingers_, [&](std::size_t i, std::size_t at) {
+            float number;
+            std::memcpy(&number, slots_.data() + at, sizeof number);
+            each(i, number);
+        });
+    }
+
+private:
+    // Parts for what is no sample, after the others: several, since an access to a finger has to wait for the last.
+    static constexpr std::uint32_t rest = 4;
+
+    // In these loops a branch on what is a sample would be guessed wrong too often.
+    std::uint32_t is_sample(std::size_t i) const {
+        return (bits_of(row_[i]) << 1 != 0) & (!weights_ || weights_[i] != 0);
+    }
+
+    std::uint16_t part_of(std::uint32_t i) const {
+        const std::uint32_t mask = 0 - is_sample(i), part = key_of(bits_of(row_[i])) >> shift_;
+        return static_cast<std::uint16_t>((part & mask) | ((static_cast<std::uint32_t>(parts_) + i % rest) & ~mask));
+    }
+
+    // Calls each(i, slot) for every pixel, and moves the fingers.
+    template <class Each>
+    void go(std::vector<std::uint32_t> &fingers, const Each &each) {
+        if (parts_ > 1) {
+            for (std::size_t i = 0; i < pixels_; ++i) each(i, fingers[numbers_.data()[i]]++);
+            return;
+        }
+        std::size_t finger = fingers[0];
+        for (std::size_t i = 0; i < pixels_; ++i) {
+            const std::size_t sample = is_sample(i), mask = 0 - sample;
+            each(i, (finger & mask) | ((pixels_ - 1) & ~mask));  // no sample is the last, if there is any that is none
+            finger += sample;
+        }
+        fingers[0] = static_cast<std::uint32_t>(finger);
+    }
+
+    const Sample *sort(std::size_t size) {
+        if (size < few) {
+            std::sort(samples_.data(), samples_.data() + size);
+            return samples_.data();
+        }
+        return shift_ == 32 ? sort_digits<11, 3>(size) : shift_ == 21 ? sort_digits<7, 3>(size) : sort_digits<9, 2>(size);
+    }
+
+    // Radix sort by the key's lowest digits, the least significant first. Returns where the sorted samples are.
+    template <int Bits, int Digits>
+    const Sample *sort_digits(std::size_t size) {
+        constexpr std::size_t width = std::size_t{1} << Bits;
+        static_assert(Digits * width <= sizeof counts_ / sizeof *counts_, "there are as many counts");
+        const auto digit = [](Sample sample, int d) { return key(sample) >> (d * Bits) & (width - 1); };
+        Sample *from = samples_.data(), *to = spare_.data();
+        std::fill_n(counts_, Digits * width, 0u);
+        for (std::size_t k = 0; k < size; ++k)
+            for (int d = 0; d < Digits; ++d) ++counts_[d * width + digit(from[k], d)];
+        for (int d = 0; d < Digits; ++d) {
+            std::uint32_t place = 0, *places = counts_ + d * width;
+            if (places[digit(from[0], d)] == size) continue;
+            for (std::size_t k = 0; k < width; ++k) place += std::exchange(places[k], place);
+            for (std::size_t k = 0; k < size; ++k) to[places[digit(from[k], d)]++] = from[k];
+            std::swap(from, to);
+        }
         return from;
     }
-    if (size < many) return sort_digits(from, to, size, digits, work);
-    std::uint32_t ends[1 << digit_bits] = {}, begin = 0;
-    for (std::size_t k = 0; k < size; ++k) ++ends[digit(from[k], digits - 1)];
-    for (std::uint32_t &end : ends) begin += std::exchange(end, begin);
-    for (std::size_t k = 0; k < size; ++k) to[ends[digit(from[k], digits - 1)]++] = from[k];
-    begin = 0;
-    for (const std::uint32_t end : ends) {
-        const std::size_t count = end - begin;
-        Sample *part = to + begin, *spare = from + begin;
-        begin = end;
-        if (count < few) {
-            std::sort(part, part + count);
-        } else if (sort_digits(part, spare, count, digits - 1, work) != part) {
-            std::copy_n(spare, count, part);
-        }
-    }
-    return to;
-}
 
-// The samples of a channel that are neither 0 nor of no weight, in rising order, and how the others are counted.
-struct Sorted {
-    const Sample *samples;
-    std::size_t size, negatives;
-    std::size_t zeros;  // samples that are 0 and of some weight ...
-    double zero_mass;   // ... and their weight
+    std::size_t pixels_;
+    int shift_;
+    std::size_t parts_;
+    const float *row_ = nullptr, *weights_ = nullptr;
+    std::size_t size_ = 0, zeros_ = 0;
+    double zero_mass_ = 0;
+    std::vector<std::uint32_t> ends_, fingers_;
+    Buffer<std::uint16_t> numbers_;  // of the pixels' parts
+    Buffer<std::uint32_t> slots_;
+    Buffer<float> masses_;
+    std::vector<Sample> samples_, spare_;  // of a part
+    std::uint32_t counts_[3 << 11];
 };
-
-Sorted sort_channel(const float *row, const float *weights, std::size_t pixels, Workspace &work) {
-    Sample *samples = work.samples.data();
-    Sorted sorted{};
-    // A branch on what is 0 would be guessed wrong too often: every sample is written, and kept by counting it.
-    const auto append = [&](std::size_t i, std::uint32_t bits, bool kept) {
-        samples[sorted.size] = static_cast<Sample>(bits ^ (bits >> 31 ? 0xffffffffu : zero_key)) << 32 | i;
-        sorted.size += kept;
-    };
-    if (weights) {
-        for (std::size_t i = 0; i < pixels; ++i) {
-            const std::uint32_t bits = bits_of(row[i]);
-            const bool zero = bits << 1 == 0, weighs = weights[i] != 0;
-            append(i, bits, !zero & weighs);
-            sorted.zeros += zero & weighs;
-            sorted.zero_mass += weights[i] * static_cast<float>(zero);
-        }
-    } else {
-        for (std::size_t i = 0; i < pixels; ++i) {
-            const std::uint32_t bits = bits_of(row[i]);
-            append(i, bits, bits << 1 != 0);
-        }
-        sorted.zeros = pixels - sorted.size;
-        sorted.zero_mass = static_cast<double>(sorted.zeros);
-    }
-    sorted.samples = sort_samples(work, sorted.size);
-    const Sample *end = sorted.samples + sorted.size;
-    sorted.negatives = std::lower_bound(sorted.samples, end, static_cast<Sample>(zero_key) << 32) - sorted.samples;
-    return sorted;
-}
 
 // ---------------------------------------------------------------------------------------------------------- matching
 
@@ -174,46 +234,46 @@ private:
     Mass sample_, zeros_, position_ = 0, edge_ = 0;
 };
 
-// Calls emit(sample, R) for the sorted samples and returns R of those that are 0. Samples of one value are one atom:
-// they go to the mean of the quantiles that they cover together. mass_of(pixel) is a sample's mass, `zero_mass` that of
-// all zeros.
+// Calls emit(sample, R) for the samples and returns R of those that are 0. Samples of one value are one atom: they go to
+// the mean of the quantiles that they cover together. mass_of(sample) is a sample's mass, `zero_mass` that of all zeros.
 template <class Mass, class MassOf, class Emit>
-double match_atoms(Climb<Mass> climb, const Sorted &sorted, Mass zero_mass, const MassOf &mass_of, const Emit &emit) {
+double match_atoms(Climb<Mass> climb, Sorter &sorter, Mass zero_mass, const MassOf &mass_of, const Emit &emit) {
     Mass end = 0;
-    const auto match_range = [&](const Sample *next, const Sample *stop) {
-        while (next < stop) {
-            const Sample *first = next;
-            const std::uint32_t atom = key(*first);
-            do end += mass_of(pixel(*next));
-            while (++next < stop && key(*next) == atom);
-            const double matched = climb.mean(end);
-            do emit(*first, matched);
-            while (++first < next);
-        }
-    };
-    const Sample *samples = sorted.samples, *positive = samples + sorted.negatives;
-    match_range(samples, positive);
-    const double zero = sorted.zeros ? climb.mean(end += zero_mass) : 0.0;
-    match_range(positive, samples + sorted.size);
+    double zero = 0;
+    sorter.ascend(
+        [&](const Sample *next, const Sample *stop) {
+            while (next < stop) {
+                const Sample *first = next;
+                const std::uint32_t atom = key(*first);
+                do end += mass_of(*next);
+                while (++next < stop && key(*next) == atom);
+                const double matched = climb.mean(end);
+                do emit(*first, matched);
+                while (++first < next);
+            }
+        },
+        [&] {
+            if (sorter.zeros()) zero = climb.mean(end += zero_mass);
+        });
     return zero;
 }
 
 template <class Emit>
 double match_channel(const Histogram::Quantiles &quantiles, std::size_t pixels, double total, const Map &map,
-                     const Sorted &sorted, const Emit &emit) {
+                     Sorter &sorter, const Emit &emit) {
     if (!map.weights && quantiles.edges.empty()) {
         const std::uint64_t unit = pixels;
-        return match_atoms(Climb<std::uint64_t>(quantiles, map.pixels), sorted, sorted.zeros * unit,
-                           [=](std::uint32_t) { return unit; }, emit);
+        return match_atoms(Climb<std::uint64_t>(quantiles, map.pixels), sorter, sorter.zeros() * unit,
+                           [=](Sample) { return unit; }, emit);
     }
     const double unit = total / map.total;
-    const auto mass_of = [&](std::uint32_t i) { return map.weights ? map.weights[i] * unit : unit; };
-    return match_atoms(Climb<double>(quantiles, 1.0), sorted, sorted.zero_mass * unit, mass_of, emit);
+    const auto mass_of = [&](Sample sample) { return map.weights ? sorter.mass(sample) * unit : unit; };
+    return match_atoms(Climb<double>(quantiles, 1.0), sorter, sorter.zero_mass() * unit, mass_of, emit);
 }
 
-std::vector<std::unique_ptr<Workspace>> workspaces(std::size_t pixels, int threads) {
-    std::vector<std::unique_ptr<Workspace>> all;
-    for (int t = 0; t < threads; ++t) all.push_back(std::make_unique<Workspace>(pixels));
+std::vector<std::unique_ptr<Sorter>> sorters(const Map &map, int threads) {
+    std::vector<std::unique_ptr<Sorter>> all;
+    for (int t = 0; t < threads; ++t) all.push_back(std::make_unique<Sorter>(map.pixels, map.weights != nullptr));
     return all;
 }
 
@@ -223,25 +283,30 @@ Histogram::Histogram(const Map &exemplar, int threads)
     : quantiles_(exemplar.channels), pixels_(exemplar.pixels), total_(exemplar.total) {
     if (total_ == 0) return;
     threads = useful_threads(exemplar.channels, threads);
-    const auto work = workspaces(exemplar.pixels, threads);
+    const auto work = sorters(exemplar, threads);
     parallel_for(exemplar.channels, threads, [&](std::size_t channel, int thread) {
-        const float *weights = exemplar.weights;
-        const Sorted sorted =
-            sort_channel(exemplar.features + channel * exemplar.pixels, weights, exemplar.pixels, *work[thread]);
+        Sorter &sorter = *work[thread];
+        const bool weighted = exemplar.weights != nullptr;
+        sorter.part(exemplar.features + channel * exemplar.pixels, exemplar.weights);
         Quantiles &quantiles = quantiles_[channel];
-        quantiles.zero_step = sorted.zeros ? sorted.negatives : no_step;
-        quantiles.zeros = sorted.zeros;
-        quantiles.values.reserve(sorted.size + 1);
-        quantiles.edges.reserve(weights ? sorted.size + 1 : 0);
+        quantiles.zero_step = no_step;
+        quantiles.zeros = sorter.zeros();
+        quantiles.values.reserve(sorter.size() + 1);
+        quantiles.edges.reserve(weighted ? sorter.size() + 1 : 0);
         double mass = 0;
         const auto add = [&](float value, double step) {
             quantiles.values.push_back(value);
-            if (weights) quantiles.edges.push_back(mass += step);
+            if (weighted) quantiles.edges.push_back(mass += step);
         };
-        for (std::size_t k = 0; k <= sorted.size; ++k) {
-            if (k == quantiles.zero_step) add(0.0f, sorted.zero_mass);
-            if (k < sorted.size) add(value(sorted.samples[k]), weights ? weights[pixel(sorted.samples[k])] : 1.0);
-        }
+        sorter.ascend(
+            [&](const Sample *sample, const Sample *stop) {
+                for (; sample < stop; ++sample) add(value(*sample), weighted ? sorter.mass(*sample) : 1.0);
+            },
+            [&] {
+                if (!sorter.zeros()) return;
+                quantiles.zero_step = quantiles.values.size();
+                add(0.0f, sorter.zero_mass());
+            });
     });
 }
 
@@ -257,19 +322,19 @@ void Histogram::match(const Map &map, float *out, int threads) const {
         return;
     }
     threads = useful_threads(map.channels, threads);
-    const auto work = workspaces(map.pixels, threads);
+    const auto work = sorters(map, threads);
     parallel_for(map.channels, threads, [&](std::size_t channel, int thread) {
         const float *row = map.features + channel * map.pixels;
         float *to = out + channel * map.pixels;
-        const Sorted sorted = sort_channel(row, map.weights, map.pixels, *work[thread]);
-        const double zero =
-            match_channel(quantiles_[channel], pixels_, total_, map, sorted,
-                          [=](Sample sample, double matched) { to[pixel(sample)] = static_cast<float>(matched); });
-        const float matched_zero = static_cast<float>(zero);
-        for (std::size_t i = 0; i < map.pixels; ++i) {
-            to[i] = row[i] == 0 ? matched_zero : to[i];
-            if (map.weights) to[i] = map.weights[i] == 0 ? row[i] : to[i];
-        }
+        Sorter &sorter = *work[thread];
+        sorter.part(row, map.weights);
+        const float zero = static_cast<float>(match_channel(
+            quantiles_[channel], pixels_, total_, map, sorter,
+            [&](Sample sample, double matched) { sorter.keep(sample, static_cast<float>(matched)); }));
+        sorter.pixels(zero, [&](std::size_t i, float matched) {
+            to[i] = matched;
+            if (map.weights && map.weights[i] == 0) to[i] = row[i];
+        });
     });
 }
 
@@ -280,33 +345,28 @@ double Histogram::loss(const Map &map, std::size_t first, float *gradient, doubl
         return 0.0;
     }
     threads = useful_threads(map.channels, threads);
-    const auto work = workspaces(map.pixels, threads);
+    const auto work = sorters(map, threads);
     const double norm = 1.0 / (static_cast<double>(map.channels) * map.total), factor = 2 * scale * norm;
     std::vector<double> sums(map.channels);
     parallel_for(map.channels, threads, [&](std::size_t channel, int thread) {
         const float *row = map.features + channel * map.pixels, *weights = map.weights;
-        const Sorted sorted = sort_channel(row, weights, map.pixels, *work[thread]);
-        float *to = gradient ? gradient + channel * map.pixels : nullptr;
-        if (to && !accumulate) std::fill_n(to, map.pixels, 0.0f);
+        Sorter &sorter = *work[thread];
+        sorter.part(row, weights);
         double sum = 0;
-        const double zero =
-            match_channel(quantiles_[first + channel], pixels_, total_, map, sorted, [&](Sample sample, double matched) {
-                const std::uint32_t i = pixel(sample);
-                const double distance = value(sample) - matched, pull = weights ? weights[i] * distance : distance;
-                sum += pull * distance;
-                if (to) to[i] += static_cast<float>(factor * pull);
-            });
-        sums[channel] = sum + sorted.zero_mass * zero * zero;
-        if (!to) return;
-        const float slope = static_cast<float>(-factor * zero);
-        if (weights) {
-            for (std::size_t i = 0; i < map.pixels; ++i) {
-                const float here = weights[i] != 0 ? slope : 0;
-                to[i] += (row[i] == 0 ? here : 0) * weights[i];
-            }
-        } else {
-            for (std::size_t i = 0; i < map.pixels; ++i) to[i] += row[i] == 0 ? slope : 0;
-        }
+        const double zero = match_channel(quantiles_[first + channel], pixels_, total_, map, sorter,
+                                          [&](Sample sample, double matched) {
+                                              const double distance = value(sample) - matched;
+                                              const double pull = weights ? sorter.mass(sample) * distance : distance;
+                                              sum += pull * distance;
+                                              sorter.keep(sample, static_cast<float>(factor * distance));
+                                          });
+        sums[channel] = sum + sorter.zero_mass() * zero * zero;
+        if (!gradient) return;
+        float *to = gradient + channel * map.pixels;
+        sorter.pixels(static_cast<float>(-factor * zero), [&](std::size_t i, float slope) {
+            const float pull = weights ? slope * weights[i] : slope;
+            to[i] = accumulate ? to[i] + pull : pull;
+        });
     });
     double sum = 0;
     for (const double s : sums) sum += s;
