@@ -27,6 +27,12 @@ PAIRS = 10
 ROWS = 2 * (PAIRS + 1) + 4
 """Vectors that are kept: the pairs and one in the making, gradient and descent direction here and at the next point."""
 
+POINT, DIRECTION = ROWS, ROWS + 1
+"""Further rows, of the same length, that no inner products are wanted of."""
+
+STATE = ROWS + 2
+"""Vectors in the matrix, with these."""
+
 FIRST_STEP = 0.02
 """Mean change of a pixel by the first step, of which nothing but the direction is known."""
 
@@ -92,7 +98,7 @@ def minimize(
 
 
 Blocks = Callable[[], Iterator[tuple[slice, Float32]]]
-"""Goes through the matrix: columns, and the block (ROWS, C) of these."""
+"""Goes through the matrix: columns, and the block (STATE, C) of these."""
 
 
 @contextmanager
@@ -100,10 +106,10 @@ def _matrix(columns: int, kernels: Kernels, *, spill: bool) -> Iterator[Blocks]:
     """A matrix of zeros."""
     parts = [slice(begin, min(begin + BLOCK, columns)) for begin in range(0, columns, BLOCK)]
     if not spill:
-        matrices = [kernels.xp.zeros((ROWS, part.stop - part.start), np.float32) for part in parts]
+        matrices = [kernels.xp.zeros((STATE, part.stop - part.start), np.float32) for part in parts]
         yield lambda: zip(parts, matrices, strict=True)
         return
-    size = 4 * ROWS * columns
+    size = 4 * STATE * columns
     with TemporaryFile(prefix="pyengine-") as file:
         try:
             if hasattr(os, "posix_fallocate"):
@@ -119,8 +125,8 @@ def _matrix(columns: int, kernels: Kernels, *, spill: bool) -> Iterator[Blocks]:
 
         def blocks() -> Iterator[tuple[slice, Float32]]:
             for part in parts:
-                begin, count = 4 * ROWS * part.start, ROWS * (part.stop - part.start)
-                yield part, np.frombuffer(memory, np.float32, count, begin).reshape(ROWS, -1)
+                begin, count = 4 * STATE * part.start, STATE * (part.stop - part.start)
+                yield part, np.frombuffer(memory, np.float32, count, begin).reshape(STATE, -1)
                 if hasattr(mmap, "MADV_DONTNEED"):
                     memory.madvise(mmap.MADV_DONTNEED, begin, 4 * count)  # it stays in the file
 
@@ -144,10 +150,9 @@ def _minimize(
     products = parts.sum(axis=0)
     slots = deque(range(PAIRS + 1))  # the first is free, or that of the oldest pair
     here, there = ROWS - 4, ROWS - 2  # each two rows, gradient and descent
-    x, candidate = start.ravel().clip(0, 1), xp.empty(start.size, np.float32)
-    direction = xp.empty(start.size, np.float32)
+    x = start.ravel().clip(0, 1)  # where the function is evaluated; the matrix has where the last step ended
 
-    def evaluate(x: Float32, point: int) -> Float64:
+    def evaluate(point: int) -> Float64:
         """Terms at `x`; gradient and descent go to the two rows of `point`."""
         terms, gradient = function(x.reshape(start.shape))
         if mask is not None:
@@ -158,7 +163,17 @@ def _minimize(
             kernels.descent(x[part], rows[point], rows[point + 1])
         return terms
 
-    terms = kernels.fetch([evaluate(x, here)])
+    def keep() -> None:
+        for part, rows in blocks():
+            rows[POINT] = x[part]
+
+    def kept() -> Float32:
+        for part, rows in blocks():
+            x[part] = rows[POINT]
+        return x.reshape(start.shape)
+
+    keep()
+    terms = kernels.fetch([evaluate(here)])
     pairs: deque[int] = deque(maxlen=PAIRS)
     for _ in range(iterations):
         found = None
@@ -168,21 +183,24 @@ def _minimize(
             length = 1.0
             ends = [(2 * k, 2 * k + 1) for k in pairs]
             coefficients = kernels.two_loop(products, ends, here + 1)
-            for part, rows in blocks():
-                kernels.combine(rows, coefficients, direction[part])
+            sizes = []
+            for _, rows in blocks():
+                kernels.combine(rows[:ROWS], coefficients, rows[DIRECTION])
+                if not pairs:
+                    sizes.append(xp.abs(rows[DIRECTION]).sum(dtype=np.float64))
             if not pairs:
-                (size,) = kernels.fetch([xp.abs(direction).sum(dtype=np.float64)])
+                size = sum(kernels.fetch(sizes))
                 if size == 0:
-                    return x.reshape(start.shape)
+                    return kept()
                 length = FIRST_STEP * count / size
             for _ in range(SHORTENINGS):
                 for part, rows in blocks():
-                    kernels.advance(x[part], rows[here + 1], direction[part], length, candidate[part])
-                    xp.subtract(candidate[part], x[part], out=rows[step])
-                found_terms = evaluate(candidate, there)
+                    kernels.advance(rows[POINT], rows[here + 1], rows[DIRECTION], length, x[part])
+                    xp.subtract(x[part], rows[POINT], out=rows[step])
+                found_terms = evaluate(there)
                 for (_, rows), own in zip(blocks(), parts, strict=True):
                     xp.subtract(rows[there], rows[here], out=rows[change])
-                    kernels.inner_products(rows, (step, change, there + 1), own)
+                    kernels.inner_products(rows[:ROWS], (step, change, there + 1), own)
                 products = parts.sum(axis=0)
                 *found, expected, curvature, steepness = kernels.fetch(
                     [found_terms, products[step, here], products[step, change], products[change, change]]
@@ -198,13 +216,14 @@ def _minimize(
                 length *= min(max(-expected / (2 * bend), 0.1), 0.5) if np.isfinite(bend) else 0.1
                 found = None
             if found is None and not pairs:
-                return x.reshape(start.shape)
+                return kept()
             if found is None:
                 pairs.clear()
         if curvature > 1e-10 * steepness:
             pairs.append(slot)
             slots.rotate(-1)
-        terms, x, candidate, here, there = found, candidate, x, there, here
+        terms, here, there = found, there, here
+        keep()
         if callback is not None:
             try:
                 callback(x.reshape(start.shape), terms)
