@@ -36,7 +36,7 @@ from pyengine.network.sessions import release_memory
 from pyengine.network.tiles import TiledNetwork, Tiling
 from pyengine.network.weights import load as load_weights
 from pyengine.objective import Objective, Stopwatch
-from pyengine.optimizers.lbfgs import ROWS, minimize
+from pyengine.optimizers.lbfgs import STATE, minimize
 from pyengine.pyramid import add_detail, white_noise
 from pyengine.recipe import Options, Recipe
 from pyengine.result import Iteration, Progress, Result
@@ -337,7 +337,14 @@ class Engine:
             yield tiled
 
     def _plan(self, size: tuple[int, int], demand: Demand) -> Plan:
-        return demand.plan(size, self.weights.layers, self.memory_limit, ROWS, spill=self.device.kind == "cpu")
+        return demand.plan(
+            size,
+            self.weights.layers,
+            self.memory_limit,
+            STATE,
+            grain=self._vgg.grain(size),
+            spill=self.device.kind == "cpu",
+        )
 
     def _check_size(self, size: tuple[int, int], demand: Demand, options: LossOptions) -> None:
         """Raise PyengineError, before the work begins, for a (height, width) that can't be made in this memory."""
@@ -347,7 +354,8 @@ class Engine:
                 raise PyengineError(
                     "weights='thresholds' need the whole image in memory: give 'auto', or more memory_limit"
                 )
-            Tiling(size, side, self.weights.layers, demand.reaches, wrap=options.padding == "wrap")
+            wrap = options.padding == "wrap"
+            Tiling(size, side, self.weights.layers, demand.reaches, wrap=wrap, grain=self._vgg.grain(size))
 
     @contextmanager
     def _lend(self, key: Any, make: Callable[[], Lent], *, keep: bool) -> Iterator[Lent]:

@@ -9,16 +9,19 @@ from dataclasses import dataclass
 from pyengine.errors import PyengineError
 from pyengine.losses.options import LossOptions
 from pyengine.losses.structure import SHIFTS
-from pyengine.network.tiles import receptive_radius
+from pyengine.network.graphs import WINOGRAD_TILE
+from pyengine.network.tiles import margins
 from pyengine.network.weights import CHANNELS, pools_before
 from pyengine.tiled import MATCHED
 
-SYNTHESIS_BYTES, EVALUATION_BYTES, MEASURING_BYTES = 5000, 4000, 1500
-"""Peak memory for each pixel: of the output of a synthesis, of the image of an objective, of an exemplar
-(docs/performance.md)."""
+EVALUATION_BYTES, MEASURING_BYTES = 4000, 1500
+"""Peak memory for each pixel: of the image of an objective, of an exemplar (docs/performance.md)."""
 
-TILE_BYTES = 3000
-"""For each pixel of a tile's region."""
+SYNTHESIS_BYTES = {1: 5000, WINOGRAD_TILE: 4000}
+"""For each pixel of the output of a synthesis, by grain: Winograd's convolutions make no copies in other layouts."""
+
+TILE_BYTES = {1: 3000, WINOGRAD_TILE: 1750}
+"""For each pixel of a tile's region, by grain."""
 
 BASE_BYTES = 550 * 10**6
 """Python, the libraries, and what tiles take whatever their size."""
@@ -26,14 +29,14 @@ BASE_BYTES = 550 * 10**6
 VECTOR_BYTES = 12
 """For each pixel, of an image in float32."""
 
-VECTORS = 6
+VECTORS = 4
 """Images, gradients and directions there are at a time, besides the rows of the optimiser's matrix."""
 
-CHANNEL_BYTES = 4 + 20 // MATCHED
+CHANNEL_BYTES = 4 + 12 // MATCHED
 """For each pixel and channel of the first map that is in memory; one that is matched takes as much for its gradient,
-and 16 for sorting."""
+and 8 for sorting."""
 
-ROWS_BYTES = 2 * 10**8
+ROWS_BYTES = 130 * 10**6
 """Of the optimiser's matrix, where it is in a file: the part that is in use."""
 
 LARGEST_TILE, SMALLEST_TILE = 1024, 128
@@ -110,7 +113,9 @@ class Demand:
             sum(_map_bytes(layer) for layer in histograms if layer != first),
         )
 
-    def plan(self, size: tuple[int, int], layers: Sequence[str], limit: float, rows: int, *, spill: bool) -> Plan:
+    def plan(
+        self, size: tuple[int, int], layers: Sequence[str], limit: float, rows: int, *, grain: int, spill: bool
+    ) -> Plan:
         """The fastest way that takes no more than so many bytes.
 
         Parameters
@@ -122,6 +127,8 @@ class Demand:
             Bytes.
         rows : int
             Of the optimiser's matrix.
+        grain : int
+            As in `Tiling`.
         spill : bool
             Whether that may go to a file.
 
@@ -135,16 +142,15 @@ class Demand:
         >>> demand = Demand({"relu1_1": 0, "relu4_1": 0}, bytes=0, kept=0.0, maps=32.0)
         >>> layers = ["relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu4_1"]
         >>> for side in (512, 1024, 4096):
-        ...     print(demand.plan((side, side), layers, 3e9, rows=26, spill=True))
+        ...     print(demand.plan((side, side), layers, 3e9, rows=28, grain=4, spill=True))
         Plan(side=None, channels=64, spill=False)
-        Plan(side=688, channels=32, spill=False)
-        Plan(side=312, channels=4, spill=True)
+        Plan(side=768, channels=32, spill=False)
+        Plan(side=480, channels=4, spill=True)
         """
         pixels = size[0] * size[1]
-        if pixels * SYNTHESIS_BYTES <= limit:
+        if pixels * SYNTHESIS_BYTES[grain] <= limit:
             return WHOLE
-        unit = 2 ** max(map(pools_before, self.reaches))
-        border = 2 * (max(receptive_radius(layers, *reach) for reach in self.reaches.items()) + unit)
+        unit, halo = margins(layers, self.reaches, grain)
         for spilled, least in (
             ((False, COMFORTABLE_TILE), (True, SMALLEST_TILE)) if spill else ((False, SMALLEST_TILE),)
         ):
@@ -155,11 +161,11 @@ class Demand:
                 if matching > (limit - kept) / 4 and channels != CHANNELS_AT_A_TIME[-1]:
                     continue  # the rest is better spent on tiles
                 needed = kept + max(matching, pixels * self.maps)
-                side = int((max(limit - needed, 0) / TILE_BYTES) ** 0.5) - border
+                side = int((max(limit - needed, 0) / TILE_BYTES[grain]) ** 0.5) - 2 * halo
                 side = min(side, LARGEST_TILE) // unit * unit
                 if side >= least:
                     return Plan(side, channels, spilled)
-        needed = math.ceil(needed + (SMALLEST_TILE + border) ** 2 * TILE_BYTES)
+        needed = math.ceil(needed + (SMALLEST_TILE + 2 * halo) ** 2 * TILE_BYTES[grain])
         raise PyengineError(
             f"size {size[1]}x{size[0]} pixels needs about {needed / 1e9:.1f} GB ({needed} bytes) even in tiles, and "
             f"{limit / 1e9:.1f} GB ({limit:.0f} bytes) may be used: make it smaller, or give more memory_limit"

@@ -21,7 +21,7 @@ from pyengine.losses import AdditiveLoss, Loss
 from pyengine.losses.histogram import HistogramLoss
 from pyengine.network.tiles import TiledNetwork
 
-MATCHED = 4
+MATCHED = 2
 """Of so many channels of the first map that are in memory, one is matched to the exemplar at a time."""
 
 Watch = Callable[[str], AbstractContextManager[None]]

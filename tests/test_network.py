@@ -34,8 +34,9 @@ def expected_vgg():
 @pytest.mark.parametrize("size", [(47, 61), (64, 64), (16, 17)])
 @pytest.mark.parametrize("padding", ["wrap", "zeros"])
 @pytest.mark.parametrize("pooling", ["average", "max"])
-def test_both_graphs_agree_with_the_reference(vgg, expected_vgg, rng, size, padding, pooling):
-    network = Network(graphs(vgg), size, LAYERS, padding=padding, pooling=pooling)
+@pytest.mark.parametrize("winograd", [False, True])
+def test_both_graphs_agree_with_the_reference(vgg, expected_vgg, rng, size, padding, pooling, winograd):
+    network = Network(graphs(vgg), size, LAYERS, padding=padding, pooling=pooling, winograd=winograd)
     image = rng.random((*size, 3)).astype(np.float32)
     network.forward(image)
     maps = reference.forward(expected_vgg, image, padding=padding, pooling=pooling, upto="relu4_1")
@@ -48,6 +49,24 @@ def test_both_graphs_agree_with_the_reference(vgg, expected_vgg, rng, size, padd
         network.gradients[layer][:] = gradient
         expected = reference.backward(expected_vgg, image, {layer: gradient}, padding=padding, pooling=pooling)
         assert relative_error(network.backward(), expected) < 1e-5, layer
+
+
+def test_which_convolutions_are_winograds(vgg):
+    """Those of images that are large enough, in float32 on a CPU; the others are ONNX's own."""
+    assert graphs(vgg).winograd((128, 128))
+    assert not graphs(vgg).winograd((127, 128))
+    assert not graphs(vgg, half=True).winograd((512, 512))
+    weights = random_weights(np.random.default_rng(0), ("conv1_1", 5), ("conv1_2", 4))
+    models = [
+        model
+        for winograd in (True, False)
+        for model in (
+            forward_graph(weights, ("relu1_2",), winograd=winograd),
+            adjoint_graph(weights, "conv1_2", winograd=winograd),
+        )
+    ]
+    ops = [[node.op_type for node in model.graph.node if "Conv" in node.op_type] for model in models]
+    assert ops == [["Convolution", "Convolution"], ["Convolution"], ["Conv", "Conv"], ["Conv"]]
 
 
 def random_weights(rng: np.random.Generator, *channels: tuple[str, int]) -> Weights:
@@ -235,11 +254,12 @@ class Rounded(Vgg):
         super().__init__(weights, CpuKernels(threads=1), Provider(), threads=1, half=True)
         self._exact_forward = exact_forward
 
-    def forward(self, size, layers, masks, padding, pooling):
+    def forward(self, size, layers, masks, padding, pooling, *, winograd):
+        assert not winograd
         half = not self._exact_forward
         return _Evaluator(forward_graph(self.weights, layers, padding, pooling, half=half, masks=masks))
 
-    def adjoint(self, convolution, size):
+    def adjoint(self, convolution, size, *, winograd):
         return _Evaluator(adjoint_graph(self.weights, convolution, half=True))
 
 

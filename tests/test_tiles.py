@@ -12,7 +12,8 @@ from pyengine import memory as memory_module
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.losses.options import LossOptions
 from pyengine.memory import Demand, Plan
-from pyengine.network.tiles import Tiling, receptive_radius
+from pyengine.network.network import Network
+from pyengine.network.tiles import TiledNetwork, Tiling, margins, receptive_radius
 from pyengine.optimizers import lbfgs
 
 LAYERS = ["relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu4_1", "relu4_2"]
@@ -64,6 +65,10 @@ def check_against_whole(engine, in_tiles, image, options, side, channels=24):
         ((61, 101), "zeros", 32),
         ((125, 77), "zeros", 64),
         ((47, 33), "zeros", 24),
+        # Winograd's, from 128 x 128 pixels on
+        ((160, 128), "wrap", 64),
+        ((352, 64), "wrap", 32),  # so long that no region covers it
+        ((352, 101), "zeros", 96),
     ],
 )
 def test_tiles_are_exact(engine, in_tiles, other, size, padding, side, pooling):
@@ -147,18 +152,20 @@ def test_the_same_bits_in_every_run(engine, in_tiles, natural, other):
     assert np.array_equal(first[1], second[1])
 
 
-def test_tiles_partition_the_image():
+@pytest.mark.parametrize("grain", [1, 4])
+def test_tiles_partition_the_image(grain):
     for size, side, wrap in product([(64, 96), (61, 101), (200, 17)], [16, 40, 128], [False, True]):
         if wrap and size != (64, 96):
             continue
-        tiling = Tiling(size, side, LAYERS, DEEP, wrap=wrap)
+        unit = 8 * grain
+        tiling = Tiling(size, side, LAYERS, DEEP, wrap=wrap, grain=grain)
         covered, whole = np.zeros(size, int), np.zeros((*size, 1), np.float32)
         for tile in tiling.tiles:
             (top, bottom), (left, right) = tile.core
             covered[top:bottom, left:right] += 1
-            assert top % 8 == left % 8 == 0
-            assert max(bottom - top, right - left) <= max(side, 8)
-            assert all(start % 8 == 0 for start in tile.start)
+            assert top % unit == left % unit == 0
+            assert max(bottom - top, right - left) <= max(side, unit)
+            assert all(start % unit == 0 for start in tile.start)
             tiling.add(np.ones((*tiling.region, 1), np.float32), tile, whole)
             cut = np.empty((*tiling.region, 1), np.float32)
             y, x = np.indices(size)
@@ -170,17 +177,36 @@ def test_tiles_partition_the_image():
         assert whole.sum() == len(tiling.tiles) * tiling.region[0] * tiling.region[1]
 
 
-def test_the_receptive_radius_is_the_networks(engine):
-    """By the gradient of a feature's pixel with respect to the image."""
-    with engine.network((128, 128), ("relu3_1",), padding="zeros", gradient=True) as network:
-        network.forward(np.random.default_rng(0).random((128, 128, 3), np.float32))
-        network.features["relu3_1"][...] = 1
-        network.gradients["relu3_1"].fill(0)
-        network.gradients["relu3_1"][:, 16, 16] = 1
-        for step in network._steps:
-            step._features[...] = 1  # no ReLU is in the way
-        rows = np.flatnonzero(np.abs(network.backward()).sum(axis=(1, 2)))
-    assert (rows[0], rows[-1]) == (64 - receptive_radius(LAYERS, "relu3_1"), 67 + receptive_radius(LAYERS, "relu3_1"))
+@pytest.mark.parametrize("winograd", [False, True])
+def test_the_receptive_radius_is_the_networks(engine, winograd):
+    """By what changes, to the last bit, where a pixel of the image does."""
+    network = Network(engine._vgg, (160, 160), ("relu3_1",), padding="zeros", gradient=False, winograd=winograd)
+    image = np.random.default_rng(0).random((160, 160, 3), np.float32)
+    grain = 4 if winograd else 1
+    unit, halo = margins(LAYERS, {"relu3_1": 0}, grain)
+    exact, radius = (receptive_radius(LAYERS, "relu3_1", grain=g) for g in (1, grain))
+    network.forward(image)
+    before = network.features["relu3_1"].copy()
+    reached = exact if grain == 1 else exact + 2  # by rounding alone
+    for beyond, changes in ((reached, True), (radius + 1, False), (halo + 1, False)):
+        changed = image.copy()
+        changed[unit * (80 // unit) - beyond] += 10  # a row above the one where the map's pixels are looked at
+        network.forward(changed)
+        row = unit * (80 // unit) // 4
+        assert np.array_equal(network.features["relu3_1"][:, row], before[:, row]) != changes, beyond
+
+
+def test_maps_in_tiles_are_the_same_bits(engine):
+    size, layers = (416, 224), tuple(LAYERS[:8])
+    image = np.random.default_rng(0).random((*size, 3), np.float32)
+    whole = Network(engine._vgg, size, layers, gradient=False)
+    whole.forward(image)
+    tiled = TiledNetwork(engine._vgg, size, 64, dict.fromkeys(layers, 0), gradient=False, channels=24)
+    assert tiled.tiling.region[0] < size[0]
+    for layer, found in tiled.maps(image).items():
+        assert np.array_equal(found, whole.features[layer]), layer
+    for first, head in tiled.heads():
+        assert np.array_equal(head.maps(image)["relu1_1"], whole.features["relu1_1"][first : first + 24])
 
 
 def small(monkeypatch, tile: int = 32) -> None:
@@ -190,7 +216,7 @@ def small(monkeypatch, tile: int = 32) -> None:
         "ROWS_BYTES": 0,
         "SMALLEST_TILE": tile,
         "COMFORTABLE_TILE": tile,
-        "TILE_BYTES": 100,
+        "TILE_BYTES": {1: 100, 4: 100},
     }.items():
         monkeypatch.setattr(memory_module, name, number)
 
@@ -236,7 +262,7 @@ def test_a_full_disk_is_an_error_of_one_line(monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.posix_fallocate", full, raising=False)
-    with pytest.raises(PyengineError, match=r"has no room for 1040 bytes \(No space.*\): set TMPDIR") as error:
+    with pytest.raises(PyengineError, match=r"has no room for 1120 bytes \(No space.*\): set TMPDIR") as error:
         lbfgs.minimize(lambda x: (np.zeros(1), x), np.ones(10, np.float32), 1, CpuKernels(threads=1), spill=True)
     assert "\n" not in str(error.value)
 
@@ -270,9 +296,9 @@ def test_plans_use_the_memory_there_is():
     demand = Demand.of(LossOptions(), 256 * 256, 0)
 
     def plan(limit: float, **options: bool) -> Plan:
-        return demand.plan((2048, 2048), LAYERS, limit, lbfgs.ROWS, **{"spill": True, **options})
+        return demand.plan((2048, 2048), LAYERS, limit, lbfgs.STATE, **{"grain": 4, "spill": True, **options})
 
-    plans = [plan(limit) for limit in (1.4e9, 2e9, 3e9, 6e9, 30e9)]
+    plans = [plan(limit) for limit in (1.6e9, 2e9, 3e9, 6e9, 30e9)]
     assert [p.spill for p in plans] == sorted([p.spill for p in plans], reverse=True)
     assert plans[0].spill
     assert plans[-1].side is None

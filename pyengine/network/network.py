@@ -8,9 +8,21 @@ from threading import Lock
 from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
 from pyengine.kernels import Kernels, Unpool
-from pyengine.network.graphs import SMALLEST, Padding, Pooling, adjoint_graph, forward_graph, map_size
+from pyengine.network.graphs import (
+    SMALLEST,
+    WINOGRAD_TILE,
+    Padding,
+    Pooling,
+    adjoint_graph,
+    forward_graph,
+    map_size,
+)
 from pyengine.network.sessions import Provider, Run, Session
 from pyengine.network.weights import Convolution, Weights, relu_of, starts_block
+
+DIRECT = 128 * 128
+"""Pixels of an image below which a CPU's convolutions are sums of products: Winograd's larger filters would take longer
+to read than their multiplications save."""
 
 CAPTURED = 512 * 512
 """Pixels of the largest image for which a GPU's work is recorded as a CUDA graph: beyond, launching is no matter."""
@@ -44,6 +56,14 @@ class Vgg:
         self._heads: dict[tuple[int, int], Vgg] = {}
         self._lock = Lock()
 
+    def winograd(self, size: tuple[int, int]) -> bool:
+        """Whether the convolutions of an image of this (height, width) are Winograd's; see `graphs.forward_graph`."""
+        return not (self._provider.on_gpu or self.half) and size[0] * size[1] >= DIRECT
+
+    def grain(self, size: tuple[int, int]) -> int:
+        """Pixels on a side of the squares in which a convolution's results are rounded, from the map's corner on."""
+        return WINOGRAD_TILE if self.winograd(size) else 1
+
     def forward(
         self,
         size: tuple[int, int],
@@ -51,6 +71,8 @@ class Vgg:
         masks: tuple[str, ...],
         padding: Padding,
         pooling: Pooling,
+        *,
+        winograd: bool,
     ) -> Session:
         """The graph from an image of this (height, width); see `graphs.forward_graph`."""
         # Without masks there is no way back: an exemplar's network, which runs once.
@@ -58,24 +80,34 @@ class Vgg:
         deepest = max((*layers, *masks), key=self.weights.layers.index)
         lone = padding == "reflect" and min(map_size(deepest, size)) == 1
         fixed = size if self._provider.fixes_sizes or capture or lone else None
-        key = (fixed, layers, masks, padding, pooling)
+        key = (fixed, layers, masks, padding, pooling, winograd)
         with self._lock:
             if capture or key not in self._forward:
-                model = forward_graph(self.weights, layers, padding, pooling, size=fixed, half=self.half, masks=masks)
+                model = forward_graph(
+                    self.weights,
+                    layers,
+                    padding,
+                    pooling,
+                    size=fixed,
+                    half=self.half,
+                    winograd=winograd,
+                    masks=masks,
+                )
                 session = Session(model, self._provider, self._threads, capture=capture)
                 if capture:  # what is recorded for some arrays must not be replayed for others
                     return session
                 self._forward[key] = session
             return self._forward[key]
 
-    def adjoint(self, convolution: str, size: tuple[int, int]) -> Session:
+    def adjoint(self, convolution: str, size: tuple[int, int], *, winograd: bool) -> Session:
         """The adjoint of a convolution between maps of this (height, width); see `graphs.adjoint_graph`."""
         fixed = size if self._provider.fixes_sizes else None
+        key = (convolution, fixed, winograd)
         with self._lock:
-            if (convolution, fixed) not in self._adjoints:
-                model = adjoint_graph(self.weights, convolution, size=fixed, half=self.half)
-                self._adjoints[convolution, fixed] = Session(model, self._provider, self._threads)
-            return self._adjoints[convolution, fixed]
+            if key not in self._adjoints:
+                model = adjoint_graph(self.weights, convolution, size=fixed, half=self.half, winograd=winograd)
+                self._adjoints[key] = Session(model, self._provider, self._threads)
+            return self._adjoints[key]
 
     def head(self, first: int, last: int) -> Vgg:
         """The first convolution alone, with its filters from `first` to before `last`."""
@@ -103,6 +135,8 @@ class Network:
         See `graphs.forward_graph`.
     gradient : bool
         Whether `backward` will be called. If not, only the buffers of `layers` are kept.
+    winograd : bool, optional
+        What `Vgg.winograd` says of the image that this is a part of; by default, of its own size.
 
     Attributes
     ----------
@@ -132,6 +166,7 @@ class Network:
         padding: Padding = "wrap",
         pooling: Pooling = "average",
         gradient: bool = True,
+        winograd: bool | None = None,
     ) -> None:
         weights = vgg.weights
         weights.check_layers(layers)
@@ -157,13 +192,17 @@ class Network:
             shapes["above"] = (max(_count(_above(c, size)) for c in convolutions),)
             shapes["peak"] = (1,)
         self._buffers = vgg.kernels.allocate(shapes)
-        self._forward = vgg.forward(size, layers, masks, padding, pooling).bind(self._buffers)
+        if winograd is None:
+            winograd = vgg.winograd(size)
+        forward = vgg.forward(size, layers, masks, padding, pooling, winograd=winograd)
+        self._forward = forward.bind(self._buffers)
         self.features = {layer: self._buffers[layer][0] for layer in layers}
         self.gradients = {layer: self._buffers[f"gradient/{layer}"][0] for layer in layers} if gradient else {}
         self._steps: list[_Step] = []
         unpool: Unpool | None = None
         for convolution in reversed(convolutions) if gradient else ():
-            self._steps.append(_Step(vgg, convolution, size, self._buffers, padding == "wrap", unpool))
+            adjoint = vgg.adjoint(convolution.name, map_size(relu_of(convolution.name), size), winograd=winograd)
+            self._steps.append(_Step(vgg, convolution, adjoint, size, self._buffers, padding == "wrap", unpool))
             unpool = pooling if starts_block(convolution.name) else "none"
 
     def forward(self, image: Float32) -> None:
@@ -194,6 +233,7 @@ class _Step:
         self,
         vgg: Vgg,
         convolution: Convolution,
+        adjoint: Session,
         size: tuple[int, int],
         buffers: dict[str, Float32],
         wrap: bool,
@@ -213,7 +253,7 @@ class _Step:
         self._peak = buffers["peak"] if vgg.half and not first else None
         gradient = buffers["gradient/image"] if first else _view(buffers["above"], _above(convolution, size))[None]
         bound = {"padded": self._padded[None], "gradient": gradient, "peak": buffers["peak"]}
-        self._adjoint: Run = vgg.adjoint(convolution.name, (height, width)).bind(bound)
+        self._adjoint: Run = adjoint.bind(bound)
 
     def __call__(self) -> None:
         self._kernels.relu_gradient(

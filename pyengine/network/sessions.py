@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyengine import _core
 from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
 from pyengine.network.graphs import Graph
@@ -183,6 +184,7 @@ class Session:
             _load_libraries(provider.name)
         else:
             _share_arena()
+            options.register_custom_ops_library(_core.__file__)
             options.add_session_config_entry("session.use_env_allocators", "1")
             # ONNX Runtime's threads must not spin on while the losses' kernels want the cores.
             options.add_session_config_entry("session.force_spinning_stop", "1")

@@ -4,6 +4,10 @@ A pixel of a feature map depends on a square of the image. So a tile is a core, 
 inside a region, for which the network is run; the rest of the region is a halo, as wide as those squares reach. In the
 halo the maps are wrong and not used. Cores and regions begin at multiples of the deepest map's pixels, where the pools'
 windows begin.
+
+Rounding must be the whole image's as well: where an activation is nearly 0 it decides whether the ReLU lets a gradient
+through, and where two are nearly equal, which is which in a histogram. Winograd's convolutions round by squares of 4x4
+pixels. So cores and regions then begin at multiples of 4 of the deepest map's pixels, and halos cover whole squares.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ Slices = tuple[slice, slice]
 """Rows and columns."""
 
 
-def receptive_radius(layers: Sequence[str], deepest: str, reach: int = 0) -> int:
+def receptive_radius(layers: Sequence[str], deepest: str, reach: int = 0, grain: int = 1) -> int:
     """How far beyond a feature map's pixel the image matters to it, in pixels of the image.
 
     Parameters
@@ -40,19 +44,37 @@ def receptive_radius(layers: Sequence[str], deepest: str, reach: int = 0) -> int
         The one in question.
     reach : int
         Pixels of that map beyond the one in question that matter as well.
+    grain : int
+        Pixels on a side of the squares in which convolutions are computed, at least one of which begins at the pixel.
 
     Examples
     --------
     >>> layers = ["relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1"]
     >>> receptive_radius(layers, "relu1_2"), receptive_radius(layers, "relu3_1")
     (2, 10)
+    >>> receptive_radius(layers, "relu1_2", grain=4)
+    5
     """
     radius, pools = reach, pools_before(deepest)
     for layer in reversed(layers[: layers.index(deepest) + 1]):
         radius *= 2 ** (pools - pools_before(layer))
         pools = pools_before(layer)
-        radius += 1
+        radius = -(-radius // grain) * grain + 1
     return radius
+
+
+def margins(layers: Sequence[str], reaches: Mapping[str, int], grain: int) -> tuple[int, int]:
+    """What tiles begin at multiples of, and how wide their halo is, in pixels of the image.
+
+    Examples
+    --------
+    >>> layers = ["relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1"]
+    >>> margins(layers, {"relu3_1": 0}, grain=1), margins(layers, {"relu3_1": 0}, grain=4)
+    ((4, 12), (16, 32))
+    """
+    unit = grain * 2 ** max(map(pools_before, reaches))
+    radius = max(receptive_radius(layers, layer, reach, grain) for layer, reach in reaches.items())
+    return unit, -(-radius // unit) * unit
 
 
 @dataclass(frozen=True)
@@ -123,6 +145,8 @@ class Tiling:
         Those in use, and how many pixels further on each is looked at.
     wrap : bool
         Whether the image wraps round. If not, regions end at its border.
+    grain : int
+        As in `receptive_radius`.
 
     Attributes
     ----------
@@ -142,17 +166,23 @@ class Tiling:
     """
 
     def __init__(
-        self, size: tuple[int, int], side: int, layers: Sequence[str], reaches: Mapping[str, int], *, wrap: bool
+        self,
+        size: tuple[int, int],
+        side: int,
+        layers: Sequence[str],
+        reaches: Mapping[str, int],
+        *,
+        wrap: bool,
+        grain: int = 1,
     ) -> None:
-        unit = 2 ** max(map(pools_before, reaches))
-        if wrap and any(length % unit for length in size):
-            height, width = (-(-length // unit) * unit for length in size)
+        pixel = 2 ** max(map(pools_before, reaches))
+        if wrap and any(length % pixel for length in size):
+            height, width = (-(-length // pixel) * pixel for length in size)
             raise PyengineError(
                 f"size {size[1]}x{size[0]}: this memory holds it in tiles only, and tiles need sides that are "
-                f"multiples of {unit}: make it {width}x{height}, or give more memory_limit"
+                f"multiples of {pixel}: make it {width}x{height}, or give more memory_limit"
             )
-        radius = max(receptive_radius(layers, layer, reach) for layer, reach in reaches.items())
-        halo = -(-radius // unit) * unit
+        unit, halo = margins(layers, reaches, grain)
         self.size = size
         spans, starts, lengths = [], [], []
         for length in size:
@@ -253,10 +283,17 @@ class TiledNetwork:
         self.first = vgg.weights.layers[0]
         self.channels = channels
         self._vgg, self._side, self._padding = vgg, side, padding
-        self.tiling = Tiling(size, side, vgg.weights.layers, reaches, wrap=padding == "wrap")
+        wrap = padding == "wrap"
+        self.tiling = Tiling(size, side, vgg.weights.layers, reaches, wrap=wrap, grain=vgg.grain(size))
         # Where the image wraps round, a region does not; but what it sees beyond its border does not matter.
         self._network = Network(
-            vgg, self.tiling.region, tuple(reaches), padding=padding, pooling=pooling, gradient=gradient
+            vgg,
+            self.tiling.region,
+            tuple(reaches),
+            padding=padding,
+            pooling=pooling,
+            gradient=gradient,
+            winograd=vgg.winograd(size),
         )
         self._xp = vgg.kernels.xp
         self._region = self._xp.empty((*self.tiling.region, 3), np.float32)

@@ -1,0 +1,409 @@
+#include "winograd.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <utility>
+
+#include "dispatch.hpp"
+#include "parallel.hpp"
+
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define SHUFFLE __builtin_shufflevector
+#endif
+#endif
+
+namespace pyengine {
+namespace {
+
+// A tile of 6x6 pixels of the input makes one of 4x4 of the output. Both transforms are products of a matrix with the
+// tile from both sides; between them, each of the 36 entries is a matrix product over the channels.
+//
+// The points of interpolation are 0, +-2/3, +-3/2 and infinity. Being reciprocal they make the matrices simple, and they
+// lose less to rounding than the usual +-1, +-2: half as much over VGG's convolutions, where it is 4 times what direct
+// summation loses.
+constexpr std::size_t tile = 4, patch = 6, entries = patch * patch;
+constexpr float a = 2.0f / 3, b = 3.0f / 2, a2 = a * a, b2 = b * b, a3 = a2 * a, b3 = b2 * b, s = a2 + b2;
+
+constexpr std::size_t group = 16;       // tiles side by side that are transformed at once
+constexpr std::size_t strip = 48;       // tiles that are multiplied at once: whole register blocks
+constexpr std::size_t most_tiles = 96;  // in a unit of work: whole strips
+constexpr std::size_t slab = 48;        // outputs whose products are kept until they are transformed: whole panels
+constexpr std::size_t skew = 16;        // floats that keep strides from being powers of two
+
+template <class T>
+FORCE_INLINE void transform_in(const T *x, T *y) {  // B^T x
+    const T even = x[4] - x[2] * b2, odd = x[3] * a - x[1] * b, even2 = x[4] - x[2] * a2, odd2 = x[3] * b - x[1] * a;
+    y[0] = x[0] - x[2] * s + x[4];
+    y[1] = even + odd;
+    y[2] = even - odd;
+    y[3] = even2 + odd2;
+    y[4] = even2 - odd2;
+    y[5] = x[1] - x[3] * s + x[5];
+}
+
+template <class T>
+FORCE_INLINE void transform_out(const T *x, T *y) {  // A^T x
+    const T sum = x[1] + x[2], difference = x[1] - x[2], sum2 = x[3] + x[4], difference2 = x[3] - x[4];
+    y[0] = x[0] + sum + sum2;
+    y[1] = difference * a + difference2 * b;
+    y[2] = sum * a2 + sum2 * b2;
+    y[3] = difference * a3 + difference2 * b3 + x[5];
+}
+
+// G f G^T of one filter, in float64.
+std::array<double, entries> transform_filter(const float *filter) {
+    const double points[] = {0, 2.0 / 3, -2.0 / 3, 1.5, -1.5};
+    double g[patch][3] = {};
+    for (std::size_t i = 0; i + 1 < patch; ++i) {
+        double product = 1;
+        for (std::size_t j = 0; j + 1 < patch; ++j)
+            if (j != i) product *= points[i] - points[j];
+        for (std::size_t k = 0; k < 3; ++k) g[i][k] = (k == 0 ? 1 : k == 1 ? points[i] : points[i] * points[i]) / product;
+    }
+    g[patch - 1][2] = 1;
+    std::array<double, entries> result{};
+    for (std::size_t i = 0; i < patch; ++i)
+        for (std::size_t j = 0; j < patch; ++j)
+            for (std::size_t k = 0; k < 3; ++k)
+                for (std::size_t l = 0; l < 3; ++l)
+                    result[i * patch + j] += g[i][k] * static_cast<double>(filter[3 * k + l]) * g[j][l];
+    return result;
+}
+
+struct Shape {
+    std::size_t inputs, outputs, height, width;
+    Border border;
+    bool relu;
+};
+
+// Tiles side by side, from tile (row, column) on.
+struct Run {
+    std::size_t row, column, tiles;
+};
+
+// Pixels of a line that whole groups read: whole vectors, too.
+constexpr std::size_t line_length(std::size_t tiles) { return (tiles + group - 1) / group * group * tile + group; }
+
+// Rows of the input below one row of tiles, from one pixel left of `run`'s first on: pointers into the map where they
+// can be, else a copy in `scratch`, patch x stride.
+void input_rows(const Shape &shape, const float *plane, const Run &run, std::size_t stride, float *scratch,
+                const float **rows) {
+    const bool given = shape.border == Border::given;
+    const std::size_t height = shape.height + (given ? 2 : 0), width = shape.width + (given ? 2 : 0);
+    const std::ptrdiff_t shift = given ? 0 : 1, left = static_cast<std::ptrdiff_t>(run.column * tile) - shift;
+    const bool inside = left >= 0 && static_cast<std::size_t>(left) + stride <= width;
+    const auto h = static_cast<std::ptrdiff_t>(height), w = static_cast<std::ptrdiff_t>(width);
+    const std::ptrdiff_t end = left + static_cast<std::ptrdiff_t>(tile * run.tiles + 2);
+    for (std::size_t r = 0; r < patch; ++r) {
+        std::ptrdiff_t y = static_cast<std::ptrdiff_t>(run.row * tile + r) - shift;
+        float *copy = scratch + r * stride;
+        rows[r] = copy;
+        if (shape.border == Border::wrap && y <= h) y = (y + h) % h;  // what is further down makes no pixel of the map
+        if (y < 0 || y >= h) {
+            std::fill_n(copy, stride, 0.0f);
+            continue;
+        }
+        const float *line = plane + y * w;
+        if (inside) {
+            rows[r] = line + left;
+            continue;
+        }
+        std::fill_n(copy, stride, 0.0f);
+        const std::ptrdiff_t first = std::max<std::ptrdiff_t>(left, 0), last = std::min(end, w);
+        if (first < last) std::copy(line + first, line + last, copy + (first - left));
+        if (shape.border == Border::wrap) {
+            if (left < 0) copy[0] = line[w - 1];
+            if (end > w) copy[w - left] = line[0];
+        }
+    }
+}
+
+template <class V>
+FORCE_INLINE void fill(V &v, float value) {
+    float entries[sizeof(V) / sizeof(float)];
+    for (float &entry : entries) entry = value;
+    std::memcpy(&v, entries, sizeof v);
+}
+
+// NaN stays NaN.
+template <class V>
+FORCE_INLINE void rectify(V &v) {
+#if defined(__GNUC__)
+    v = v <= 0.0f ? V{} : v;
+#else
+    for (float &x : v.lane) x = x <= 0 ? 0 : x;
+#endif
+}
+
+// Two vectors' even and odd entries, and back; what compilers make of the plain loops takes longer.
+template <class V, std::size_t... I>
+FORCE_INLINE void unzip(const V &low, const V &high, V &even, V &odd, std::index_sequence<I...>) {
+#ifdef SHUFFLE
+    even = SHUFFLE(low, high, (2 * I)...);
+    odd = SHUFFLE(low, high, (2 * I + 1)...);
+#else
+    const V both[2] = {low, high};
+    float from[2 * sizeof...(I)], to[2][sizeof...(I)];
+    std::memcpy(from, both, sizeof from);
+    ((to[0][I] = from[2 * I], to[1][I] = from[2 * I + 1]), ...);
+    std::memcpy(&even, to[0], sizeof even);
+    std::memcpy(&odd, to[1], sizeof odd);
+#endif
+}
+
+template <class V, std::size_t... I>
+FORCE_INLINE void zip(const V &even, const V &odd, V &low, V &high, std::index_sequence<I...>) {
+    constexpr std::size_t n = sizeof...(I);
+#ifdef SHUFFLE
+    low = SHUFFLE(even, odd, (I % 2 * n + I / 2)...);
+    high = SHUFFLE(even, odd, (I % 2 * n + (I + n) / 2)...);
+#else
+    float from[2][n], to[2 * n];
+    std::memcpy(from[0], &even, sizeof even);
+    std::memcpy(from[1], &odd, sizeof odd);
+    ((to[2 * I] = from[0][I], to[2 * I + 1] = from[1][I]), ...);
+    std::memcpy(&low, to, sizeof low);
+    std::memcpy(&high, to + n, sizeof high);
+#endif
+}
+
+// A vector without its first entry, and a further one at its end.
+template <class V, std::size_t... I>
+FORCE_INLINE void advance(const V &from, float last, V &to, std::index_sequence<I...>) {
+#ifdef SHUFFLE
+    V filled;
+    fill(filled, last);
+    to = SHUFFLE(from, filled, (I + 1)...);
+#else
+    float entries[sizeof...(I) + 1];
+    std::memcpy(entries, &from, sizeof from);
+    entries[sizeof...(I)] = last;
+    std::memcpy(&to, entries + 1, sizeof to);
+#endif
+}
+
+using Group = Vector<group>::type;
+constexpr std::make_index_sequence<group> lanes{};
+
+// The transform from the right, of a group of tiles.
+FORCE_INLINE void split(const float *line, Group *y) {
+    Group pixels[tile], even[2], odd[2], x[patch];
+    std::memcpy(pixels, line, sizeof pixels);
+    unzip(pixels[0], pixels[1], even[0], odd[0], lanes);
+    unzip(pixels[2], pixels[3], even[1], odd[1], lanes);
+    unzip(even[0], even[1], x[0], x[2], lanes);
+    unzip(odd[0], odd[1], x[1], x[3], lanes);
+    advance(x[0], line[tile * group], x[4], lanes);
+    advance(x[1], line[tile * group + 1], x[5], lanes);
+    transform_in(x, y);
+}
+
+// Transforms a channel's tiles of one run; `to` is the place of the first in the first entry's strips.
+template <class S>
+FORCE_INLINE void transform_run(const float *const *rows, std::size_t stride, std::size_t position, const Run &run,
+                                std::size_t channel, std::size_t inputs, std::size_t step, float *lines, float *to) {
+    using vector = typename S::vector;
+    // From above and below first, pixel by pixel, since tiles side by side share two of their columns.
+    for (std::size_t p = 0; p < stride; p += S::lanes) {
+        vector x[patch], y[patch];
+        UNROLL
+        for (std::size_t r = 0; r < patch; ++r) S::load(x[r], rows[r] + p);
+        transform_in(x, y);
+        UNROLL
+        for (std::size_t r = 0; r < patch; ++r) S::store(lines + r * stride + p, y[r]);
+    }
+    for (std::size_t t = 0, count; t < run.tiles; t += count) {
+        const std::size_t place = position + t;
+        count = std::min({group, run.tiles - t, strip - place % strip});
+        float *target = to + place / strip * inputs * strip + channel * strip + place % strip;
+        for (std::size_t i = 0; i < patch; ++i) {
+            Group y[patch];
+            split(lines + i * stride + t * tile, y);
+            float *entry = target + i * patch * step;
+            UNROLL
+            for (std::size_t j = 0; j < patch; ++j) {
+                if (count == group) {
+                    std::memcpy(entry + j * step, &y[j], sizeof y[j]);
+                } else {
+                    std::memcpy(entry + j * step, &y[j], count * sizeof(float));
+                }
+            }
+        }
+    }
+}
+
+// One panel of outputs for one strip of tiles: products (R, strip), rows `stride` apart.
+template <class S>
+FORCE_INLINE void multiply(const float *panel, const float *tiles, std::size_t inputs, float *products,
+                           std::size_t stride) {
+    constexpr std::size_t R = S::gradient_rows, V = S::gradient_vectors, L = S::lanes;
+    static_assert(strip % (V * L) == 0, "a strip is made of whole register blocks");
+    for (std::size_t t = 0; t < strip; t += V * L) {
+        typename S::vector sums[R][V] = {};
+        const float *f = panel, *x = tiles + t;
+        for (std::size_t c = 0; c < inputs; ++c, f += R, x += strip) {
+            typename S::vector y[V];
+            UNROLL
+            for (std::size_t v = 0; v < V; ++v) S::load(y[v], x + v * L);
+            UNROLL
+            for (std::size_t r = 0; r < R; ++r)
+                UNROLL
+                for (std::size_t v = 0; v < V; ++v) sums[r][v] += y[v] * f[r];
+        }
+        UNROLL
+        for (std::size_t r = 0; r < R; ++r)
+            UNROLL
+            for (std::size_t v = 0; v < V; ++v) S::store(products + r * stride + t + v * L, sums[r][v]);
+    }
+}
+
+// The pixels of a group of tiles from its products: 4 rows.
+FORCE_INLINE void join(const float *products, std::size_t step, float bias, bool relu, float *pixels,
+                       std::size_t stride) {
+    Group half[tile][patch], shift;
+    fill(shift, bias);
+    UNROLL
+    for (std::size_t j = 0; j < patch; ++j) {
+        Group x[patch], y[tile];
+        UNROLL
+        for (std::size_t i = 0; i < patch; ++i) std::memcpy(&x[i], products + (i * patch + j) * step, sizeof x[i]);
+        transform_out(x, y);
+        UNROLL
+        for (std::size_t k = 0; k < tile; ++k) half[k][j] = y[k];
+    }
+    UNROLL
+    for (std::size_t k = 0; k < tile; ++k) {
+        Group y[tile], even[2], odd[2];
+        transform_out(half[k], y);
+        zip(y[0], y[2], even[0], even[1], lanes);
+        zip(y[1], y[3], odd[0], odd[1], lanes);
+        zip(even[0], odd[0], y[0], y[1], lanes);
+        zip(even[1], odd[1], y[2], y[3], lanes);
+        float *row = pixels + k * stride;
+        UNROLL
+        for (std::size_t l = 0; l < tile; ++l) {
+            y[l] += shift;
+            if (relu) rectify(y[l]);
+            std::memcpy(row + l * group, &y[l], sizeof y[l]);
+        }
+    }
+}
+
+// One unit of work: the tiles of `runs`, all channels.
+template <class S>
+FORCE_INLINE void convolve(const Shape &shape, const float *filters, const float *biases, const float *in,
+                           const Run *runs, std::size_t count, float *scratch, float *out) {
+    constexpr std::size_t R = S::gradient_rows;
+    std::size_t tiles = 0, longest = 0;
+    for (std::size_t k = 0; k < count; ++k) {
+        tiles += runs[k].tiles;
+        longest = std::max(longest, runs[k].tiles);
+    }
+    const std::size_t strips = (tiles + strip - 1) / strip, step = strips * shape.inputs * strip + skew;
+    const std::size_t stride = line_length(longest), row = strips * strip, plane = slab * row + skew;
+    float *transformed = scratch, *products = transformed + entries * step, *lines = products + entries * plane;
+    float *copies = lines + patch * stride;
+
+    const std::size_t in_plane = shape.border == Border::given ? (shape.height + 2) * (shape.width + 2)
+                                                               : shape.height * shape.width;
+    for (std::size_t c = 0; c < shape.inputs; ++c) {
+        std::size_t position = 0;
+        for (std::size_t k = 0; k < count; ++k) {
+            const float *rows[patch];
+            const std::size_t span = line_length(runs[k].tiles);
+            input_rows(shape, in + c * in_plane, runs[k], span, copies, rows);
+            transform_run<S>(rows, span, position, runs[k], c, shape.inputs, step, lines, transformed);
+            position += runs[k].tiles;
+        }
+        // What fills the last strip is multiplied, too.
+        for (std::size_t e = 0; position % strip && e < entries; ++e) {
+            float *last = transformed + e * step + (position / strip * shape.inputs + c) * strip;
+            std::fill(last + position % strip, last + strip, 0.0f);
+        }
+    }
+
+    for (std::size_t first = 0; first < shape.outputs; first += slab) {
+        const std::size_t last = std::min(first + slab, shape.outputs);
+        for (std::size_t e = 0; e < entries; ++e)
+            for (std::size_t n = 0; n < strips; ++n)
+                for (std::size_t o = first; o < last; o += R)
+                    multiply<S>(filters + (o * entries + e * R) * shape.inputs,
+                                transformed + e * step + n * shape.inputs * strip, shape.inputs,
+                                products + e * plane + (o - first) * row + n * strip, row);
+        for (std::size_t o = first; o < last; ++o) {
+            std::size_t position = 0;
+            for (std::size_t k = 0; k < count; ++k) {
+                const Run &run = runs[k];
+                float *target = out + (o * shape.height + run.row * tile) * shape.width + run.column * tile;
+                const std::size_t rows = std::min(tile, shape.height - run.row * tile);
+                for (std::size_t t = 0; t < run.tiles; t += group) {
+                    const std::size_t x = (run.column + t) * tile;
+                    const std::size_t columns = std::min({tile * group, tile * (run.tiles - t), shape.width - x});
+                    const bool whole = rows == tile && columns == tile * group;
+                    float partial[tile * tile * group], *pixels = whole ? target + t * tile : partial;
+                    const std::size_t stride = whole ? shape.width : tile * group;
+                    join(products + (o - first) * row + position + t, plane, biases[o], shape.relu, pixels, stride);
+                    for (std::size_t y = 0; !whole && y < rows; ++y)
+                        std::memcpy(target + y * shape.width + t * tile, partial + y * stride, columns * sizeof(float));
+                }
+                position += run.tiles;
+            }
+        }
+    }
+}
+
+DISPATCH(run_convolve, convolve,
+         (const Shape &shape, const float *filters, const float *biases, const float *in, const Run *runs,
+          std::size_t count, float *scratch, float *out),
+         (shape, filters, biases, in, runs, count, scratch, out))
+
+std::size_t panel_rows() {
+    switch (isa()) {
+        case Isa::avx512: return Avx512::gradient_rows;
+        case Isa::avx2: return Avx2::gradient_rows;
+        default: return Baseline::gradient_rows;
+    }
+}
+
+}  // namespace
+
+Winograd::Winograd(const float *filters, const float *biases, std::size_t outputs, std::size_t inputs)
+    : outputs_(outputs), inputs_(inputs), biases_(biases, biases + outputs) {
+    const std::size_t rows = panel_rows(), panels = (outputs + rows - 1) / rows;
+    filters_.resize(panels * rows * inputs * entries);
+    for (std::size_t o = 0; o < outputs; ++o) {
+        for (std::size_t i = 0; i < inputs; ++i) {
+            const auto filter = transform_filter(filters + (o * inputs + i) * 9);
+            for (std::size_t e = 0; e < entries; ++e)
+                filters_[((o / rows * entries + e) * inputs + i) * rows + o % rows] = static_cast<float>(filter[e]);
+        }
+    }
+}
+
+void Winograd::run(const float *in, std::size_t height, std::size_t width, Border border, bool relu, float *out,
+                   const Loop &loop) const {
+    const Shape shape{inputs_, outputs_, height, width, border, relu};
+    const std::size_t tile_rows = (height + tile - 1) / tile, tile_columns = (width + tile - 1) / tile;
+    // Small maps are cut finer, so that several threads have something to do.
+    const std::size_t most = std::clamp(tile_rows * tile_columns / 8, strip, most_tiles) / strip * strip;
+    std::vector<std::vector<Run>> units((tile_rows * tile_columns + most - 1) / most);
+    for (std::size_t unit = 0; unit < units.size(); ++unit) {
+        const std::size_t end = std::min((unit + 1) * most, tile_rows * tile_columns);
+        for (std::size_t at = unit * most, length; at < end; at += length) {
+            const std::size_t column = at % tile_columns;
+            length = std::min(tile_columns - column, end - at);
+            units[unit].push_back({at / tile_columns, column, length});
+        }
+    }
+    const std::size_t lines = patch * line_length(std::min(tile_columns, most));
+    const std::size_t floats = entries * (most * inputs_ + skew + most * slab + skew) + 2 * lines;
+    loop(units.size(), [&](std::size_t unit) {
+        Buffer<float> scratch(floats);
+        run_convolve(shape, filters_.data(), biases_.data(), in, units[unit].data(), units[unit].size(),
+                     scratch.data(), out);
+    });
+}
+
+}  // namespace pyengine
