@@ -91,26 +91,33 @@ class TiledLosses:
         """
         scales = [weights[loss.name] for loss in self._losses]
         if self._kept or self._parts[0]:
-            self._run(self._network, self._parts, self._kept, 0, image, values, scales, gradient)
+            self._run(image, values, scales, gradient)
         if self._of_first:
-            for channel, head in self._network.heads():
-                nothing: list[list[Part]] = [[] for _ in head.tiling.tiles]
-                kept = {self._network.first: self._of_first}
-                self._run(head, nothing, kept, channel, image, values, scales, gradient)
+            self._run_first(image, values, scales, gradient)
 
-    def _run(
-        self,
-        network: TiledNetwork,
-        parts: Sequence[Sequence[Part]],
-        kept: Kept,
-        channel: int,
-        image: Float32,
-        values: Float64,
-        weights: Sequence[float],
-        gradient: Float32 | None,
-    ) -> None:
-        """All tiles, twice; the maps' first channel is the layer's `channel`."""
-        tiles = list(zip(network.tiling.tiles, parts, strict=True))
+    def _run_first(self, image: Float32, values: Float64, weights: Sequence[float], gradient: Float32 | None) -> None:
+        """The histogram losses of the first map, some of its channels at a time."""
+        whole = self._network.empty_map(self._network.first, self._network.channels)
+        for channel, head in self._network.heads():
+            features = whole[: len(head.features[head.first])]
+            with self._watch("forward"):
+                for tile in head.tiling.tiles:
+                    head.forward(image, tile)
+                    head.put(features, head.first, tile)
+            with self._watch("losses"):
+                self._match(features, self._of_first, channel, values, weights, gradient=gradient is not None)
+            if gradient is None:
+                continue
+            with self._watch("backward"):
+                head.features[head.first].fill(1)  # the ReLU has been gone through: see `_match`
+                for tile in head.tiling.tiles:
+                    head.take(features, head.first, tile)
+                    head.backward(tile, gradient)
+
+    def _run(self, image: Float32, values: Float64, weights: Sequence[float], gradient: Float32 | None) -> None:
+        """All the other losses: all tiles, twice."""
+        network, kept = self._network, self._kept
+        tiles = list(zip(network.tiling.tiles, self._parts, strict=True))
         maps = {layer: network.empty_map(layer) for layer in kept}
         sums: dict[int, Float64] = {}
         for tile, own in tiles:
@@ -126,10 +133,10 @@ class TiledLosses:
         with self._watch("losses"):
             slopes = {
                 k: part.slope(sums[k], network.features[part.layer].shape, self._kernels, values[k, ...])
-                for k, part in parts[0]
+                for k, part in self._parts[0]
             }
             for layer, features in maps.items():
-                self._match(features, kept[layer], channel, values, weights, gradient=gradient is not None)
+                self._match(features, kept[layer], 0, values, weights, gradient=gradient is not None)
         if gradient is None:
             return
         for tile, own in reversed(tiles):
@@ -167,15 +174,16 @@ class TiledLosses:
         *,
         gradient: bool,
     ) -> None:
-        """Add the values of histogram losses on some channels of a map; the gradient is written over these."""
+        """Add the values of histogram losses on some channels of a map; write the gradient before the ReLU over it."""
         xp = self._kernels.xp
         image_pixels = math.prod(self._network.tiling.size)
         value: Float64 = xp.empty((), np.float64)
         # As many channels of a deeper map as are no larger.
         step = max(self._network.channels // MATCHED, 1) * image_pixels // features[0].size
+        pulls = xp.empty_like(features[:step]) if gradient else None
         for begin in range(0, len(features), step):
             some = features[begin : begin + step]
-            pull = xp.empty_like(some) if gradient else None
+            pull = None if pulls is None else pulls[: len(some)]
             for j, (k, loss) in enumerate(losses):
                 share = len(some) / loss.target.channels  # the loss is the mean over all channels
                 with self._term_watch(loss.name):
@@ -190,4 +198,4 @@ class TiledLosses:
                     )
                 values[k, ...] += share * value
             if pull is not None:
-                some[...] = pull
+                xp.multiply(pull, some > 0, out=some)

@@ -26,6 +26,10 @@ from pyengine.network.graphs import Padding, Pooling, map_size
 from pyengine.network.network import Network, Vgg
 from pyengine.network.weights import pools_before
 
+HEAD_TILE = 256
+"""Pixels on a side of a tile where the first map alone is computed, whose halo is next to nothing: small enough for the
+cache."""
+
 Span = tuple[int, int]
 """Beginning and end of a stretch of rows or columns."""
 
@@ -282,7 +286,7 @@ class TiledNetwork:
     ) -> None:
         self.first = vgg.weights.layers[0]
         self.channels = channels
-        self._vgg, self._side, self._padding = vgg, side, padding
+        self._vgg, self._side, self._padding = vgg, min(side, HEAD_TILE), padding
         wrap = padding == "wrap"
         self.tiling = Tiling(size, side, vgg.weights.layers, reaches, wrap=wrap, grain=vgg.grain(size))
         # Where the image wraps round, a region does not; but what it sees beyond its border does not matter.
@@ -308,9 +312,10 @@ class TiledNetwork:
         """Add the gradient with respect to the image, from `gradients`, to `gradient`."""
         self.tiling.add(self._network.backward(), tile, gradient)
 
-    def empty_map(self, layer: str) -> Float32:
-        """For a feature map of the whole image."""
-        features: Float32 = self._xp.empty((len(self.features[layer]), *map_size(layer, self.tiling.size)), np.float32)
+    def empty_map(self, layer: str, channels: int | None = None) -> Float32:
+        """For a feature map of the whole image, or so many of its channels."""
+        channels = channels or len(self.features[layer])
+        features: Float32 = self._xp.empty((channels, *map_size(layer, self.tiling.size)), np.float32)
         return features
 
     def put(self, features: Float32, layer: str, tile: Tile) -> None:
