@@ -429,6 +429,50 @@ def bench_drift(exemplar: Path, sizes: list[int], plot: Path | None, as_json: bo
         click.echo(json.dumps({"exemplar": str(exemplar), "runs": [asdict(r) for r in runs], "versions": _versions()}))
 
 
+@bench.command("memory")
+@click.argument("exemplar", type=click.Path(path_type=Path))
+@click.option(
+    "--sizes", type=_sizes, default="256,512,1024", show_default=True, metavar="N[,N...]",
+    help="Of the outputs: pixels on a side.",
+)  # fmt: skip
+@click.option("--memory-limit", type=_bytes, metavar="BYTES", help="As in `pyengine synthesize`.")
+@click.option("--threads", type=int, metavar="N", help="[default: every core].")
+@click.option(
+    "--plot", type=click.Path(path_type=Path), metavar="FILE",
+    help="Draw memory against size, to this image; needs matplotlib.",
+)  # fmt: skip
+@_json_option
+def bench_memory(exemplar: Path, sizes: list[int], plot: Path | None, as_json: bool, **options: Any) -> None:
+    """Show the memory that a synthesis takes, by size.
+
+    Synthesises from EXEMPLAR at every size, each in a process of its own, with few iterations.
+    """
+    from dataclasses import asdict
+
+    from pyengine.bench import figures, memory
+    from pyengine.images import check_output, save
+
+    if plot is not None:
+        check_output(plot)
+        _check_no_input(plot, exemplar)
+        figures.check_plot()
+    runs: list[memory.Footprint] = []
+    for run in memory.footprints(exemplar, sizes, **options):
+        if not as_json:
+            if not runs:
+                click.echo(f"{'size':>5}  peak, MB   tile  optimiser  seconds")
+            peak = "unknown" if run.megabytes is None else f"{run.megabytes:.0f}"
+            click.echo(
+                f"{run.size:5} {peak:>9} {run.tile or 'whole':>6} {'in a file' if run.spilled else 'in memory':>10} "
+                f"{run.seconds:8.1f}"
+            )
+        runs.append(run)
+    if plot is not None:
+        save(memory.plot(runs, options["memory_limit"]), plot)
+    if as_json:
+        click.echo(json.dumps({"exemplar": str(exemplar), "runs": [asdict(r) for r in runs], "versions": _versions()}))
+
+
 @bench.command("convergence")
 @click.argument("exemplars", metavar="EXEMPLAR...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--size", type=int, metavar="N", help="Pixels on a side of the outputs [default: the exemplar's].")

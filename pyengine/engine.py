@@ -336,6 +336,23 @@ class Engine:
         with self._lend(key, make, keep=True) as tiled:
             yield tiled
 
+    def plan(self, recipe: Recipe) -> Plan:
+        """How the finest level of a synthesis is evaluated in the memory there is: whole or in tiles.
+
+        Raises
+        ------
+        PyengineError
+            It does not fit.
+
+        Examples
+        --------
+        >>> recipe = Recipe.create(np.zeros((64, 64, 3), np.float32), size=2048)
+        >>> with Engine(threads=1, device="cpu", memory_limit=3 * 10**9) as engine:
+        ...     engine.plan(recipe).side is None
+        False
+        """
+        return self._plan(recipe.sizes[-1][::-1], _demand(recipe.level, recipe.losses))
+
     def _plan(self, size: tuple[int, int], demand: Demand) -> Plan:
         return demand.plan(
             size,

@@ -5,6 +5,7 @@ import json
 import mmap
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -17,8 +18,9 @@ from conftest import EXAMPLES, relative_error
 from PIL import Image
 
 from pyengine import Engine, PyengineError
-from pyengine.bench import cold, gpu, stability, suite
+from pyengine.bench import cold, gpu, memory, stability, suite
 from pyengine.bench import optimizers as optimizer_bench
+from pyengine.bench.memory import Footprint
 from pyengine.bench.report import lines
 from pyengine.bench.stability import DriftRun, convergence, drift
 from pyengine.bench.weights import SCHEMES
@@ -210,6 +212,40 @@ def test_cold_processes_run_this_pyengine(tmp_path, monkeypatch):
     held = np.ones(2**27, np.float32)  # half a gigabyte, which is not the other process's
     _, megabytes = cold.first_evaluation(16, 1)
     assert 50 < megabytes < held.nbytes / 1e6
+
+
+def test_memory_of_a_synthesis(tmp_path):
+    """In a process of its own, and an error of that is ours."""
+    exemplar = tmp_path / "noise.png"
+    Image.effect_noise((32, 32), 80).save(exemplar)
+    held = np.ones(2**27, np.float32)
+    (run,) = memory.footprints(exemplar, [48], threads=1)
+    assert (run.size, run.tile, run.spilled) == (48, None, False)
+    assert 50 < run.megabytes < held.nbytes / 1e6
+    assert run.seconds > 0
+    with pytest.raises(PyengineError, match=r"0\.0 GB"):
+        list(memory.footprints(exemplar, [48], memory_limit=1000, threads=1))
+    with pytest.raises(PyengineError, match=r"^size 8x8: "):
+        next(memory.footprints(exemplar, [48, 8]))
+
+
+def test_memory_command(monkeypatch, gravel, tmp_path):
+    runs = [Footprint(512, 1234.5, None, False, 7.0), Footprint(4096, None, 480, True, 150.0)]
+    asked = []
+    monkeypatch.setattr(memory, "footprints", lambda *given, **options: asked.append((given, options)) or iter(runs))
+    arguments = ["memory", gravel, "--sizes", "512,4096", "--memory-limit", "3GB"]
+    result = bench(*arguments)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert asked == [((gravel, [512, 4096]), {"memory_limit": 3 * 10**9, "threads": None})]
+    assert [line.split() for line in result.stdout.splitlines()[1:]] == [
+        ["512", "1234", "whole", "in", "memory", "7.0"],
+        ["4096", "unknown", "480", "in", "a", "file", "150.0"],
+    ]
+    assert json.loads(bench(*arguments, "--json").stdout)["runs"] == [asdict(run) for run in runs]
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "memory.png"
+    assert bench(*arguments, "--plot", picture).exit_code == 0
+    assert load(picture).shape[2] == 3
 
 
 @pytest.mark.usefixtures("no_ceilings")

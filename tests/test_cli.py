@@ -703,7 +703,7 @@ def test_compare_bad_images(exemplar: Path, image: Path, tmp_path: Path) -> None
     assert not (tmp_path / "picture.png").exists()
 
 
-@pytest.mark.parametrize("command", [["compare"], ["bench"], ["bench", "drift"], ["bench", "convergence"]])
+@pytest.mark.parametrize("command", [["compare"], ["bench"], ["bench", "convergence"], ["bench", "memory"]])
 def test_help_of_what_measures(command: list[str]) -> None:
     for flag in ("-h", "--help"):
         result = invoke(*command, flag)

@@ -21,7 +21,7 @@ def import_seconds() -> float:
     True
     """
     code = "import time; start = time.perf_counter(); import pyengine; print(time.perf_counter() - start)"
-    return float(_python("-c", code))
+    return float(python("-c", code))
 
 
 def first_evaluation(size: int, threads: int) -> tuple[float, float | None]:
@@ -41,11 +41,12 @@ def first_evaluation(size: int, threads: int) -> tuple[float, float | None]:
         Largest resident set of the process, where the system tells.
     """
     start = time.time()  # the one clock that two processes have in common
-    found = json.loads(_python("-m", __name__, str(size), str(threads)))
+    found = json.loads(python("-m", __name__, str(size), str(threads)))
     return found["end"] - start, found["megabytes"]
 
 
-def _python(*arguments: str) -> str:
+def python(*arguments: str) -> str:
+    """Run this Python with these arguments, and with this pyengine; what it prints."""
     # From the folder that holds this pyengine, which is then first on the path: not another that the user is beside.
     home = Path(pyengine.__file__).parent.parent
     return subprocess.run([sys.executable, *arguments], cwd=home, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -59,10 +60,11 @@ def _evaluate(size: int, threads: int) -> dict[str, Any]:
     exemplar, image = (generator.random((size, size, 3), np.float32) for _ in range(2))
     with pyengine.Engine(threads=threads) as engine:
         engine.objective(exemplar)(image)
-        return {"end": time.time(), "megabytes": _peak_megabytes()}
+        return {"end": time.time(), "megabytes": peak_megabytes()}
 
 
-def _peak_megabytes() -> float | None:
+def peak_megabytes() -> float | None:
+    """Largest resident set of this process so far, where the system tells."""
     status = Path("/proc/self/status")
     if status.exists():  # on Linux, where getrusage starts with what the parent process took
         peaks = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:")]

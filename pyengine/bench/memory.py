@@ -1,0 +1,143 @@
+"""What a synthesis takes of memory: each size in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyengine.bench.cold import peak_megabytes, python
+from pyengine.bench.figures import new_figure, pixels_of
+from pyengine.engine import Engine
+from pyengine.errors import PyengineError
+from pyengine.images import ByteImage
+from pyengine.optimizers.lbfgs import PAIRS
+from pyengine.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The memory of one synthesis.
+
+    Attributes
+    ----------
+    size : int
+        Pixels on a side of the output.
+    megabytes : float or None
+        Largest resident set of its process, where the system tells.
+    tile : int or None
+        Pixels on a side of a tile at the finest level; None: the image is evaluated whole.
+    spilled : bool
+        Whether the optimiser's state was in a file there.
+    seconds : float
+        From the start of the process to its end.
+    """
+
+    size: int
+    megabytes: float | None
+    tile: int | None
+    spilled: bool
+    seconds: float
+
+
+def footprints(
+    exemplar: Path, sizes: Sequence[int], *, memory_limit: int | None = None, threads: int | None = None
+) -> Iterator[Footprint]:
+    """Synthesise at every size, and see what memory it takes.
+
+    The coarser levels get one iteration each; the finest as many as L-BFGS needs to hold all that it will, or one, if
+    that is in a file.
+
+    Parameters
+    ----------
+    exemplar : path
+    sizes : sequence of int
+        Of the outputs: pixels on a side.
+    memory_limit, threads
+        As in `Engine`.
+
+    Yields
+    ------
+    Footprint
+        Of each size in turn, at once when it is done.
+
+    Raises
+    ------
+    PyengineError
+        Input that can't be used; before the first synthesis.
+    """
+    for size in sizes:
+        Recipe.create(exemplar, size=size)
+    for size in sizes:
+        start = time.perf_counter()
+        output = python("-m", __name__, json.dumps([str(exemplar.absolute()), size, memory_limit, threads]))
+        found = json.loads(output)
+        if "error" in found:
+            raise PyengineError(found["error"])
+        yield Footprint(size=size, seconds=time.perf_counter() - start, **found)
+
+
+def plot(runs: Sequence[Footprint], memory_limit: int | None = None) -> ByteImage:
+    """Memory against output size, and the limit.
+
+    Parameters
+    ----------
+    runs : sequence of Footprint
+        In any order.
+    memory_limit : int, optional
+        Bytes.
+
+    Returns
+    -------
+    uint8 (H, W, 3)
+
+    Raises
+    ------
+    PyengineError
+        There is no matplotlib.
+    """
+    figure = new_figure(6, 3.6)
+    panel = figure.subplots()
+    runs = sorted(runs, key=lambda run: run.size)
+    known = [run for run in runs if run.megabytes is not None]
+    panel.plot([run.size for run in known], [(run.megabytes or 0) / 1e3 for run in known], "-", color="C0")
+    for label, style, chosen in (
+        ("whole", "o", [run for run in known if run.tile is None]),
+        ("in tiles", "s", [run for run in known if run.tile is not None and not run.spilled]),
+        ("in tiles, optimiser in a file", "D", [run for run in known if run.spilled]),
+    ):
+        if chosen:
+            panel.plot([run.size for run in chosen], [(run.megabytes or 0) / 1e3 for run in chosen], style, label=label)
+    if memory_limit is not None:
+        panel.axhline(memory_limit / 1e9, color="grey", linestyle="--", label="memory_limit")
+    sizes = [run.size for run in runs]
+    panel.set_xscale("log", base=2)
+    panel.set_xticks(sizes, [str(size) for size in sizes])
+    panel.set_xticks([], minor=True)
+    panel.set_ylim(bottom=0)
+    panel.set_xlabel("pixels on a side of the output")
+    panel.set_ylabel("largest resident set, GB")
+    panel.grid(alpha=0.3)
+    panel.legend()
+    return pixels_of(figure)
+
+
+def _synthesize(exemplar: str, size: int, memory_limit: int | None, threads: int | None) -> dict[str, object]:
+    """What the process does."""
+    with Engine(threads=threads, memory_limit=memory_limit) as engine:
+        recipe = Recipe.create(exemplar, size=size)
+        plan = engine.plan(recipe)
+        iterations = [1] * len(recipe.sizes)
+        iterations[-1] = 1 if plan.spill else PAIRS + 1
+        engine.synthesize(exemplar, size=size, iterations=iterations)
+        return {"megabytes": peak_megabytes(), "tile": plan.side, "spilled": plan.spill}
+
+
+if __name__ == "__main__":
+    try:
+        print(json.dumps(_synthesize(*json.loads(sys.argv[1]))))
+    except PyengineError as error:
+        print(json.dumps({"error": str(error)}))
