@@ -23,14 +23,14 @@ SYNTHESIS_BYTES = {1: 5000, WINOGRAD_TILE: 4000}
 TILE_BYTES = {1: 3000, WINOGRAD_TILE: 1750}
 """For each pixel of a tile's region, by grain."""
 
-BASE_BYTES = 550 * 10**6
+BASE_BYTES = 520 * 10**6
 """Python, the libraries, and what tiles take whatever their size."""
 
 VECTOR_BYTES = 12
 """For each pixel, of an image in float32."""
 
-VECTORS = 4
-"""Images, gradients and directions there are at a time, besides the rows of the optimiser's matrix."""
+VECTORS = 5
+"""Images and gradients there are at a time, besides the rows of the optimiser's matrix."""
 
 CHANNEL_BYTES = 4 + 12 // MATCHED
 """For each pixel and channel of the first map that is in memory; one that is matched takes as much for its gradient,
@@ -39,11 +39,11 @@ and 8 for sorting."""
 ROWS_BYTES = 130 * 10**6
 """Of the optimiser's matrix, where it is in a file: the part that is in use."""
 
-LARGEST_TILE, SMALLEST_TILE = 1024, 128
+LARGEST_TILE, SMALLEST_TILE = 2048, 128
 
-CHANNELS_AT_A_TIME = (64, 32, 16, 8, 4)
+CHANNELS_AT_A_TIME = (16, 8, 4)
 
-COMFORTABLE_TILE = 256
+COMFORTABLE_TILE = 512
 """Pixels on a side, below which the halo costs more than a file for the optimiser's matrix does."""
 
 WEIGHT_BYTES = 12
@@ -143,9 +143,9 @@ class Demand:
         >>> layers = ["relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu4_1"]
         >>> for side in (512, 1024, 4096):
         ...     print(demand.plan((side, side), layers, 3e9, rows=28, grain=4, spill=True))
-        Plan(side=None, channels=64, spill=False)
-        Plan(side=768, channels=32, spill=False)
-        Plan(side=480, channels=4, spill=True)
+        Plan(side=None, channels=16, spill=False)
+        Plan(side=832, channels=16, spill=False)
+        Plan(side=416, channels=4, spill=True)
         """
         pixels = size[0] * size[1]
         if pixels * SYNTHESIS_BYTES[grain] <= limit:

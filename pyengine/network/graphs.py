@@ -139,7 +139,7 @@ def forward_graph(
         `HALF_SCALE` of their size, out of reach of float16's largest number; that is exact, since a ReLU network is
         homogeneous in its input and its biases.
     winograd : bool
-        Let our own operator do the convolutions. It takes a third of the time, but runs on a CPU only.
+        Let our own operator do the convolutions. It takes less than half the time, but runs on a CPU only.
     masks : tuple of str
         Feature maps to return besides, of which only the sign matters.
 
