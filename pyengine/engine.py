@@ -417,22 +417,39 @@ class Engine:
             if k == 0:
                 image = white_noise(level, generator) if level.init is None else level.init
             else:
+                with self._lock:  # one for tiles takes what memory there is, and this level wants another
+                    self._idle = [entry for entry in self._idle if not isinstance(entry[1], TiledNetwork)]
                 image = self.kernels.download(self.kernels.upsample(self.kernels.upload(image), size))
                 if not stopped:
                     image = add_detail(image, level, generator)
             image = level.keep(image)
             if not stopped:
-                with watch("measure"):
-                    objective = self._objective(level, recipe.losses, padding)
-                with watch("optimizer"):
-                    image, stopped = self._optimize(recipe, k, objective, image, level.free, history, callback)
-                for stage, seconds in objective.stopwatch.seconds.items():
-                    watch.seconds[stage] += seconds
-                    watch.seconds["optimizer"] -= seconds
+                image, stopped = self._run_level(recipe, k, level, padding, image, watch, history, callback)
         if recipe.colors is not None:
             image = with_colors_of(image, recipe.colors)
         timings = {**watch.seconds, "total": time.perf_counter() - start}
         return Result(to_uint8(image), history, timings, recipe, stopped)
+
+    def _run_level(
+        self,
+        recipe: Recipe,
+        k: int,
+        level: Level,
+        exemplar_padding: Padding,
+        image: Float32,
+        watch: Stopwatch,
+        history: list[Iteration],
+        callback: Callable[[Progress], None] | None,
+    ) -> tuple[Float32, bool]:
+        """Measure the exemplars and optimise; as `_optimize`."""
+        with watch("measure"):
+            objective = self._objective(level, recipe.losses, exemplar_padding)
+        with watch("optimizer"):
+            image, stopped = self._optimize(recipe, k, objective, image, level.free, history, callback)
+        for stage, seconds in objective.stopwatch.seconds.items():
+            watch.seconds[stage] += seconds
+            watch.seconds["optimizer"] -= seconds
+        return image, stopped
 
     def _optimize(
         self,

@@ -144,7 +144,7 @@ class Demand:
         >>> for side in (512, 1024, 4096):
         ...     print(demand.plan((side, side), layers, 3e9, rows=28, grain=4, spill=True))
         Plan(side=None, channels=16, spill=False)
-        Plan(side=832, channels=16, spill=False)
+        Plan(side=1024, channels=16, spill=False)
         Plan(side=416, channels=4, spill=True)
         """
         pixels = size[0] * size[1]
@@ -161,8 +161,10 @@ class Demand:
                 if matching > (limit - kept) / 4 and channels != CHANNELS_AT_A_TIME[-1]:
                     continue  # the rest is better spent on tiles
                 needed = kept + max(matching, pixels * self.maps)
-                side = int((max(limit - needed, 0) / TILE_BYTES[grain]) ** 0.5) - 2 * halo
-                side = min(side, LARGEST_TILE) // unit * unit
+                room = max(limit - needed, 0) / TILE_BYTES[grain]
+                side = min(int(room**0.5) - 2 * halo, LARGEST_TILE) // unit * unit
+                if pixels <= room:  # one tile, without a halo
+                    side = -(-max(size) // unit) * unit
                 if side >= least:
                     return Plan(side, channels, spilled)
         needed = math.ceil(needed + (SMALLEST_TILE + 2 * halo) ** 2 * TILE_BYTES[grain])

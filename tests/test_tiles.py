@@ -61,7 +61,8 @@ def check_against_whole(engine, in_tiles, image, options, side, channels=24):
         ((64, 96), "wrap", 32),
         ((64, 96), "wrap", 50),  # a tile and a part, rounded down to 48
         ((128, 72), "wrap", 64),
-        ((64, 96), "wrap", 1024),  # one tile, which overlaps itself
+        ((64, 96), "wrap", 1024),  # one tile, without a halo
+        ((64, 96), "wrap", 64),  # one row of tiles
         ((61, 101), "zeros", 32),
         ((125, 77), "zeros", 64),
         ((47, 33), "zeros", 24),
@@ -233,6 +234,13 @@ def test_a_synthesis_in_little_memory(monkeypatch, engine, other, spill):
         plan = tight._plan((96, 128), demand)
         assert plan.side is not None
         assert plan.spill == spill
+        upsample = tight.kernels.upsample
+
+        def enlarge(*arguments):  # the moment with the most images in memory
+            assert not any(isinstance(network, TiledNetwork) for _, network in tight._idle)
+            return upsample(*arguments)
+
+        monkeypatch.setattr(tight.kernels, "upsample", enlarge)
         found = tight.synthesize(other, **options)
     assert np.abs(found.image.astype(int) - expected.image.astype(int)).max() <= 1
     assert [state.iteration for state in found.history] == [state.iteration for state in expected.history]

@@ -194,11 +194,14 @@ class Tiling:
             count = -(-units // max(side // unit, 1))
             bounds = [units * k // count * unit for k in range(count)] + [length]
             longest = -(-units // count) * unit + 2 * halo
-            if not wrap:
+            if wrap and count == 1:
+                longest = length  # which wraps round as the image does
+            elif not wrap:
                 longest = min(longest + length % unit, length)  # so that the last region may begin at a whole unit
             spans.append(list(pairwise(bounds)))
             lengths.append(longest)
-            starts.append([b - halo if wrap else min(max(b - halo, 0), length - longest) for b in bounds[:-1]])
+            free = wrap and count > 1  # to begin beyond the border
+            starts.append([b - halo if free else min(max(b - halo, 0), length - longest) for b in bounds[:-1]])
         self.region = lengths[0], lengths[1]
         rows, columns = (list(zip(*axis, strict=True)) for axis in zip(spans, starts, strict=True))
         self.tiles = tuple(Tile((y, x), (top, left)) for (y, top), (x, left) in product(rows, columns))
@@ -289,7 +292,7 @@ class TiledNetwork:
         self._vgg, self._side, self._padding = vgg, min(side, HEAD_TILE), padding
         wrap = padding == "wrap"
         self.tiling = Tiling(size, side, vgg.weights.layers, reaches, wrap=wrap, grain=vgg.grain(size))
-        # Where the image wraps round, a region does not; but what it sees beyond its border does not matter.
+        # Where the image wraps round, a smaller region does not; but what it sees beyond its border does not matter.
         self._network = Network(
             vgg,
             self.tiling.region,
