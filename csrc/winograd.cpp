@@ -52,23 +52,32 @@ FORCE_INLINE void transform_out(const T *x, T *y) {  // A^T x
     y[3] = difference * a3 + difference2 * b3 + x[5];
 }
 
-// G f G^T of one filter, in float64.
-std::array<double, entries> transform_filter(const float *filter) {
+using Matrix = std::array<std::array<double, 3>, patch>;
+
+// G: a row of powers for each point, over the product of its distances from the others.
+Matrix filter_transform() {
     const double points[] = {0, 2.0 / 3, -2.0 / 3, 1.5, -1.5};
-    double g[patch][3] = {};
+    Matrix g{};
     for (std::size_t i = 0; i + 1 < patch; ++i) {
         double product = 1;
         for (std::size_t j = 0; j + 1 < patch; ++j)
             if (j != i) product *= points[i] - points[j];
-        for (std::size_t k = 0; k < 3; ++k) g[i][k] = (k == 0 ? 1 : k == 1 ? points[i] : points[i] * points[i]) / product;
+        g[i] = {1 / product, points[i] / product, points[i] * points[i] / product};
     }
     g[patch - 1][2] = 1;
+    return g;
+}
+
+// G f G^T of one filter, in float64.
+std::array<double, entries> transform_filter(const Matrix &g, const float *filter) {
+    double half[patch][3] = {};
+    for (std::size_t i = 0; i < patch; ++i)
+        for (std::size_t k = 0; k < 3; ++k)
+            for (std::size_t l = 0; l < 3; ++l) half[i][l] += g[i][k] * static_cast<double>(filter[3 * k + l]);
     std::array<double, entries> result{};
     for (std::size_t i = 0; i < patch; ++i)
         for (std::size_t j = 0; j < patch; ++j)
-            for (std::size_t k = 0; k < 3; ++k)
-                for (std::size_t l = 0; l < 3; ++l)
-                    result[i * patch + j] += g[i][k] * static_cast<double>(filter[3 * k + l]) * g[j][l];
+            for (std::size_t l = 0; l < 3; ++l) result[i * patch + j] += half[i][l] * g[j][l];
     return result;
 }
 
@@ -372,10 +381,11 @@ std::size_t panel_rows() {
 Winograd::Winograd(const float *filters, const float *biases, std::size_t outputs, std::size_t inputs)
     : outputs_(outputs), inputs_(inputs), biases_(biases, biases + outputs) {
     const std::size_t rows = panel_rows(), panels = (outputs + rows - 1) / rows;
+    const Matrix g = filter_transform();
     filters_.resize(panels * rows * inputs * entries);
     for (std::size_t o = 0; o < outputs; ++o) {
         for (std::size_t i = 0; i < inputs; ++i) {
-            const auto filter = transform_filter(filters + (o * inputs + i) * 9);
+            const auto filter = transform_filter(g, filters + (o * inputs + i) * 9);
             for (std::size_t e = 0; e < entries; ++e)
                 filters_[((o / rows * entries + e) * inputs + i) * rows + o % rows] = static_cast<float>(filter[e]);
         }

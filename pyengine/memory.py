@@ -20,16 +20,16 @@ EVALUATION_BYTES, MEASURING_BYTES = 4000, 1500
 SYNTHESIS_BYTES = {1: 5000, WINOGRAD_TILE: 4000}
 """For each pixel of the output of a synthesis, by grain: Winograd's convolutions make no copies in other layouts."""
 
-TILE_BYTES = {1: 3000, WINOGRAD_TILE: 1750}
+TILE_BYTES = {1: 3000, WINOGRAD_TILE: 2400}
 """For each pixel of a tile's region, by grain."""
 
-BASE_BYTES = 520 * 10**6
+BASE_BYTES = 470 * 10**6
 """Python, the libraries, and what tiles take whatever their size."""
 
 VECTOR_BYTES = 12
 """For each pixel, of an image in float32."""
 
-VECTORS = 5
+VECTORS = 4
 """Images and gradients there are at a time, besides the rows of the optimiser's matrix."""
 
 CHANNEL_BYTES = 4 + 12 // MATCHED
@@ -144,7 +144,7 @@ class Demand:
         >>> for side in (512, 1024, 4096):
         ...     print(demand.plan((side, side), layers, 3e9, rows=28, grain=4, spill=True))
         Plan(side=None, channels=16, spill=False)
-        Plan(side=1024, channels=16, spill=False)
+        Plan(side=704, channels=16, spill=False)
         Plan(side=416, channels=4, spill=True)
         """
         pixels = size[0] * size[1]
@@ -158,7 +158,7 @@ class Demand:
             kept += ROWS_BYTES if spilled else pixels * VECTOR_BYTES * rows
             for channels in CHANNELS_AT_A_TIME:
                 matching = pixels * channels * CHANNEL_BYTES
-                if matching > (limit - kept) / 4 and channels != CHANNELS_AT_A_TIME[-1]:
+                if matching > (limit - kept) / 8 and channels != CHANNELS_AT_A_TIME[-1]:
                     continue  # the rest is better spent on tiles
                 needed = kept + max(matching, pixels * self.maps)
                 room = max(limit - needed, 0) / TILE_BYTES[grain]
