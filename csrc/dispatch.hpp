@@ -71,6 +71,21 @@ struct Simd {
 
     static FORCE_INLINE void load(vector &v, const float *from) { std::memcpy(&v, from, sizeof v); }
     static FORCE_INLINE void store(float *to, const vector &v) { std::memcpy(to, &v, sizeof v); }
+
+    // A block of a matrix product: sums += the outer products of `count` columns of `left`, one after the other, with as
+    // many rows of `right`, `stride` apart.
+    static FORCE_INLINE void multiply(const float *left, const float *right, std::size_t stride, std::size_t count,
+                                      vector (&sums)[GradientRows][GradientVectors]) {
+        for (std::size_t k = 0; k < count; ++k, left += GradientRows, right += stride) {
+            vector y[GradientVectors];
+            UNROLL
+            for (int v = 0; v < GradientVectors; ++v) load(y[v], right + v * Lanes);
+            UNROLL
+            for (int r = 0; r < GradientRows; ++r)
+                UNROLL
+                for (int v = 0; v < GradientVectors; ++v) sums[r][v] += y[v] * left[r];
+        }
+    }
 };
 
 using Avx512 = Simd<16, 6, 4, 8, 3>;

@@ -120,16 +120,7 @@ FORCE_INLINE void gradient_block(const float *packed, const float *features, con
         const std::size_t here = std::min(strip, width - s);
         for (std::size_t i = 0; i < channels; i += R) {
             typename S::vector sums[R][V] = {};
-            const float *a = packed + i * channels, *b = scratch + s * channels;
-            for (std::size_t j = 0; j < channels; ++j, a += R, b += strip) {
-                typename S::vector y[V];
-                UNROLL
-                for (std::size_t v = 0; v < V; ++v) S::load(y[v], b + v * L);
-                UNROLL
-                for (std::size_t r = 0; r < R; ++r)
-                    UNROLL
-                    for (std::size_t v = 0; v < V; ++v) sums[r][v] += y[v] * a[r];
-            }
+            S::multiply(packed + i * channels, scratch + s * channels, strip, channels, sums);
             UNROLL
             for (std::size_t r = 0; r < R; ++r) {
                 if (i + r >= channels) break;

@@ -251,16 +251,7 @@ FORCE_INLINE void multiply(const float *panel, const float *tiles, std::size_t i
     static_assert(strip % (V * L) == 0, "a strip is made of whole register blocks");
     for (std::size_t t = 0; t < strip; t += V * L) {
         typename S::vector sums[R][V] = {};
-        const float *f = panel, *x = tiles + t;
-        for (std::size_t c = 0; c < inputs; ++c, f += R, x += strip) {
-            typename S::vector y[V];
-            UNROLL
-            for (std::size_t v = 0; v < V; ++v) S::load(y[v], x + v * L);
-            UNROLL
-            for (std::size_t r = 0; r < R; ++r)
-                UNROLL
-                for (std::size_t v = 0; v < V; ++v) sums[r][v] += y[v] * f[r];
-        }
+        S::multiply(panel, tiles + t, strip, inputs, sums);
         UNROLL
         for (std::size_t r = 0; r < R; ++r)
             UNROLL
