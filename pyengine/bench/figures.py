@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from pyengine.errors import PyengineError
 from pyengine.images import ByteImage
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -39,6 +41,19 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure  # not pyplot: no window, no state that outlives this
 
     return Figure(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def label_by_size(panel: Axes, sizes: Iterable[int], figure: str) -> None:
+    """Finish a panel of some figure, from 0 up, against the size of outputs, by doublings."""
+    ticks = sorted(set(sizes))
+    panel.set_xscale("log", base=2)
+    panel.set_xticks(ticks, [str(size) for size in ticks])
+    panel.set_xticks([], minor=True)
+    panel.set_ylim(bottom=0)
+    panel.set_xlabel("pixels on a side of the output")
+    panel.set_ylabel(figure)
+    panel.grid(alpha=0.3)
+    panel.legend()
 
 
 def pixels_of(figure: Figure) -> ByteImage:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyengine.bench.cold import peak_megabytes, python
-from pyengine.bench.figures import new_figure, pixels_of
+from pyengine.bench.figures import label_by_size, new_figure, pixels_of
 from pyengine.engine import Engine
 from pyengine.errors import PyengineError
 from pyengine.images import ByteImage
@@ -113,15 +113,7 @@ def plot(runs: Sequence[Footprint], memory_limit: int | None = None) -> ByteImag
             panel.plot([run.size for run in chosen], [(run.megabytes or 0) / 1e3 for run in chosen], style, label=label)
     if memory_limit is not None:
         panel.axhline(memory_limit / 1e9, color="grey", linestyle="--", label="memory_limit")
-    sizes = [run.size for run in runs]
-    panel.set_xscale("log", base=2)
-    panel.set_xticks(sizes, [str(size) for size in sizes])
-    panel.set_xticks([], minor=True)
-    panel.set_ylim(bottom=0)
-    panel.set_xlabel("pixels on a side of the output")
-    panel.set_ylabel("largest resident set, GB")
-    panel.grid(alpha=0.3)
-    panel.legend()
+    label_by_size(panel, [run.size for run in runs], "largest resident set, GB")
     return pixels_of(figure)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from pyengine.arrays import Float32
 from pyengine.bench import load_torch_baseline
-from pyengine.bench.figures import new_figure, pixels_of
+from pyengine.bench.figures import label_by_size, new_figure, pixels_of
 from pyengine.checks import is_integer
 from pyengine.engine import Engine
 from pyengine.errors import PyengineError
@@ -146,19 +146,11 @@ def plot(runs: Sequence[DriftRun]) -> ByteImage:
         There is no matplotlib.
     """
     figure = new_figure(9, 3.6)
-    sizes = sorted({run.size for run in runs})
     for panel, kind in zip(figure.subplots(1, 2, sharex=True), ("brightness", "contrast"), strict=True):
         for method, style in zip(METHODS, ("o--", "s-"), strict=True):
             points = sorted((run.size, getattr(run, f"{kind}_drift")) for run in runs if run.method == method)
             panel.plot([x for x, _ in points], [y for _, y in points], style, label=method)
-        panel.set_xscale("log", base=2)
-        panel.set_xticks(sizes, [str(size) for size in sizes])
-        panel.set_xticks([], minor=True)
-        panel.set_ylim(bottom=0)
-        panel.set_xlabel("pixels on a side of the output")
-        panel.set_ylabel(f"{kind} drift, levels of 255")
-        panel.grid(alpha=0.3)
-        panel.legend()
+        label_by_size(panel, [run.size for run in runs], f"{kind} drift, levels of 255")
     return pixels_of(figure)
 
 
