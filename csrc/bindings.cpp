@@ -115,8 +115,11 @@ const float *as_other(py::handle object, const char *name, const Map &map) {
 // What an output must not overlap.
 struct Input {
     const char *name;
-    const float *data;
-    std::size_t size;
+    const void *data;
+    std::size_t bytes;
+
+    template <class T>
+    Input(const char *name, const T *data, std::size_t size) : name(name), data(data), bytes(size * sizeof(T)) {}
 };
 
 float *as_output(py::handle object, const char *name, const char *form, const std::vector<std::size_t> &shape,
@@ -126,8 +129,10 @@ float *as_output(py::handle object, const char *name, const char *form, const st
     check_contiguous(array, name);
     if (!array.writeable()) throw py::value_error(std::string(name) + ": expected a writeable array, got a read-only one");
     float *out = static_cast<float *>(array.mutable_data());
+    const auto address = [](const void *at) { return reinterpret_cast<std::uintptr_t>(at); };
     for (const Input &input : inputs) {
-        if (input.data && out < input.data + input.size && input.data < out + array.size())
+        if (input.data && address(out) < address(input.data) + input.bytes &&
+            address(input.data) < address(out + array.size()))
             throw py::value_error(std::string(name) + ": expected memory of its own, got memory shared with " +
                                   input.name);
     }
@@ -257,26 +262,45 @@ double call_variation(py::handle image, py::handle gradient, double scale, bool 
 
 float call_relu_gradient(py::handle features, py::handle out, py::handle above, py::handle loss,
                          const std::string &pooling, bool wrap, bool measure, int threads) {
-    const py::array map = float_array(features, "features", "(C, H, W)");
+    const bool packed = py::isinstance<py::array_t<Mask>>(features);
+    const py::array map = packed ? py::cast<py::array>(features) : float_array(features, "features", "(C, H, W)");
     if (map.ndim() != 3 || map.size() == 0)
         throw py::value_error("features: expected shape (C, H, W) with at least 1 pixel, got " + describe(map));
     check_contiguous(map, "features");
-    const std::vector<std::size_t> shape(map.shape(), map.shape() + 3);
+    std::vector<std::size_t> shape(map.shape(), map.shape() + 3);
+    if (packed) {  // of what size is in the array for the result
+        // Under a maximum pool, a gradient of the map itself would pass in other places than one of its pool.
+        if (!loss.is_none()) throw py::value_error("loss: expected None for a mask");
+        const py::array given = float_array(out, "out", "(C, H + 2, W + 2)");
+        std::size_t sides[2] = {};
+        for (py::ssize_t d = 1; d < 3; ++d) {
+            const std::size_t side = given.ndim() == 3 ? static_cast<std::size_t>(given.shape(d)) : 0;
+            if (side < 3 || masks(side - 2) != shape[static_cast<std::size_t>(d)])
+                throw py::value_error("out: expected shape (C, H + 2, W + 2) for a mask (C, ceil(H / 4), ceil(W / 4)) " +
+                                      describe(map) + ", got " + describe(given));
+            sides[d - 1] = side - 2;
+        }
+        shape = {shape[0], sides[0], sides[1]};
+    }
     const std::size_t c = shape[0], h = shape[1], w = shape[2];
     const Pooling pool = pooling == "average" ? Pooling::average : pooling == "max" ? Pooling::max : Pooling::none;
     if (pool == Pooling::none && pooling != "none")
         throw py::value_error("pooling: expected none, average or max, got " + pooling);
     const std::vector<std::size_t> pooled{c, (h + 1) / 2, (w + 1) / 2};
     const std::vector<std::size_t> &above_shape = pool == Pooling::none ? shape : pooled;
-    const float *maps = static_cast<const float *>(map.data());
+    const float *maps = packed ? nullptr : static_cast<const float *>(map.data());
+    const Mask *mask = packed ? static_cast<const Mask *>(map.data()) : nullptr;
     const float *from = above.is_none() ? nullptr : as_input(above, "above", "(C, H, W)", above_shape);
     const float *own = loss.is_none() ? nullptr : as_input(loss, "loss", "(C, H, W)", shape);
     const std::size_t size = c * h * w, above_size = above_shape[0] * above_shape[1] * above_shape[2];
     float *to = as_output(out, "out", "(C, H + 2, W + 2)", {c, h + 2, w + 2},
-                          {{"features", maps, size}, {"above", from, above_size}, {"loss", own, size}});
+                          {{"features", maps, size},
+                           {"features", mask, static_cast<std::size_t>(map.size())},
+                           {"above", from, above_size},
+                           {"loss", own, size}});
     check_threads(threads);
     py::gil_scoped_release release;
-    return ReluGradient{maps, from, own, c, h, w, pool, wrap}.run(to, measure, threads);
+    return ReluGradient{maps, mask, from, own, c, h, w, pool, wrap}.run(to, measure, threads);
 }
 
 py::array as_rows(py::handle object) {

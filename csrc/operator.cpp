@@ -1,6 +1,8 @@
 // The convolution as an operator of ONNX Runtime, `pyengine.Convolution`: inputs x (1, I, H, W), filters (O, I, 3, 3) and
-// biases (O,), both constants; attributes `border` (0: x has one of its own, 1: zeros, 2: wraps round) and `relu` (0 or
-// 1); output (1, O, H, W), or (1, O, H - 2, W - 2) where the border is given.
+// biases (O,), both constants; attributes `border` (0: x has one of its own, 1: zeros, 2: wraps round), `relu` (0 or 1)
+// and `pool` (0: none, 1: average, 2: maximum); outputs y (1, O, h, w), where (h, w) is (H, W), or (H - 2, W - 2) where
+// the border is given, or half of these, rounded up, after a pool; and if it is asked for, the mask (1, O, ceil(h / 4),
+// ceil(w / 4)) of the map before the pool, uint16 (mask.hpp).
 //
 // ONNX Runtime finds `RegisterCustomOps` in this module when a session's options are told its path. Its C interface is a
 // table of functions and the structure of an operator, both of which only ever grow at their ends. No package index has
@@ -138,12 +140,9 @@ public:
         const auto shape = api.shape<4>(filters);
         if (shape[2] != 3 || shape[3] != 3 || api.shape<1>(biases)[0] != shape[0])
             throw std::runtime_error("Convolution: the filters have to be (O, I, 3, 3), the biases (O,)");
-        std::int64_t border = 0, relu = 0;
-        api.check(api.attribute(info, "border", &border));
-        api.check(api.attribute(info, "relu", &relu));
-        if (border < 0 || border > 2) throw std::runtime_error("Convolution: border is 0, 1 or 2");
-        border_ = static_cast<Border>(border);
-        relu_ = relu != 0;
+        border_ = static_cast<Border>(attribute(info, "border", 2));
+        relu_ = attribute(info, "relu", 1) != 0;
+        pooling_ = static_cast<Pooling>(attribute(info, "pool", 2));
         convolution_ = std::make_unique<Winograd>(api.pointer<const float>(filters), api.pointer<const float>(biases),
                                                   shape[0], shape[1]);
     }
@@ -161,10 +160,9 @@ private:
         if (shape[0] != 1 || shape[1] != convolution_->inputs() || shape[2] <= border || shape[3] <= border)
             throw std::runtime_error("Convolution: x has to be (1, I, H, W), with the filters' I");
         const std::size_t height = shape[2] - border, width = shape[3] - border;
-        const std::int64_t sizes[] = {1, static_cast<std::int64_t>(convolution_->outputs()),
-                                      static_cast<std::int64_t>(height), static_cast<std::int64_t>(width)};
-        Value *out = nullptr;
-        api_.check(api_.output(context, 0, sizes, 4, &out));
+        const bool pooled = pooling_ != Pooling::none;
+        Value *const out = output(context, 0, pooled ? (height + 1) / 2 : height, pooled ? (width + 1) / 2 : width);
+        Value *const mask = output(context, 1, masks(height), masks(width));
         // On ONNX Runtime's own threads: a second set would fight with them for the cores.
         const Loop loop = [&](std::size_t units, const std::function<void(std::size_t)> &body) {
             struct Work {
@@ -182,7 +180,25 @@ private:
             api_.check(api_.parallel_for(context, call, units, 0, &work));
             if (work.failed) throw std::bad_alloc();  // there is nothing else that can fail
         };
-        convolution_->run(api_.pointer<const float>(in), height, width, border_, relu_, api_.pointer<float>(out), loop);
+        convolution_->run(api_.pointer<const float>(in), height, width, border_, relu_, pooling_,
+                          api_.pointer<float>(out), mask ? api_.pointer<Mask>(mask) : nullptr, loop);
+    }
+
+    // Null where the graph does not ask for it.
+    Value *output(KernelContext *context, std::size_t index, std::size_t height, std::size_t width) const {
+        const std::int64_t sizes[] = {1, static_cast<std::int64_t>(convolution_->outputs()),
+                                      static_cast<std::int64_t>(height), static_cast<std::int64_t>(width)};
+        Value *out = nullptr;
+        api_.check(api_.output(context, index, sizes, 4, &out));
+        return out;
+    }
+
+    std::int64_t attribute(const KernelInfo *info, const char *name, std::int64_t most) const {
+        std::int64_t value = 0;
+        api_.check(api_.attribute(info, name, &value));
+        if (value < 0 || value > most)
+            throw std::runtime_error(std::string("Convolution: ") + name + " has to be 0 to " + std::to_string(most));
+        return value;
     }
 
     const Value *constant(const KernelInfo *info, std::size_t index) const {
@@ -196,6 +212,7 @@ private:
     Api api_;
     Border border_{};
     bool relu_{};
+    Pooling pooling_{};
     std::unique_ptr<Winograd> convolution_;
 };
 
@@ -223,7 +240,7 @@ struct Operator {
     void *later[7];
 };
 
-constexpr int float32 = 1;  // of the types of tensors
+constexpr int float32 = 1, uint16 = 4;  // of the types of tensors
 
 int zero(const Operator *, std::size_t) { return 0; }
 int one(const Operator *) { return 1; }
@@ -235,12 +252,12 @@ const Operator convolution = {
     [](const Operator *) -> const char * { return nullptr; },  // the CPU's
     [](const Operator *, std::size_t) { return float32; },
     [](const Operator *) { return std::size_t{3}; },
-    [](const Operator *, std::size_t) { return float32; },
-    [](const Operator *) { return std::size_t{1}; },
+    [](const Operator *, std::size_t index) { return index == 0 ? float32 : uint16; },
+    [](const Operator *) { return std::size_t{2}; },
     nullptr,  // see compute_or_fail
     [](void *node) { delete static_cast<Node *>(node); },
     zero,  // required
-    zero,
+    [](const Operator *, std::size_t index) { return index == 0 ? 0 : 1; },  // the mask is optional
     zero,  // in the provider's memory
     one,
     one,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "parallel.hpp"
@@ -9,9 +10,10 @@
 namespace pyengine {
 namespace {
 
-// One row of the average pool's adjoint: every pixel of a window gets an equal share.
+// One row of the average pool's adjoint: every pixel of a window gets an equal share. `rows` is 1 or 2.
 void spread_mean(const float *above, std::size_t width, float rows, float *row) {
-    for (std::size_t x = 0; x + 1 < width; x += 2) row[x] = row[x + 1] = above[x / 2] / (2 * rows);
+    const float share = 0.5f / rows;
+    for (std::size_t k = 0; k < width / 2; ++k) row[2 * k] = row[2 * k + 1] = above[k] * share;
     if (width % 2) row[width - 1] = above[width / 2] / rows;
 }
 
@@ -27,33 +29,67 @@ void spread_maximum(const float *above, const float *here, const float *other, s
     }
 }
 
+// The same where a mask says which pixels those are; what is not among them is for `keep` to clear.
+void spread_shares(const float *above, const Mask *words, std::size_t y, std::size_t width, float *row) {
+    static constexpr int counts[16] = {0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4};
+    for (std::size_t k = 0; k < width; k += 2) {
+        const int window = words[k / mask_side] >> (y % mask_side / 2 * 2 * mask_side + k % mask_side);
+        const float share = above[k / 2] / static_cast<float>(counts[(window & 3) | (window >> (mask_side - 2) & 12)]);
+        row[k] = share;
+        if (k + 1 < width) row[k + 1] = share;
+    }
+}
+
+// Clears the pixels of a row that a mask does not let through.
+void keep(const Mask *words, std::size_t y, std::size_t width, float *row) {
+    static constexpr std::uint32_t t = ~0u;
+    static constexpr std::uint32_t patterns[16][mask_side] = {
+        {0, 0, 0, 0}, {t, 0, 0, 0}, {0, t, 0, 0}, {t, t, 0, 0}, {0, 0, t, 0}, {t, 0, t, 0}, {0, t, t, 0}, {t, t, t, 0},
+        {0, 0, 0, t}, {t, 0, 0, t}, {0, t, 0, t}, {t, t, 0, t}, {0, 0, t, t}, {t, 0, t, t}, {0, t, t, t}, {t, t, t, t}};
+    const auto clear = [&](std::size_t square, std::size_t count) {
+        std::uint32_t bits[mask_side];
+        const std::uint32_t *pattern = patterns[words[square] >> y % mask_side * mask_side & 15];
+        std::memcpy(bits, row + square * mask_side, count * sizeof(float));
+        for (std::size_t k = 0; k < mask_side; ++k) bits[k] &= pattern[k];
+        std::memcpy(row + square * mask_side, bits, count * sizeof(float));
+    };
+    for (std::size_t square = 0; square < width / mask_side; ++square) clear(square, mask_side);
+    if (width % mask_side) clear(width / mask_side, width % mask_side);
+}
+
 }  // namespace
 
 float ReluGradient::run(float *out, bool measure, int threads) const {
     const std::size_t plane = height * width, stride = width + 2, padded = (height + 2) * stride;
     const std::size_t half = (width + 1) / 2, pooled = (height + 1) / 2 * half;
-    threads = useful_threads(channels, threads);
-    std::vector<std::vector<float>> rows(static_cast<std::size_t>(threads), std::vector<float>(width));
     std::vector<float> peaks(channels);
-    parallel_for(channels, threads, [&](std::size_t channel, int thread) {
-        const float *maps = features + channel * plane;
-        float *target = out + channel * padded, *row = rows[static_cast<std::size_t>(thread)].data(), peak = 0;
+    parallel_for(channels, useful_threads(channels, threads), [&](std::size_t channel, int) {
+        float *target = out + channel * padded, peak = 0;
         for (std::size_t y = 0; y < height; ++y) {
-            const float *map = maps + y * width, *gradient = loss ? loss + channel * plane + y * width : nullptr;
+            const std::size_t other = std::min(y ^ 1, height - 1), at = channel * plane + y * width;
+            const float *map = mask ? nullptr : features + at;
+            const Mask *words = mask ? mask + (channel * masks(height) + y / mask_side) * masks(width) : nullptr;
+            float *to = target + (y + 1) * stride + 1;
             if (above && pooling == Pooling::none) {
-                std::copy_n(above + channel * plane + y * width, width, row);
+                std::copy_n(above + at, width, to);
             } else if (above) {
                 const float *from = above + channel * pooled + y / 2 * half;
-                const std::size_t other = std::min(y ^ 1, height - 1);
-                if (pooling == Pooling::average) spread_mean(from, width, other == y ? 1.0f : 2.0f, row);
-                if (pooling == Pooling::max) spread_maximum(from, map, maps + other * width, width, row);
+                if (pooling == Pooling::average) {
+                    spread_mean(from, width, other == y ? 1.0f : 2.0f, to);
+                } else if (mask) {
+                    spread_shares(from, words, y, width, to);
+                } else {
+                    spread_maximum(from, map, features + channel * plane + other * width, width, to);
+                }
             } else {
-                std::fill_n(row, width, 0.0f);
+                std::fill_n(to, width, 0.0f);
             }
-            float *to = target + (y + 1) * stride + 1;
-            for (std::size_t x = 0; x < width; ++x) {
-                const float sum = gradient ? row[x] + gradient[x] : row[x];
-                to[x] = map[x] > 0 ? sum : 0.0f;
+            const float *gradient = loss ? loss + at : nullptr;
+            for (std::size_t x = 0; gradient && x < width; ++x) to[x] += gradient[x];
+            if (mask) {
+                keep(words, y, width, to);
+            } else {
+                for (std::size_t x = 0; x < width; ++x) to[x] = map[x] > 0 ? to[x] : 0.0f;
             }
             for (std::size_t x = 0; measure && x < width; ++x) peak = std::max(peak, std::fabs(to[x]));
             to[-1] = wrap ? to[width - 1] : 0.0f;

@@ -23,7 +23,7 @@ namespace {
 // The points of interpolation are 0, +-2/3, +-3/2 and infinity. Being reciprocal they make the matrices simple, and they
 // lose less to rounding than the usual +-1, +-2: half as much over VGG's convolutions, where it is 4 times what direct
 // summation loses.
-constexpr std::size_t tile = 4, patch = 6, entries = patch * patch;
+constexpr std::size_t tile = mask_side, patch = 6, entries = patch * patch;
 constexpr float a = 2.0f / 3, b = 3.0f / 2, a2 = a * a, b2 = b * b, a3 = a2 * a, b3 = b2 * b, s = a2 + b2;
 
 constexpr std::size_t group = 16;       // tiles side by side that are transformed at once
@@ -85,6 +85,7 @@ struct Shape {
     std::size_t inputs, outputs, height, width;
     Border border;
     bool relu;
+    Pooling pooling;
 };
 
 // Tiles side by side, from tile (row, column) on.
@@ -94,6 +95,21 @@ struct Run {
 
 // Pixels of a line that whole groups read: whole vectors, too.
 constexpr std::size_t line_length(std::size_t tiles) { return (tiles + group - 1) / group * group * tile + group; }
+
+// Where the intermediate results of a unit of work lie in its scratch: the transformed input, the products, the rows of
+// a run after the transform from above and below, and copies of rows of the input.
+struct Layout {
+    std::size_t strips, step, row, plane, stride;  // step and plane: from entry to entry
+
+    Layout(std::size_t inputs, std::size_t tiles, std::size_t longest)
+        : strips((tiles + strip - 1) / strip),
+          step(strips * inputs * strip + skew),
+          row(strips * strip),
+          plane(slab * row + skew),
+          stride(line_length(longest)) {}
+
+    std::size_t floats() const { return entries * (step + plane) + 2 * patch * stride; }
+};
 
 // Rows of the input below one row of tiles, from one pixel left of `run`'s first on: pointers into the map where they
 // can be, else a copy in `scratch`, patch x stride.
@@ -259,9 +275,53 @@ FORCE_INLINE void multiply(const float *panel, const float *tiles, std::size_t i
     }
 }
 
-// The pixels of a group of tiles from its products: 4 rows.
-FORCE_INLINE void join(const float *products, std::size_t step, float bias, bool relu, float *pixels,
-                       std::size_t stride) {
+#if defined(__GNUC__)
+typedef std::int32_t Words __attribute__((vector_size(4 * group)));
+typedef Mask Masks __attribute__((vector_size(sizeof(Mask) * group)));
+#else
+struct Words {
+    std::int32_t lane[group];
+};
+#endif
+
+// Sets a bit of the words of those tiles whose value is positive.
+FORCE_INLINE void mark(const Group &v, int bit, Words &words) {
+#if defined(__GNUC__)
+    words |= (v > 0.0f) & (1 << bit);
+#else
+    for (std::size_t l = 0; l < group; ++l) words.lane[l] |= (v.lane[l] > 0) << bit;
+#endif
+}
+
+FORCE_INLINE void store(const Words &words, Mask *mask) {
+#if defined(__GNUC__)
+    const Masks narrow = __builtin_convertvector(words, Masks);
+    std::memcpy(mask, &narrow, sizeof narrow);
+#else
+    for (std::size_t l = 0; l < group; ++l) mask[l] = static_cast<Mask>(words.lane[l]);
+#endif
+}
+
+FORCE_INLINE void maximum(const Group &v, Group &most) {
+#if defined(__GNUC__)
+    most = v > most ? v : most;
+#else
+    for (std::size_t l = 0; l < group; ++l) most.lane[l] = std::max(most.lane[l], v.lane[l]);
+#endif
+}
+
+// 0 where a value is not the greatest.
+FORCE_INLINE void single_out(Group &v, const Group &most) {
+#if defined(__GNUC__)
+    v = v == most ? v : Group{};
+#else
+    for (std::size_t l = 0; l < group; ++l) v.lane[l] = v.lane[l] == most.lane[l] ? v.lane[l] : 0;
+#endif
+}
+
+// The pixels of a group of tiles from its products, 4 rows, or 2 of their pool, and unless it is null the tiles' mask.
+FORCE_INLINE void join(const float *products, std::size_t step, float bias, bool relu, Pooling pooling, float *pixels,
+                       std::size_t stride, Mask *mask) {
     Group half[tile][patch], shift;
     fill(shift, bias);
     UNROLL
@@ -273,91 +333,162 @@ FORCE_INLINE void join(const float *products, std::size_t step, float bias, bool
         UNROLL
         for (std::size_t k = 0; k < tile; ++k) half[k][j] = y[k];
     }
+    Words words{};
     UNROLL
-    for (std::size_t k = 0; k < tile; ++k) {
-        Group y[tile], even[2], odd[2];
-        transform_out(half[k], y);
-        zip(y[0], y[2], even[0], even[1], lanes);
-        zip(y[1], y[3], odd[0], odd[1], lanes);
-        zip(even[0], odd[0], y[0], y[1], lanes);
-        zip(even[1], odd[1], y[2], y[3], lanes);
-        float *row = pixels + k * stride;
+    for (std::size_t k = 0; k < tile; k += 2) {
+        Group y[2][tile];
         UNROLL
-        for (std::size_t l = 0; l < tile; ++l) {
-            y[l] += shift;
-            if (relu) rectify(y[l]);
-            std::memcpy(row + l * group, &y[l], sizeof y[l]);
+        for (std::size_t r = 0; r < 2; ++r) {
+            transform_out(half[k + r], y[r]);
+            UNROLL
+            for (std::size_t l = 0; l < tile; ++l) {
+                y[r][l] += shift;
+                if (relu) rectify(y[r][l]);
+            }
+        }
+        if (pooling == Pooling::none) {
+            UNROLL
+            for (std::size_t r = 0; r < 2; ++r) {
+                Group even[2], odd[2], row[tile];
+                zip(y[r][0], y[r][2], even[0], even[1], lanes);
+                zip(y[r][1], y[r][3], odd[0], odd[1], lanes);
+                zip(even[0], odd[0], row[0], row[1], lanes);
+                zip(even[1], odd[1], row[2], row[3], lanes);
+                std::memcpy(pixels + (k + r) * stride, row, sizeof row);
+            }
+        } else {
+            Group pooled[2], row[2];
+            UNROLL
+            for (std::size_t l = 0; l < tile; l += 2) {
+                Group &window = pooled[l / 2];
+                if (pooling == Pooling::average) {
+                    window = ((y[0][l] + y[0][l + 1]) + (y[1][l] + y[1][l + 1])) * 0.25f;
+                } else {
+                    window = y[0][l];
+                    maximum(y[0][l + 1], window);
+                    maximum(y[1][l], window);
+                    maximum(y[1][l + 1], window);
+                    for (std::size_t r = 0; mask && r < 2; ++r) {
+                        single_out(y[r][l], window);
+                        single_out(y[r][l + 1], window);
+                    }
+                }
+            }
+            zip(pooled[0], pooled[1], row[0], row[1], lanes);
+            std::memcpy(pixels + k / 2 * stride, row, sizeof row);
+        }
+        if (mask) {
+            UNROLL
+            for (std::size_t r = 0; r < 2; ++r)
+                UNROLL
+                for (std::size_t l = 0; l < tile; ++l) mark(y[r][l], static_cast<int>((k + r) * tile + l), words);
         }
     }
+    if (mask) store(words, mask);
+}
+
+// The pool of rows x columns pixels of a group of tiles where the map's border cuts windows.
+void pool_cut(const float *pixels, std::size_t rows, std::size_t columns, Pooling pooling, float *pooled, Mask *mask) {
+    constexpr std::size_t stride = tile * group;
+    for (std::size_t y = 0; y < rows; y += 2) {
+        for (std::size_t x = 0; x < columns; x += 2) {
+            const std::size_t bottom = std::min(y + 1, rows - 1), right = std::min(x + 1, columns - 1);
+            const float *above = pixels + y * stride, *below = pixels + bottom * stride;
+            float &window = pooled[y / 2 * stride + x / 2];
+            if (pooling == Pooling::average) {  // a pixel that is counted twice for one that is not there
+                window = ((above[x] + above[right]) + (below[x] + below[right])) * 0.25f;
+                continue;
+            }
+            window = std::max(std::max(above[x], above[right]), std::max(below[x], below[right]));
+            for (std::size_t r = y; mask && r <= bottom; ++r)
+                for (std::size_t c = x; c <= right; ++c)
+                    if (pixels[r * stride + c] != window)
+                        mask[c / tile] = static_cast<Mask>(mask[c / tile] & ~(1 << (r * tile + c % tile)));
+        }
+    }
+}
+
+// The map, or its pool, of a group of tiles: `count`, from tile (row, column) on.
+FORCE_INLINE void finish(const Shape &shape, const float *products, std::size_t step, float bias, std::size_t row,
+                         std::size_t column, std::size_t count, float *out, Mask *mask) {
+    const std::size_t rows = std::min(tile, shape.height - row * tile);
+    const std::size_t columns = std::min(tile * count, shape.width - column * tile);
+    const std::size_t side = shape.pooling == Pooling::none ? 1 : 2;  // of a window
+    const std::size_t width = (shape.width + side - 1) / side;
+    float *target = out + row * tile / side * width + column * tile / side;
+    if (mask) mask += row * masks(shape.width) + column;
+    if (rows == tile && columns == tile * group)
+        return join(products, step, bias, shape.relu, shape.pooling, target, width, mask);
+
+    constexpr std::size_t stride = tile * group;
+    float pixels[tile * stride], pooled[tile * stride], *from = pixels;
+    Mask words[group], *own = mask ? words : nullptr;
+    const bool cut = rows % side || columns % side;
+    join(products, step, bias, shape.relu, cut ? Pooling::none : shape.pooling, pixels, stride, own);
+    if (cut) pool_cut(pixels, rows, columns, shape.pooling, from = pooled, own);
+    for (std::size_t y = 0; y * side < rows; ++y)
+        std::memcpy(target + y * width, from + y * stride, (columns + side - 1) / side * sizeof(float));
+    if (mask) std::memcpy(mask, words, count * sizeof(Mask));
 }
 
 // One unit of work: the tiles of `runs`, all channels.
 template <class S>
 FORCE_INLINE void convolve(const Shape &shape, const float *filters, const float *biases, const float *in,
-                           const Run *runs, std::size_t count, float *scratch, float *out) {
+                           const Run *runs, std::size_t count, float *scratch, float *out, Mask *mask) {
     constexpr std::size_t R = S::gradient_rows;
     std::size_t tiles = 0, longest = 0;
     for (std::size_t k = 0; k < count; ++k) {
         tiles += runs[k].tiles;
         longest = std::max(longest, runs[k].tiles);
     }
-    const std::size_t strips = (tiles + strip - 1) / strip, step = strips * shape.inputs * strip + skew;
-    const std::size_t stride = line_length(longest), row = strips * strip, plane = slab * row + skew;
-    float *transformed = scratch, *products = transformed + entries * step, *lines = products + entries * plane;
-    float *copies = lines + patch * stride;
+    const Layout layout(shape.inputs, tiles, longest);
+    float *transformed = scratch, *products = transformed + entries * layout.step;
+    float *lines = products + entries * layout.plane, *copies = lines + patch * layout.stride;
 
-    const std::size_t in_plane = shape.border == Border::given ? (shape.height + 2) * (shape.width + 2)
-                                                               : shape.height * shape.width;
+    const std::size_t border = shape.border == Border::given ? 2 : 0;
+    const std::size_t in_plane = (shape.height + border) * (shape.width + border);
     for (std::size_t c = 0; c < shape.inputs; ++c) {
         std::size_t position = 0;
         for (std::size_t k = 0; k < count; ++k) {
             const float *rows[patch];
             const std::size_t span = line_length(runs[k].tiles);
             input_rows(shape, in + c * in_plane, runs[k], span, copies, rows);
-            transform_run<S>(rows, span, position, runs[k], c, shape.inputs, step, lines, transformed);
+            transform_run<S>(rows, span, position, runs[k], c, shape.inputs, layout.step, lines, transformed);
             position += runs[k].tiles;
         }
         // What fills the last strip is multiplied, too.
         for (std::size_t e = 0; position % strip && e < entries; ++e) {
-            float *last = transformed + e * step + (position / strip * shape.inputs + c) * strip;
+            float *last = transformed + e * layout.step + (position / strip * shape.inputs + c) * strip;
             std::fill(last + position % strip, last + strip, 0.0f);
         }
     }
 
+    const std::size_t windows = shape.pooling == Pooling::none
+                                    ? shape.height * shape.width
+                                    : (shape.height + 1) / 2 * ((shape.width + 1) / 2);
     for (std::size_t first = 0; first < shape.outputs; first += slab) {
         const std::size_t last = std::min(first + slab, shape.outputs);
         for (std::size_t e = 0; e < entries; ++e)
-            for (std::size_t n = 0; n < strips; ++n)
+            for (std::size_t n = 0; n < layout.strips; ++n)
                 for (std::size_t o = first; o < last; o += R)
                     multiply<S>(filters + (o * entries + e * R) * shape.inputs,
-                                transformed + e * step + n * shape.inputs * strip, shape.inputs,
-                                products + e * plane + (o - first) * row + n * strip, row);
+                                transformed + e * layout.step + n * shape.inputs * strip, shape.inputs,
+                                products + e * layout.plane + (o - first) * layout.row + n * strip, layout.row);
         for (std::size_t o = first; o < last; ++o) {
-            std::size_t position = 0;
-            for (std::size_t k = 0; k < count; ++k) {
-                const Run &run = runs[k];
-                float *target = out + (o * shape.height + run.row * tile) * shape.width + run.column * tile;
-                const std::size_t rows = std::min(tile, shape.height - run.row * tile);
-                for (std::size_t t = 0; t < run.tiles; t += group) {
-                    const std::size_t x = (run.column + t) * tile;
-                    const std::size_t columns = std::min({tile * group, tile * (run.tiles - t), shape.width - x});
-                    const bool whole = rows == tile && columns == tile * group;
-                    float partial[tile * tile * group], *pixels = whole ? target + t * tile : partial;
-                    const std::size_t stride = whole ? shape.width : tile * group;
-                    join(products + (o - first) * row + position + t, plane, biases[o], shape.relu, pixels, stride);
-                    for (std::size_t y = 0; !whole && y < rows; ++y)
-                        std::memcpy(target + y * shape.width + t * tile, partial + y * stride, columns * sizeof(float));
-                }
-                position += run.tiles;
-            }
+            const float *own = products + (o - first) * layout.row;
+            Mask *const bits = mask ? mask + o * masks(shape.height) * masks(shape.width) : nullptr;
+            for (std::size_t k = 0; k < count; own += runs[k++].tiles)
+                for (std::size_t t = 0; t < runs[k].tiles; t += group)
+                    finish(shape, own + t, layout.plane, biases[o], runs[k].row, runs[k].column + t,
+                           std::min(group, runs[k].tiles - t), out + o * windows, bits);
         }
     }
 }
 
 DISPATCH(run_convolve, convolve,
          (const Shape &shape, const float *filters, const float *biases, const float *in, const Run *runs,
-          std::size_t count, float *scratch, float *out),
-         (shape, filters, biases, in, runs, count, scratch, out))
+          std::size_t count, float *scratch, float *out, Mask *mask),
+         (shape, filters, biases, in, runs, count, scratch, out, mask))
 
 std::size_t panel_rows() {
     switch (isa()) {
@@ -383,9 +514,9 @@ Winograd::Winograd(const float *filters, const float *biases, std::size_t output
     }
 }
 
-void Winograd::run(const float *in, std::size_t height, std::size_t width, Border border, bool relu, float *out,
-                   const Loop &loop) const {
-    const Shape shape{inputs_, outputs_, height, width, border, relu};
+void Winograd::run(const float *in, std::size_t height, std::size_t width, Border border, bool relu, Pooling pooling,
+                   float *out, Mask *mask, const Loop &loop) const {
+    const Shape shape{inputs_, outputs_, height, width, border, relu, pooling};
     const std::size_t tile_rows = (height + tile - 1) / tile, tile_columns = (width + tile - 1) / tile;
     // Small maps are cut finer, so that several threads have something to do.
     const std::size_t most = std::clamp(tile_rows * tile_columns / 8, strip, most_tiles) / strip * strip;
@@ -398,12 +529,11 @@ void Winograd::run(const float *in, std::size_t height, std::size_t width, Borde
             units[unit].push_back({at / tile_columns, column, length});
         }
     }
-    const std::size_t lines = patch * line_length(std::min(tile_columns, most));
-    const std::size_t floats = entries * (most * inputs_ + skew + most * slab + skew) + 2 * lines;
+    const std::size_t floats = Layout(inputs_, most, std::min(tile_columns, most)).floats();
     loop(units.size(), [&](std::size_t unit) {
         Buffer<float> scratch(floats);
         run_convolve(shape, filters_.data(), biases_.data(), in, units[unit].data(), units[unit].size(),
-                     scratch.data(), out);
+                     scratch.data(), out, mask);
     });
 }
 

@@ -5,6 +5,8 @@
 #include <functional>
 #include <vector>
 
+#include "mask.hpp"
+
 namespace pyengine {
 
 // What a convolution sees beyond the border of a map; `given`: the map that is read is larger by a pixel on each side.
@@ -13,9 +15,10 @@ enum class Border { given, zeros, wrap };
 // Calls a function for every number from 0 to below the first argument, on as many threads as it likes.
 using Loop = std::function<void(std::size_t, const std::function<void(std::size_t)> &)>;
 
-// Correlation with 3x3 filters, stride 1, that keeps the size, and the bias and ReLU after it: F(4x4, 3x3) of Lavin & Gray
-// (1509.09308, section 4), which makes 4x4 pixels of 36 products where the sum of products would need 144. A result's
-// rounding depends on where its pixel lies in the grid of 4x4 tiles, on nothing else: not on the size, not on threads.
+// Correlation with 3x3 filters, stride 1, that keeps the size, and the bias, ReLU and pool after it: F(4x4, 3x3) of Lavin
+// & Gray (1509.09308, section 4), which makes 4x4 pixels of 36 products where the sum of products would need 144. A
+// result's rounding depends on where its pixel lies in the grid of 4x4 tiles, on nothing else: not on the size, not on
+// threads.
 class Winograd {
 public:
     // Filters (O, I, 3, 3) and biases (O,).
@@ -24,9 +27,10 @@ public:
     std::size_t outputs() const { return outputs_; }
     std::size_t inputs() const { return inputs_; }
 
-    // From `in` (I, H, W), or (I, H + 2, W + 2) with a border given, to `out` (O, H, W).
-    void run(const float *in, std::size_t height, std::size_t width, Border border, bool relu, float *out,
-             const Loop &loop) const;
+    // From `in` (I, H, W), or (I, H + 2, W + 2) with a border given, to `out` (O, H, W), or its pool (O, ceil H/2,
+    // ceil W/2), and `mask` (O, masks(H), masks(W)), or null.
+    void run(const float *in, std::size_t height, std::size_t width, Border border, bool relu, Pooling pooling,
+             float *out, Mask *mask, const Loop &loop) const;
 
 private:
     std::size_t outputs_, inputs_;

@@ -271,7 +271,7 @@ def variation(
     """
 
 def relu_gradient(
-    features: NDArray[np.float32],
+    features: NDArray[np.float32] | NDArray[np.uint16],
     out: NDArray[np.float32],
     above: NDArray[np.float32] | None = None,
     loss: NDArray[np.float32] | None = None,
@@ -288,7 +288,9 @@ def relu_gradient(
     Parameters
     ----------
     features
-        Feature map F after the ReLU, (C, H, W).
+        Feature map F after the ReLU, (C, H, W), or its mask, uint16 (C, ceil(H / 4), ceil(W / 4)): a word for each
+        square of 4x4 pixels, whose bits, row by row from the lowest on, are set where the map is positive and, if
+        `pooling` is "max", its window's maximum. There is no `loss` then.
     out
         Array (C, H + 2, W + 2) that is written.
     above

@@ -413,6 +413,30 @@ def test_relu_gradient_wraps_and_pools_nothing_unless_told_otherwise():
     np.testing.assert_array_equal(outs[0], outs[1])
 
 
+def mask_of(F, pooling):
+    """What Winograd's convolutions give instead of a map: a word for each 4x4 square, a bit for each pixel."""
+    passes = F > 0
+    for y, x in np.ndindex(F.shape[1:]) if pooling == "max" else ():
+        window = F[:, y // 2 * 2 : y // 2 * 2 + 2, x // 2 * 2 : x // 2 * 2 + 2]
+        passes[:, y, x] &= F[:, y, x] == window.max(axis=(1, 2))
+    words = np.zeros((len(F), -(-F.shape[1] // 4), -(-F.shape[2] // 4)), np.uint16)
+    for channel, y, x in np.argwhere(passes):
+        words[channel, y // 4, x // 4] |= 1 << (y % 4 * 4 + x % 4)
+    return words
+
+
+@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("pooling", ["none", "average", "max"])
+@pytest.mark.parametrize("shape", MAPS)
+def test_relu_gradient_of_a_mask(shape, pooling, wrap):
+    F, above, _ = relu_arguments(shape, "relu", pooling)
+    expected, out = np.empty((2, shape[0], shape[1] + 2, shape[2] + 2), np.float32)
+    for a in (above, None):
+        peak = _core.relu_gradient(F, expected, a, None, pooling, wrap, measure=True)
+        assert _core.relu_gradient(mask_of(F, pooling), out, a, None, pooling, wrap, measure=True, threads=2) == peak
+        np.testing.assert_array_equal(out, expected)
+
+
 def test_pixels_that_share_a_maximum_share_its_gradient():
     """By hand: two, four, and at an odd edge two and one."""
     F = np.array([[[1, 3, 5, 5, 2], [3, 1, 5, 5, 2], [4, 4, 7, 6, 1]]], np.float32)
@@ -821,6 +845,7 @@ READONLY = np.empty_like(F)
 READONLY.flags.writeable = False
 CUBE = np.ones((2, 3, 4), np.float32)
 PADDED = np.empty((2, 5, 6), np.float32)
+MASK = np.zeros((2, 1, 1), np.uint16)
 
 
 @pytest.mark.parametrize(
@@ -990,6 +1015,26 @@ PADDED = np.empty((2, 5, 6), np.float32)
         ),
         (lambda: _core.relu_gradient(CUBE[:, ::2], PADDED), ValueError, "^features: expected a C-contiguous array"),
         (lambda: _core.relu_gradient(CUBE, None), TypeError, r"^out: expected a numpy array of shape \(C, H \+ 2, W"),
+        (lambda: _core.relu_gradient(MASK, None), TypeError, r"^out: expected a numpy array of shape \(C, H \+ 2, W"),
+        (lambda: _core.relu_gradient(MASK, PADDED[0]), ValueError, r"^out: expected shape .* got float32 of shape \(5"),
+        (
+            lambda: _core.relu_gradient(MASK, np.empty((2, 5, 7), np.float32)),
+            ValueError,
+            r"^out: expected shape \(C, H \+ 2, W \+ 2\) for a mask .* uint16 of shape \(2, 1, 1\), got float32",
+        ),
+        (lambda: _core.relu_gradient(MASK, PADDED, None, CUBE), ValueError, "^loss: expected None for a mask$"),
+        (lambda: _core.relu_gradient(MASK, PADDED[:1]), ValueError, r"^out: expected shape \(2, 5, 6\), got"),
+        (lambda: _core.relu_gradient(MASK, PADDED, CUBE[:1]), ValueError, r"^above: expected shape \(2, 3, 4\), got"),
+        (
+            lambda: _core.relu_gradient(PADDED.view(np.uint16)[:, :1, :1], PADDED),
+            ValueError,
+            "^features: expected a C-contiguous array",
+        ),
+        (
+            lambda: _core.relu_gradient(PADDED.reshape(-1)[:1].view(np.uint16).reshape(2, 1, 1), PADDED),
+            ValueError,
+            "^out: expected memory of its own, got memory shared with features",
+        ),
         (lambda: _core.relu_gradient(CUBE, CUBE), ValueError, r"^out: expected shape \(2, 5, 6\), got"),
         (lambda: _core.relu_gradient(CUBE, PADDED.astype(float)), TypeError, "^out: expected float32, got float64"),
         (lambda: _core.relu_gradient(CUBE, PADDED.T.copy().T), ValueError, "^out: expected a C-contiguous array"),

@@ -6,25 +6,47 @@ import numpy as np
 import pytest
 from conftest import relative_error
 
-from pyengine.network.graphs import BORDERS, DOMAIN, Graph
+from pyengine.network.graphs import Graph, mask_size
 from pyengine.network.sessions import Provider, Session
 
 SIZES = [(1, 1), (1, 7), (5, 1), (4, 4), (13, 66), (70, 9), (33, 197)]
 
 
-def session(filters, biases, border: str = "wrap", relu: int = 0, threads: int = 1) -> Session:
+def session(filters, biases, border: str = "wrap", *, threads: int = 1, **options) -> Session:
     graph = Graph()
-    inputs = ["x", graph.constant("filters", filters), graph.constant("biases", biases)]
-    graph.add("Convolution", inputs, "y", domain=DOMAIN, border=BORDERS[border], relu=relu)
-    shapes = [(1, channels, *(f"{name}{axis}" for axis in "hw")) for name, channels in (("x", "i"), ("y", "o"))]
-    return Session(graph.model("convolution", {"x": shapes[0]}, {"y": shapes[1]}), Provider(), threads)
+    graph.convolve_winograd("x", "y", filters, biases, border, **options)
+    masks = [options["mask"]] if options.get("mask") else []
+    shapes = {name: (1, f"{name}.channels", f"{name}.rows", f"{name}.columns") for name in ("x", "y", *masks)}
+    model = graph.model("convolution", {"x": shapes.pop("x")}, shapes, masks=tuple(masks))
+    return Session(model, Provider(), threads)
 
 
-def convolve(x, filters, biases, border: str = "wrap", **options: int) -> np.ndarray:
+def convolve(x, filters, biases, border: str = "wrap", *, relu: bool = False, **options) -> np.ndarray:
     edge = 2 if border == "given" else 0
-    y = np.full((1, len(filters), x.shape[1] - edge, x.shape[2] - edge), np.nan, np.float32)
-    session(filters, biases, border, **options).bind({"x": np.ascontiguousarray(x[None]), "y": y})()
-    return y[0]
+    size = x.shape[1] - edge, x.shape[2] - edge
+    window = 2 if options.get("pooling") else 1
+    y = np.full((1, len(filters), *(-(-side // window) for side in size)), np.nan, np.float32)
+    arrays = {"x": np.ascontiguousarray(x[None]), "y": y}
+    if options.get("mask"):
+        arrays[options["mask"]] = np.full((1, len(filters), *mask_size(size)), 0xA5A5, np.uint16)
+    session(filters, biases, border, relu=relu, **options).bind(arrays)()
+    return (y[0], arrays[options["mask"]][0]) if options.get("mask") else y[0]
+
+
+def unpack(mask, size: tuple[int, int]) -> np.ndarray:
+    """The pixels whose bits are set."""
+    bits = mask[..., None] >> np.arange(16, dtype=np.uint16) & 1
+    rows, columns = mask.shape[1:]
+    pixels = bits.reshape(len(mask), rows, columns, 4, 4).swapaxes(2, 3).reshape(len(mask), 4 * rows, 4 * columns)
+    return pixels[:, : size[0], : size[1]].astype(bool)
+
+
+def windows(x) -> np.ndarray:
+    """2x2 windows (C, ceil(H / 2), ceil(W / 2), 4), with NaN for pixels that are not there."""
+    padded = np.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2)), constant_values=np.nan)
+    channels, height, width = padded.shape
+    split = padded.reshape(channels, height // 2, 2, width // 2, 2).swapaxes(2, 3)
+    return split.reshape(channels, height // 2, width // 2, 4)
 
 
 def expected(x, filters, biases, border: str = "wrap") -> np.ndarray:
@@ -41,7 +63,7 @@ def random(rng, inputs: int, outputs: int, size: tuple[int, int]) -> tuple[np.nd
     return x, filters, biases
 
 
-@pytest.mark.parametrize("border", BORDERS)
+@pytest.mark.parametrize("border", ["given", "zeros", "wrap"])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (3, 64), (5, 7), (50, 3)])
 def test_against_sums_of_products(rng, border, size, inputs, outputs):
@@ -60,19 +82,44 @@ def test_the_relu_after_it(rng):
     x, filters, biases = random(rng, 4, 6, (9, 21))
     plain = convolve(x, filters, biases)
     assert (plain < 0).any()
-    assert np.array_equal(convolve(x, filters, biases, relu=1), np.maximum(plain, 0))
+    assert np.array_equal(convolve(x, filters, biases, relu=True), np.maximum(plain, 0))
+
+
+@pytest.mark.parametrize("pooling", [None, "average", "max"])
+@pytest.mark.parametrize("size", [*SIZES, (12, 64), (8, 200), (41, 333)])
+def test_pools_and_masks(rng, pooling, size):
+    x, filters, biases = random(rng, 3, 5, size)
+    x = np.round(x)  # with some equal neighbours
+    filters[0] = 0  # a channel of one value
+    biases[:2] = 0.5, -0.5
+    plain = convolve(x, filters, biases, relu=True)
+    pooled, mask = convolve(x, filters, biases, relu=True, pooling=pooling, mask="mask", threads=2)
+    passes = plain > 0
+    if pooling is None:
+        assert np.array_equal(pooled, plain)
+    elif pooling == "average":
+        assert np.allclose(pooled, np.nanmean(windows(plain.astype(np.float64)), axis=3), rtol=1e-6, atol=0)
+    else:
+        most = np.nanmax(windows(plain), axis=3)
+        assert np.array_equal(pooled, most)
+        passes &= plain == most.repeat(2, axis=1).repeat(2, axis=2)[:, : size[0], : size[1]]
+    assert np.array_equal(unpack(mask, size), passes)
+    assert np.array_equal(convolve(x, filters, biases, relu=True, pooling=pooling), pooled)
 
 
 def test_zeros_and_nan(rng):
     x, filters, biases = random(rng, 3, 5, (12, 24))
     assert np.array_equal(convolve(0 * x, filters, biases)[:, 3, 3], biases)
     x[1, 5, 9] = np.nan
-    for relu in (0, 1):  # which must not hide it
+    for relu in (False, True):  # which must not hide it
         found = np.isnan(convolve(x, filters, biases, relu=relu)).all(axis=0)
         assert found[4:7, 8:11].all()
         outside = np.ones_like(found)
         outside[4:8, 8:12] = outside[0:4, 8:12] = False  # the tiles that see it
         assert not (found & outside).any()
+    pooled, mask = convolve(x, filters, biases, relu=True, pooling="average", mask="mask")
+    assert np.array_equal(np.isnan(pooled).all(axis=0)[2:4, 4:6], [[True, True], [True, True]])
+    assert not unpack(mask, (12, 24))[:, 4:7, 8:11].any()
 
 
 def test_rounding_depends_on_the_place_in_a_tile_only(rng):
@@ -105,8 +152,17 @@ def test_what_does_not_fit(filters, biases, x, message):
 
 def test_filters_have_to_be_constants():
     graph = Graph()
-    biases = graph.constant("biases", np.zeros(2, np.float32))
-    graph.add("Convolution", ["x", "filters", biases], "y", domain=DOMAIN, border=0, relu=0)
-    model = graph.model("convolution", {"x": (1, 3, 8, 8), "filters": (2, 3, 3, 3)}, {"y": (1, 2, 6, 6)})
+    graph.convolve_winograd("x", "y", np.zeros((2, 3, 3, 3), np.float32), np.zeros(2, np.float32), "given")
+    del graph.constants["y.weight"]
+    inputs = {"x": (1, 3, 8, 8), "y.weight": (2, 3, 3, 3)}
     with pytest.raises(Exception, match="have to be constants"):
-        Session(model, Provider(), threads=1)
+        Session(graph.model("convolution", inputs, {"y": (1, 2, 6, 6)}), Provider(), threads=1)
+
+
+@pytest.mark.parametrize(("name", "value"), [("border", 3), ("relu", 2), ("pool", 3), ("pool", -1)])
+def test_attributes_out_of_range(name, value):
+    graph = Graph()
+    graph.convolve_winograd("x", "y", np.zeros((2, 3, 3, 3), np.float32), np.zeros(2, np.float32), "given")
+    next(attribute for attribute in graph.nodes[0].attribute if attribute.name == name).i = value
+    with pytest.raises(Exception, match=f"{name} has to be 0 to"):
+        Session(graph.model("convolution", {"x": (1, 3, 8, 8)}, {"y": (1, 2, 6, 6)}), Provider(), threads=1)

@@ -209,7 +209,8 @@ class Kernels(Protocol):
         Parameters
         ----------
         features : (C, H, W)
-            After the ReLU; the gradient passes where it is positive.
+            After the ReLU; the gradient passes where it is positive. On a CPU in its place also what Winograd's
+            convolutions give as a mask; see `graphs.forward_graph`.
         padded : (C, H + 2, W + 2)
             Written: the sum of both gradients, with a border that wraps round or is 0.
         above : optional

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -38,6 +39,9 @@ DOMAIN = "pyengine"
 BORDERS = {"given": 0, "zeros": 1, "wrap": 2}
 """Its attribute `border`."""
 
+POOLS = {None: 0, "average": 1, "max": 2}
+"""Its attribute `pool`."""
+
 WINOGRAD_TILE = 4
 """Pixels on a side of the squares in which it computes."""
 
@@ -55,11 +59,11 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
 
-    def add(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """Append a node; returns the name of its output."""
+    def add(self, op: str, inputs: list[str], output: str, *more: str, **attributes: Any) -> str:
+        """Append a node, of one or more outputs; returns the name of the first."""
         from onnx import helper
 
-        self.nodes.append(helper.make_node(op, inputs, [output], **attributes))
+        self.nodes.append(helper.make_node(op, inputs, [output, *more], **attributes))
         return output
 
     def constant(self, name: str, value: npt.NDArray[Any]) -> str:
@@ -71,19 +75,40 @@ class Graph:
         return name
 
     def convolve(
-        self, x: str, output: str, weight: npt.NDArray[Any], bias: npt.NDArray[Any], padding: str, *, winograd: bool
+        self, x: str, output: str, weight: npt.NDArray[Any], bias: npt.NDArray[Any], padding: str
     ) -> str:
         """3x3 convolution that keeps the size, and the ReLU after it, whose result is `output`."""
         filters, biases = self.constant(f"{output}.weight", weight), self.constant(f"{output}.bias", bias)
-        if padding not in BORDERS or not (winograd or padding == "zeros"):
-            border = self.constant("border", np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64))
-            x = self.add("Pad", [x, border], f"{output}.padded", mode=padding)
-            padding = "given"
-        if winograd:
-            return self.add("Convolution", [x, filters, biases], output, domain=DOMAIN, border=BORDERS[padding], relu=1)
+        if padding != "zeros":
+            x = self.pad(x, output, padding)
         pads = [1, 1, 1, 1] if padding == "zeros" else [0, 0, 0, 0]
         x = self.add("Conv", [x, filters, biases], f"{output}.sum", kernel_shape=[3, 3], pads=pads)
         return self.add("Relu", [x], output)
+
+    def convolve_winograd(
+        self,
+        x: str,
+        output: str,
+        weight: npt.NDArray[Any],
+        bias: npt.NDArray[Any],
+        padding: str,
+        *,
+        relu: bool = True,
+        pooling: Pooling | None = None,
+        mask: str | None = None,
+    ) -> str:
+        """The same by our own operator, and the pool after it; `mask` is what that tells of the map before the pool."""
+        if padding not in BORDERS:
+            x, padding = self.pad(x, output, padding), "given"
+        filters, biases = self.constant(f"{output}.weight", weight), self.constant(f"{output}.bias", bias)
+        outputs = [output] if mask is None else [output, mask]
+        attributes: dict[str, Any] = {"border": BORDERS[padding], "relu": int(relu), "pool": POOLS[pooling]}
+        return self.add("Convolution", [x, filters, biases], *outputs, domain=DOMAIN, **attributes)
+
+    def pad(self, x: str, output: str, mode: str) -> str:
+        """A border of one pixel."""
+        border = self.constant("border", np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64))
+        return self.add("Pad", [x, border], f"{output}.padded", mode=mode)
 
     def cast(self, x: str, output: str, kind: npt.DTypeLike) -> str:
         """Convert to another number type; returns the name of the output."""
@@ -92,13 +117,18 @@ class Graph:
         return self.add("Cast", [x], output, to=helper.np_dtype_to_tensor_dtype(np.dtype(kind)))
 
     def model(
-        self, name: str, inputs: dict[str, tuple[int | str, ...]], outputs: dict[str, tuple[int | str, ...]]
+        self,
+        name: str,
+        inputs: dict[str, tuple[int | str, ...]],
+        outputs: dict[str, tuple[int | str, ...]],
+        masks: tuple[str, ...] = (),
     ) -> onnx.ModelProto:
-        """The nodes and the constants they use, with float32 inputs and outputs of these shapes."""
+        """The nodes and the constants they use, with float32 inputs and outputs of these shapes; `masks` are uint16."""
         from onnx import TensorProto, helper
 
         def infos(shapes: dict[str, tuple[int | str, ...]]) -> list[onnx.ValueInfoProto]:
-            return [helper.make_tensor_value_info(k, TensorProto.FLOAT, list(v)) for k, v in shapes.items()]
+            kinds = {k: TensorProto.UINT16 if k in masks else TensorProto.FLOAT for k in shapes}
+            return [helper.make_tensor_value_info(k, kinds[k], list(v)) for k, v in shapes.items()]
 
         used = {i for node in self.nodes for i in node.input}
         constants = [tensor for key, tensor in self.constants.items() if key in used]
@@ -141,7 +171,8 @@ def forward_graph(
     winograd : bool
         Let our own operator do the convolutions. It takes less than half the time, but runs on a CPU only.
     masks : tuple of str
-        Feature maps to return besides, of which only the sign matters.
+        Feature maps that are not among `outputs`, and of which is returned as little as the way back through ReLU and
+        pool needs: from our own operator bits, uint16 (1, C, ceil(h / 4), ceil(w / 4)), else the maps themselves.
 
     Examples
     --------
@@ -158,7 +189,7 @@ def forward_graph(
         x = graph.add("Sub", [x, mean], "centred")
     shapes: dict[str, tuple[int | str, ...]] = {}
     scale, kind = (HALF_SCALE, np.float16) if half else (1.0, np.float32)
-    for convolution in weights.convolutions:
+    for convolution, following in zip_longest(weights.convolutions, weights.convolutions[1:]):
         name, layer = convolution.name, relu_of(convolution.name)
         first = name == weights.convolutions[0].name
         if first:
@@ -166,16 +197,25 @@ def forward_graph(
             weight, bias = np.float32(scale) * weight, np.float32(scale) * bias
         else:
             weight, bias = convolution.weight.astype(kind), (np.float32(scale) * convolution.bias).astype(kind)
-        if starts_block(name):
-            x = _pool(graph, x, f"{x}.pooled", pooling)
         sides = None if size is None else map_size(layer, size)
         # One pixel has no neighbour to reflect, but itself.
         mode = "edge" if padding == "reflect" and sides and min(sides) == 1 else padding
         wanted = layer in outputs or layer in masks
-        if not half:
-            x = graph.convolve(x, layer, weight, bias, mode, winograd=winograd)
+        pool = pooling if following is not None and starts_block(following.name) else None
+        rows, columns = sides or (f"{layer}.height", f"{layer}.width")
+        if winograd:
+            mask = layer if layer in masks else None
+            name = layer if layer in outputs else f"{layer}.map"
+            at_once = None if layer in outputs else pool
+            x = graph.convolve_winograd(x, name, weight, bias, mode, pooling=at_once, mask=mask)
+            if at_once:
+                pool = None
+            if mask:
+                rows, columns = mask_size(sides) if sides else (f"{layer}.rows", f"{layer}.columns")
+        elif not half:
+            x = graph.convolve(x, layer, weight, bias, mode)
         else:
-            x = graph.convolve(x, f"{layer}.scaled" if wanted else layer, weight, bias, mode, winograd=False)
+            x = graph.convolve(x, f"{layer}.scaled" if wanted else layer, weight, bias, mode)
             if wanted:
                 full = x if first else graph.cast(x, f"{layer}.single" if layer in outputs else layer, np.float32)
                 if layer in outputs:
@@ -185,10 +225,24 @@ def forward_graph(
             if first:
                 x = graph.cast(x, f"{layer}.half", np.float16)
         if wanted:
-            shapes[layer] = (1, weight.shape[0], *(sides or (f"{layer}.height", f"{layer}.width")))
+            shapes[layer] = (1, weight.shape[0], rows, columns)
         if len(shapes) == len({*outputs, *masks}):
             break
-    return graph.model("forward", {"image": (1, *(size or ("height", "width")), 3)}, shapes)
+        if pool:
+            x = _pool(graph, x, f"{x}.pooled", pool)
+    image = {"image": (1, *(size or ("height", "width")), 3)}
+    return graph.model("forward", image, shapes, masks=masks if winograd else ())
+
+
+def mask_size(size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of the mask of a feature map of this (height, width): a word of bits for each of Winograd's squares.
+
+    Examples
+    --------
+    >>> mask_size((12, 17))
+    (3, 5)
+    """
+    return -(-size[0] // WINOGRAD_TILE), -(-size[1] // WINOGRAD_TILE)
 
 
 def map_size(layer: str, size: tuple[int, int]) -> tuple[int, int]:
@@ -249,11 +303,10 @@ def adjoint_graph(
     shape: tuple[int | str, ...] = (1, weight.shape[1], *inner)
 
     def convolve(x: str, output: str) -> str:
-        filters = [x, graph.constant("weight", adjoint.astype(np.float16 if half and not first else np.float32))]
+        filters = adjoint.astype(np.float16 if half and not first else np.float32)
         if winograd:
-            biases = graph.constant("bias", np.zeros(len(adjoint), np.float32))
-            return graph.add("Convolution", [*filters, biases], output, domain=DOMAIN, border=BORDERS["given"], relu=0)
-        return graph.add("Conv", filters, output, kernel_shape=[3, 3])
+            return graph.convolve_winograd(x, output, filters, np.zeros(len(filters), np.float32), "given", relu=False)
+        return graph.add("Conv", [x, graph.constant("weight", filters)], output, kernel_shape=[3, 3])
 
     if first:
         graph.add("Transpose", [convolve("padded", "planes")], "gradient", perm=[0, 2, 3, 1])

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 from threading import Lock
+from typing import Any
+
+import numpy as np
 
 from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
@@ -16,6 +21,7 @@ from pyengine.network.graphs import (
     adjoint_graph,
     forward_graph,
     map_size,
+    mask_size,
 )
 from pyengine.network.sessions import Provider, Run, Session
 from pyengine.network.weights import Convolution, Weights, relu_of, starts_block
@@ -179,11 +185,18 @@ class Network:
         deepest = max(map(weights.layers.index, layers))
         convolutions = weights.convolutions[: deepest + 1]
         masks = tuple(layer for layer in weights.layers[: deepest + 1] if layer not in layers) if gradient else ()
+        if winograd is None:
+            winograd = vgg.winograd(size)
         shapes: dict[str, tuple[int, ...]] = {"image": (1, *size, 3)}
+        bits: dict[str, tuple[int, ...]] = {}
         for convolution in convolutions:
             layer = relu_of(convolution.name)
-            if layer in layers or layer in masks:
-                shapes[layer] = (1, len(convolution.weight), *map_size(layer, size))
+            channels, sides = len(convolution.weight), map_size(layer, size)
+            if winograd and layer in masks:
+                bits[layer] = (1, channels, *mask_size(sides))
+                shapes[layer] = (-(-math.prod(bits[layer]) // 2),)
+            elif layer in layers or layer in masks:
+                shapes[layer] = (1, channels, *sides)
         if gradient:
             shapes |= {f"gradient/{layer}": shapes[layer] for layer in layers}
             shapes["gradient/image"] = shapes["image"]
@@ -191,9 +204,10 @@ class Network:
             shapes["padded"] = (max(_count(_padded(c, size)) for c in convolutions),)
             shapes["above"] = (max(_count(_above(c, size)) for c in convolutions),)
             shapes["peak"] = (1,)
-        self._buffers = vgg.kernels.allocate(shapes)
-        if winograd is None:
-            winograd = vgg.winograd(size)
+        self._buffers: dict[str, Any] = dict(vgg.kernels.allocate(shapes))
+        for layer, shape in bits.items():
+            words = self._buffers[layer].view(np.uint16)
+            self._buffers[layer] = words[: math.prod(shape)].reshape(shape)
         forward = vgg.forward(size, layers, masks, padding, pooling, winograd=winograd)
         self._forward = forward.bind(self._buffers)
         self.features = {layer: self._buffers[layer][0] for layer in layers}
@@ -235,19 +249,19 @@ class _Step:
         convolution: Convolution,
         adjoint: Session,
         size: tuple[int, int],
-        buffers: dict[str, Float32],
+        buffers: Mapping[str, Any],
         wrap: bool,
         unpool: Unpool | None,
     ) -> None:
         layer = relu_of(convolution.name)
         first = convolution.name == vgg.weights.convolutions[0].name
         self._kernels = vgg.kernels
-        self._features = buffers[layer][0]
+        self._features = buffers[layer][0]  # or what the forward graph gives in its place
         self._loss = buffers[f"gradient/{layer}"][0] if f"gradient/{layer}" in buffers else None
         self._padded = _view(buffers["padded"], _padded(convolution, size))
-        channels, height, width = self._features.shape
+        height, width = map_size(layer, size)
         windows = (height, width) if unpool == "none" else (-(-height // 2), -(-width // 2))
-        self._above = None if unpool is None else _view(buffers["above"], (channels, *windows))
+        self._above = None if unpool is None else _view(buffers["above"], (len(convolution.weight), *windows))
         self._unpool: Unpool = unpool or "none"
         self._wrap = wrap
         self._peak = buffers["peak"] if vgg.half and not first else None

@@ -232,7 +232,7 @@ class Run:
                 array = buffers[value.name]
                 # CuPy's arrays have their address there.
                 address = array.data.ptr if hasattr(array.data, "ptr") else array.ctypes.data
-                bind(value.name, memory, provider.index, np.float32, array.shape, address)
+                bind(value.name, memory, provider.index, array.dtype.type, array.shape, address)
 
     def __call__(self, *, shrink: bool = False) -> None:
         """Compute the outputs; with `shrink`, give the arena's free memory back to the system as well (CPU only)."""
