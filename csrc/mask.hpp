@@ -10,7 +10,8 @@ namespace pyengine {
 enum class Pooling { none, average, max };
 
 // Which pixels of a square of the map let the gradient of what comes next through: those above 0, and of a maximum pool's
-// window those that share its maximum. Bits are row by row, the lowest first.
+// window those that share its maximum. Bits are row by row, the lowest first; beyond the map's border they are clear in a
+// maximum pool's windows, otherwise they mean nothing.
 using Mask = std::uint16_t;
 constexpr std::size_t mask_side = 4;
 

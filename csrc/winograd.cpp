@@ -400,9 +400,9 @@ void pool_cut(const float *pixels, std::size_t rows, std::size_t columns, Poolin
                 continue;
             }
             window = std::max(std::max(above[x], above[right]), std::max(below[x], below[right]));
-            for (std::size_t r = y; mask && r <= bottom; ++r)
-                for (std::size_t c = x; c <= right; ++c)
-                    if (pixels[r * stride + c] != window)
+            for (std::size_t r = y; mask && r < y + 2; ++r)
+                for (std::size_t c = x; c < x + 2; ++c)
+                    if (r > bottom || c > right || pixels[r * stride + c] != window)
                         mask[c / tile] = static_cast<Mask>(mask[c / tile] & ~(1 << (r * tile + c % tile)));
         }
     }

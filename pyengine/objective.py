@@ -206,9 +206,7 @@ class Objective:
             terms, gradient = self._new_terms(), self._kernels.xp.zeros_like(image)
             network.evaluate(image, self.weights, terms, gradient)
         else:
-            terms = self._evaluate_whole(image, network, gradient=True)
-            with self.stopwatch("backward"):
-                gradient = network.backward()
+            terms, gradient = self._evaluate_whole(image, network, gradient=True), network.image_gradient
         return self._evaluate_variation(image, gradient, terms), gradient
 
     def gradient_sizes(self, image: Float32, network: Network | TiledLosses) -> dict[str, float]:
@@ -243,27 +241,27 @@ class Objective:
         return terms
 
     def _evaluate_whole(self, image: Float32, network: Network, *, gradient: bool) -> Float64:
-        """Terms of the feature maps; with `gradient`, the network's gradients are filled in as well."""
+        """Terms of the feature maps; with `gradient`, that of the image is computed as well."""
         with self.stopwatch("forward"):
             network.forward(image)
         terms = self._new_terms()
-        written: set[str] = set()
-        with self.stopwatch("losses"):
-            for k, loss in enumerate(self.losses):
-                weight = self.weights[loss.name]
-                with self.term_stopwatch(loss.name):
-                    loss.evaluate(
-                        network.features[loss.layer],
-                        self._kernels,
-                        terms[k, ...],
-                        weight=weight,
-                        gradient=network.gradients[loss.layer] if gradient else None,
-                        accumulate=loss.layer in written,
-                    )
-                written.add(loss.layer)
+        network.zero_gradients()
+        for layer in network.layers:
+            with self.stopwatch("losses"):
+                for k, loss in enumerate(self.losses):
+                    if loss.layer == layer:
+                        with self.term_stopwatch(loss.name):
+                            loss.evaluate(
+                                network.features[layer],
+                                self._kernels,
+                                terms[k, ...],
+                                weight=self.weights[loss.name],
+                                gradient=network.gradients[layer] if gradient else None,
+                                accumulate=True,
+                            )
             if gradient:
-                for layer in network.gradients.keys() - written:  # all its regions are empty at this scale
-                    network.gradients[layer].fill(0)
+                with self.stopwatch("backward"):
+                    network.backward(layer)
         return terms
 
     def _evaluate_variation(self, image: Float32, gradient: Float32 | None, terms: Float64) -> Float64:

@@ -111,8 +111,10 @@ class TiledLosses:
             with self._watch("backward"):
                 head.features[head.first].fill(1)  # the ReLU has been gone through: see `_match`
                 for tile in head.tiling.tiles:
+                    head.zero_gradients()
                     head.take(features, head.first, tile)
-                    head.backward(tile, gradient)
+                    head.backward(head.first)
+                    head.add_image_gradient(tile, gradient)
 
     def _run(self, image: Float32, values: Float64, weights: Sequence[float], gradient: Float32 | None) -> None:
         """All the other losses: all tiles, twice."""
@@ -143,26 +145,26 @@ class TiledLosses:
             if tile is not network.tiling.tiles[-1]:  # whose features are still there
                 with self._watch("forward"):
                     network.forward(image, tile)
-            with self._watch("losses"):
-                written = set(maps)
-                for layer, features in maps.items():
-                    network.take(features, layer, tile)
-                for k, part in own:
-                    to = network.gradients[part.layer]
-                    with self._term_watch(part.name):
-                        part.pull(
-                            network.features[part.layer],
-                            slopes[k],
-                            self._kernels,
-                            to,
-                            weight=weights[k],
-                            accumulate=part.layer in written,
-                        )
-                    written.add(part.layer)
-                for layer in network.gradients.keys() - written:
-                    network.gradients[layer].fill(0)
+            network.zero_gradients()
+            for layer in network.layers:
+                with self._watch("losses"):
+                    if layer in maps:
+                        network.take(maps[layer], layer, tile)
+                    for k, part in own:
+                        if part.layer == layer:
+                            with self._term_watch(part.name):
+                                part.pull(
+                                    network.features[layer],
+                                    slopes[k],
+                                    self._kernels,
+                                    network.gradients[layer],
+                                    weight=weights[k],
+                                    accumulate=True,
+                                )
+                with self._watch("backward"):
+                    network.backward(layer)
             with self._watch("backward"):
-                network.backward(tile, gradient)
+                network.add_image_gradient(tile, gradient)
 
     def _match(
         self,

@@ -31,6 +31,16 @@ def expected_vgg():
     return reference.load(str(files("pyengine.models") / "vgg16.onnx"))
 
 
+def backward(network, gradients) -> np.ndarray:
+    """Gradient with respect to the image, from those with respect to some of its feature maps."""
+    network.zero_gradients()
+    for layer in network.layers:
+        if layer in gradients:
+            network.gradients[layer] += gradients[layer]
+        network.backward(layer)
+    return network.image_gradient.copy()
+
+
 @pytest.mark.parametrize("size", [(47, 61), (64, 64), (16, 17)])
 @pytest.mark.parametrize("padding", ["wrap", "zeros"])
 @pytest.mark.parametrize("pooling", ["average", "max"])
@@ -44,11 +54,25 @@ def test_both_graphs_agree_with_the_reference(vgg, expected_vgg, rng, size, padd
         assert relative_error(network.features[layer], maps[layer]) < 1e-5, layer
     for layer in LAYERS:  # each alone: the gradients of shallow layers are larger than those of deep ones
         gradient = rng.standard_normal(maps[layer].shape).astype(np.float32)
-        for other in LAYERS:
-            network.gradients[other][:] = 0
-        network.gradients[layer][:] = gradient
         expected = reference.backward(expected_vgg, image, {layer: gradient}, padding=padding, pooling=pooling)
-        assert relative_error(network.backward(), expected) < 1e-5, layer
+        assert relative_error(backward(network, {layer: gradient}), expected) < 1e-5, layer
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize("winograd", [False, True])
+def test_maps_before_a_pool(vgg, expected_vgg, pooling, winograd):
+    """Whose gradient comes back smaller than the map."""
+    rng = np.random.default_rng(1)  # with no activation so near 0 that its sign is a matter of rounding
+    layers = ("relu1_2", "relu2_2", "relu1_1", "relu3_2")
+    network = Network(graphs(vgg), (21, 34), layers, pooling=pooling, winograd=winograd)
+    assert network.layers == ("relu3_2", "relu2_2", "relu1_2", "relu1_1")
+    image = rng.random((21, 34, 3), np.float32)
+    network.forward(image)
+    maps = reference.forward(expected_vgg, image, pooling=pooling, upto="relu3_2")
+    gradients = {layer: rng.standard_normal(maps[layer].shape, np.float32) for layer in layers}
+    for some in (gradients, {"relu1_2": gradients["relu1_2"]}, {"relu3_2": gradients["relu3_2"]}):
+        expected = reference.backward(expected_vgg, image, some, pooling=pooling)
+        assert relative_error(backward(network, some), expected) < 1e-5
 
 
 def test_which_convolutions_are_winograds(vgg):
@@ -90,8 +114,7 @@ def test_pixels_that_share_a_maximum_or_an_odd_edge_get_the_gradient_of_what_is_
     for shade in (0.4, 0.4 + 1e-2):
         network.forward(np.full((17, 19, 3), shade, np.float32))
         values.append(float(network.features["relu2_1"].sum(dtype=np.float64)))
-    network.gradients["relu2_1"][:] = 1
-    slope = float(network.backward().sum(dtype=np.float64))
+    slope = float(backward(network, {"relu2_1": np.float32(1)}).sum(dtype=np.float64))
     assert slope == pytest.approx((values[1] - values[0]) / 1e-2, rel=1e-3)
     assert slope != 0
 
@@ -189,10 +212,7 @@ def test_a_network_may_be_used_again(vgg, rng, padding):
     results = []
     for image in (rng.random((17, 20, 3), np.float32), np.zeros((17, 20, 3), np.float32)) * 2:
         network.forward(image)
-        for gradient in network.gradients.values():
-            gradient[:] = 1
-        network.backward()
-        results.append(network.backward().copy())
+        results.append(backward(network, dict.fromkeys(LAYERS, np.float32(1))))
     assert np.array_equal(results[0], results[2])
     assert np.array_equal(results[1], results[3])
     assert not np.array_equal(results[0], results[1])
@@ -210,8 +230,8 @@ def test_layers_between_those_that_are_asked_for_count_as_well(vgg, expected_vgg
     image = rng.random((20, 17, 3), np.float32)
     network.forward(image)
     gradient = rng.standard_normal((256, 5, 5), np.float32)
-    network.gradients["relu3_1"][:] = gradient
-    assert relative_error(network.backward(), reference.backward(expected_vgg, image, {"relu3_1": gradient})) < 1e-5
+    expected = reference.backward(expected_vgg, image, {"relu3_1": gradient})
+    assert relative_error(backward(network, {"relu3_1": gradient}), expected) < 1e-5
 
 
 def test_nan_in_a_gradient_comes_out_as_nan_where_the_map_is_positive(vgg, rng):
@@ -219,9 +239,9 @@ def test_nan_in_a_gradient_comes_out_as_nan_where_the_map_is_positive(vgg, rng):
     network.forward(rng.random((16, 16, 3), np.float32))
     for positive in (True, False):
         at = np.argwhere((network.features["relu1_1"] > 0) == positive)[100]
-        network.gradients["relu1_1"][:] = 1
-        network.gradients["relu1_1"][tuple(at)] = np.nan
-        assert np.isnan(network.backward()).any() == positive
+        gradient = np.ones_like(network.features["relu1_1"])
+        gradient[tuple(at)] = np.nan
+        assert np.isnan(backward(network, {"relu1_1": gradient})).any() == positive
 
 
 # ------------------------------------------------------------------- float16
@@ -294,10 +314,8 @@ def test_gradients_in_float16(vgg, expected_vgg, rng, layer, size):
     image = rng.random((17, 20, 3), np.float32)
     network.forward(image)
     gradient = rng.standard_normal(network.features[layer].shape, np.float32)
-    for name in LAYERS:
-        network.gradients[name][:] = np.float32(size) * gradient if name == layer else 0
     expected = size * reference.backward(expected_vgg, image, {layer: gradient})
-    error = relative_error(network.backward().astype(np.float64), expected)
+    error = relative_error(backward(network, {layer: np.float32(size) * gradient}).astype(np.float64), expected)
     assert error < 1e-5 if layer == "relu1_1" else 1e-5 < error < 1e-3
 
 
@@ -307,17 +325,14 @@ def test_gradients_of_all_layers_in_float16(vgg, expected_vgg, rng):
     for image in pictures(rng, 17, 20)[:2]:
         network.forward(image)
         gradients = {k: rng.standard_normal(v.shape, np.float32) for k, v in network.features.items()}
-        for name, gradient in gradients.items():
-            network.gradients[name][:] = gradient
-        assert relative_error(network.backward(), reference.backward(expected_vgg, image, gradients)) < 5e-2
+        assert relative_error(backward(network, gradients), reference.backward(expected_vgg, image, gradients)) < 5e-2
 
 
 @pytest.mark.parametrize("graphs_of", [Rounded, lambda weights: graphs(weights, half=True)])
 def test_no_gradient_in_float16_is_none(vgg, rng, graphs_of):
     network = Network(graphs_of(vgg), (16, 16), ("relu3_1",))
     network.forward(rng.random((16, 16, 3), np.float32))
-    network.gradients["relu3_1"][:] = 0
-    assert np.array_equal(network.backward(), np.zeros((16, 16, 3), np.float32))
+    assert np.array_equal(backward(network, {}), np.zeros((16, 16, 3), np.float32))
 
 
 def test_activations_beyond_float16(rng):
@@ -342,8 +357,7 @@ def test_float16_where_the_cpu_computes_it(vgg, rng, padding):
     for half in (False, True):
         network = Network(graphs(vgg, half=half), (33, 32), LAYERS, padding=padding)
         network.forward(image)
-        for layer, gradient in network.gradients.items():
-            gradient[:] = np.float32(1e-9) * network.features[layer]
-        results[half] = [*network.features.values(), network.backward()]
+        gradients = {layer: np.float32(1e-9) * features for layer, features in network.features.items()}
+        results[half] = [*network.features.values(), backward(network, gradients)]
     for found, expected in zip(results[True], results[False], strict=True):
         assert relative_error(found, expected) < 2e-2

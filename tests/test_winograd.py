@@ -104,6 +104,9 @@ def test_pools_and_masks(rng, pooling, size):
         assert np.array_equal(pooled, most)
         passes &= plain == most.repeat(2, axis=1).repeat(2, axis=2)[:, : size[0], : size[1]]
     assert np.array_equal(unpack(mask, size), passes)
+    if pooling == "max":  # whose windows' pixels are counted
+        beyond = unpack(mask, (size[0] + size[0] % 2, size[1] + size[1] % 2))
+        assert beyond.sum() == passes.sum()
     assert np.array_equal(convolve(x, filters, biases, relu=True, pooling=pooling), pooled)
 
 

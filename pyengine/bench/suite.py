@@ -99,11 +99,11 @@ def _measure_size(
         start = time.perf_counter()
         objective(image)
         end = time.perf_counter()
-        stages = objective.stopwatch.seconds
+        stages, terms = objective.stopwatch.seconds, objective.term_stopwatch.seconds
         return {
             "forward": stages["forward"],
             "losses": stages["losses"],
-            **objective.term_stopwatch.seconds,
+            **{name: terms[name] for name in objective.names},
             "backward": stages["backward"],
             "evaluation": end - start,
         }

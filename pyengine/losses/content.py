@@ -59,7 +59,7 @@ class ContentLoss:
         weights, target = self.region.weights.get(self.layer), self.target
         if self.window is not None:
             target = kernels.xp.zeros_like(features)
-            self.window.copy(self.target, target)
+            self.window.add(self.target, target)
         kernels.content_loss(target, features, weight, gradient, value, weights=weights, accumulate=accumulate)
 
     def on(self, window: Window, kernels: Kernels) -> ContentLoss:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import zip_longest
 from threading import Lock
 from typing import Any
 
@@ -146,10 +147,15 @@ class Network:
 
     Attributes
     ----------
+    layers : tuple of str
+        Those given out, deepest first: in the order of the way back.
     features : dict of str to float32 (C, H, W)
         The feature maps, written by `forward`. All arrays are on the device.
     gradients : dict of str to float32 (C, H, W)
-        What `backward` reads: gradients of a scalar with respect to `features`.
+        Gradients of a scalar with respect to `features`, collected on the way back. They share memory: each is
+        there from when it has been come to until `backward` goes on from it.
+    image_gradient : float32 (H, W, 3)
+        With respect to the image: where the way back ends.
 
     Examples
     --------
@@ -161,6 +167,12 @@ class Network:
     >>> network.forward(np.zeros((20, 17, 3), np.float32))
     >>> network.features["relu2_1"].shape  # an odd side is rounded up when pooled
     (128, 10, 9)
+    >>> network.zero_gradients()
+    >>> for layer in network.layers:
+    ...     network.gradients[layer] += 1  # of the sum of all activations
+    ...     network.backward(layer)
+    >>> network.image_gradient.shape
+    (20, 17, 3)
     """
 
     def __init__(
@@ -197,13 +209,21 @@ class Network:
                 shapes[layer] = (-(-math.prod(bits[layer]) // 2),)
             elif layer in layers or layer in masks:
                 shapes[layer] = (1, channels, *sides)
+        unpools: dict[str, Unpool] = {
+            convolution.name: pooling if following is not None and starts_block(following.name) else "none"
+            for convolution, following in zip_longest(convolutions, convolutions[1:])
+        }
         if gradient:
-            shapes |= {f"gradient/{layer}": shapes[layer] for layer in layers}
             shapes["gradient/image"] = shapes["image"]
             # What goes in and out of the convolutions on the way back is of no use after the next: one place for all.
             shapes["padded"] = (max(_count(_padded(c, size)) for c in convolutions),)
-            shapes["above"] = (max(_count(_above(c, size)) for c in convolutions),)
+            above = [_above(c, size, unpools[c.name]) for c in convolutions]
+            shapes["above"] = (max(map(_count, above)),)
             shapes["peak"] = (1,)
+            for convolution in convolutions:  # what comes back is smaller than the map
+                layer = relu_of(convolution.name)
+                if layer in layers and unpools[convolution.name] != "none":
+                    shapes[f"gradient/{layer}"] = shapes[layer]
         self._buffers: dict[str, Any] = dict(vgg.kernels.allocate(shapes))
         for layer, shape in bits.items():
             words = self._buffers[layer].view(np.uint16)
@@ -211,25 +231,37 @@ class Network:
         forward = vgg.forward(size, layers, masks, padding, pooling, winograd=winograd)
         self._forward = forward.bind(self._buffers)
         self.features = {layer: self._buffers[layer][0] for layer in layers}
-        self.gradients = {layer: self._buffers[f"gradient/{layer}"][0] for layer in layers} if gradient else {}
-        self._steps: list[_Step] = []
-        unpool: Unpool | None = None
-        for convolution in reversed(convolutions) if gradient else ():
-            adjoint = vgg.adjoint(convolution.name, map_size(relu_of(convolution.name), size), winograd=winograd)
-            self._steps.append(_Step(vgg, convolution, adjoint, size, self._buffers, padding == "wrap", unpool))
-            unpool = pooling if starts_block(convolution.name) else "none"
+        self.gradients: dict[str, Float32] = {}
+        self._steps: dict[str, list[_Step]] = {}
+        for convolution in reversed(convolutions):
+            layer = relu_of(convolution.name)
+            if layer in layers:
+                steps = self._steps[layer] = []
+            if gradient:
+                adjoint = vgg.adjoint(convolution.name, map_size(layer, size), winograd=winograd)
+                unpool = unpools[convolution.name]
+                steps.append(_Step(vgg, convolution, adjoint, size, self._buffers, padding == "wrap", unpool))
+                if layer in layers:
+                    self.gradients[layer] = steps[0].gradient
+        self.layers = tuple(self._steps)
+        if gradient:
+            self.image_gradient: Float32 = self._buffers["gradient/image"][0]
 
     def forward(self, image: Float32) -> None:
         """Compute `features` of an image, float32 (H, W, 3) in [0, 1]."""
         self._buffers["image"][0] = image
         self._forward()
 
-    def backward(self) -> Float32:
-        """Gradient with respect to the image, float32 (H, W, 3), from `gradients`. Overwritten by the next call."""
-        for step in self._steps:
+    def zero_gradients(self) -> None:
+        """Begin a way back. From the deepest layer to the first, add to its gradient, then call `backward`."""
+        for layer, gradient in self.gradients.items():
+            if layer == self.layers[0] or f"gradient/{layer}" in self._buffers:
+                gradient.fill(0)
+
+    def backward(self, layer: str) -> None:
+        """Go on from a layer's gradient to the next of `layers`, or from the last to the image."""
+        for step in self._steps[layer]:
             step()
-        gradient: Float32 = self._buffers["gradient/image"][0]
-        return gradient
 
     @property
     def nbytes(self) -> int:
@@ -238,9 +270,13 @@ class Network:
 
 
 class _Step:
-    """The backward pass through one convolution and the ReLU after it.
+    """The backward pass through one convolution and the ReLU after it, and through the pool after that.
 
-    `unpool` is the pool between that ReLU and the convolution after it; None, if none comes after it.
+    Attributes
+    ----------
+    gradient : float32 (C, H, W)
+        With respect to the map after the ReLU, to be added to: what came back from deeper maps, or where that is
+        smaller, since there is a pool, an array of its own.
     """
 
     def __init__(
@@ -251,7 +287,7 @@ class _Step:
         size: tuple[int, int],
         buffers: Mapping[str, Any],
         wrap: bool,
-        unpool: Unpool | None,
+        unpool: Unpool,
     ) -> None:
         layer = relu_of(convolution.name)
         first = convolution.name == vgg.weights.convolutions[0].name
@@ -259,13 +295,12 @@ class _Step:
         self._features = buffers[layer][0]  # or what the forward graph gives in its place
         self._loss = buffers[f"gradient/{layer}"][0] if f"gradient/{layer}" in buffers else None
         self._padded = _view(buffers["padded"], _padded(convolution, size))
-        height, width = map_size(layer, size)
-        windows = (height, width) if unpool == "none" else (-(-height // 2), -(-width // 2))
-        self._above = None if unpool is None else _view(buffers["above"], (len(convolution.weight), *windows))
-        self._unpool: Unpool = unpool or "none"
+        self._above = _view(buffers["above"], _above(convolution, size, unpool))
+        self.gradient: Float32 = self._above if self._loss is None else self._loss
+        self._unpool = unpool
         self._wrap = wrap
         self._peak = buffers["peak"] if vgg.half and not first else None
-        gradient = buffers["gradient/image"] if first else _view(buffers["above"], _above(convolution, size))[None]
+        gradient = buffers["gradient/image"] if first else _view(buffers["above"], _below(convolution, size))[None]
         bound = {"padded": self._padded[None], "gradient": gradient, "peak": buffers["peak"]}
         self._adjoint: Run = adjoint.bind(bound)
 
@@ -288,7 +323,14 @@ def _padded(convolution: Convolution, size: tuple[int, int]) -> tuple[int, int, 
     return len(convolution.weight), height + 2, width + 2
 
 
-def _above(convolution: Convolution, size: tuple[int, int]) -> tuple[int, int, int]:
+def _above(convolution: Convolution, size: tuple[int, int], unpool: Unpool) -> tuple[int, int, int]:
+    """Shape of what comes back to a convolution's ReLU, or to the pool after it."""
+    height, width = map_size(relu_of(convolution.name), size)
+    windows = (height, width) if unpool == "none" else (-(-height // 2), -(-width // 2))
+    return len(convolution.weight), *windows
+
+
+def _below(convolution: Convolution, size: tuple[int, int]) -> tuple[int, int, int]:
     """Shape of the gradient with respect to a convolution's input."""
     return convolution.weight.shape[1], *map_size(relu_of(convolution.name), size)
 

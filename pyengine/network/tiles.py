@@ -125,12 +125,12 @@ class Window:
             self.made[key] = kernels.weigh(values.ravel(), total)
         return self.made[key]
 
-    def copy(self, whole: Float32, region: Float32) -> None:
-        """Copy the part from a map of the whole image (C, H, W) to one of the tile's region."""
-        region[(slice(None), *slices(self.here))] = whole[(slice(None), *slices(self.there))]
+    def add(self, whole: Float32, region: Float32) -> None:
+        """Add the part of a map of the whole image (C, H, W) to one of the tile's region."""
+        region[(slice(None), *slices(self.here))] += whole[(slice(None), *slices(self.there))]
 
     def put(self, region: Float32, whole: Float32) -> None:
-        """Copy the part the other way."""
+        """Copy the part of a map of the tile's region to one of the whole image."""
         whole[(slice(None), *slices(self.there))] = region[(slice(None), *slices(self.here))]
 
 
@@ -259,7 +259,7 @@ class TiledNetwork:
     first : str
         The network's first map.
     tiling : Tiling
-    features, gradients : dict of str to float32 (C, h, w)
+    layers, features, gradients
         Those of the last tile's region, as in `Network`.
 
     Examples
@@ -304,16 +304,24 @@ class TiledNetwork:
         )
         self._xp = vgg.kernels.xp
         self._region = self._xp.empty((*self.tiling.region, 3), np.float32)
-        self.features, self.gradients = self._network.features, self._network.gradients
+        self.layers, self.features, self.gradients = self._network.layers, self._network.features, self._network.gradients
 
     def forward(self, image: Float32, tile: Tile) -> None:
         """Compute `features` of a tile of an image, float32 (H, W, 3) in [0, 1]."""
         self.tiling.cut(image, tile, self._region)
         self._network.forward(self._region)
 
-    def backward(self, tile: Tile, gradient: Float32) -> None:
-        """Add the gradient with respect to the image, from `gradients`, to `gradient`."""
-        self.tiling.add(self._network.backward(), tile, gradient)
+    def zero_gradients(self) -> None:
+        """See `Network.zero_gradients`."""
+        self._network.zero_gradients()
+
+    def backward(self, layer: str) -> None:
+        """See `Network.backward`."""
+        self._network.backward(layer)
+
+    def add_image_gradient(self, tile: Tile, gradient: Float32) -> None:
+        """Add the gradient with respect to a tile's region, where the way back has ended, to the image's."""
+        self.tiling.add(self._network.image_gradient, tile, gradient)
 
     def empty_map(self, layer: str, channels: int | None = None) -> Float32:
         """For a feature map of the whole image, or so many of its channels."""
@@ -326,9 +334,8 @@ class TiledNetwork:
         self.tiling.window(tile, layer).put(self.features[layer], features)
 
     def take(self, gradient: Float32, layer: str, tile: Tile) -> None:
-        """Fill the tile's gradient from the whole image's, 0 where it is not the tile's own."""
-        self.gradients[layer].fill(0)
-        self.tiling.window(tile, layer).copy(gradient, self.gradients[layer])
+        """Add the tile's own part of a gradient with respect to the whole image's feature map."""
+        self.tiling.window(tile, layer).add(gradient, self.gradients[layer])
 
     def heads(self) -> Iterator[tuple[int, TiledNetwork]]:
         """Networks of some channels of the first map alone, one after the other, each with the number of its first."""
