@@ -29,7 +29,7 @@ from pyengine.losses.histogram import HistogramLoss
 from pyengine.losses.options import LossOptions
 from pyengine.losses.structure import StructureLoss
 from pyengine.losses.variation import VariationLoss
-from pyengine.memory import EVALUATION_BYTES, MEASURING_BYTES, SHARE, Demand, Plan
+from pyengine.memory import SHARE, Demand, Plan, check_whole
 from pyengine.network.graphs import Padding, Pooling
 from pyengine.network.network import Network, Vgg
 from pyengine.network.sessions import release_memory
@@ -301,7 +301,7 @@ class Engine:
         """
         key = (size, layers, padding, pooling, gradient)
         make = partial(Network, self._vgg, size, layers, padding=padding, pooling=pooling, gradient=gradient)
-        self.check_memory("an image", size, EVALUATION_BYTES if gradient else MEASURING_BYTES)
+        self.check_memory("an image", size, gradient=gradient)
         with self._lend(key, make, keep=gradient) as network:
             yield network
 
@@ -399,7 +399,7 @@ class Engine:
         """Coarse to fine: measure the exemplar at each level's scale, optimise, enlarge."""
         with self.kernels.active():
             for exemplar in recipe.level.exemplars:
-                self.check_memory("exemplar of", exemplar.image.shape[:2], MEASURING_BYTES)
+                self.check_memory("exemplar of", exemplar.image.shape[:2], gradient=False)
             for size in recipe.sizes:
                 self._check_size(size[::-1], _demand(recipe.level, recipe.losses), recipe.losses)
             return self._run_levels(recipe, callback)
@@ -415,7 +415,7 @@ class Engine:
         for k, size in enumerate(recipe.sizes):
             level = recipe.at(k)
             if k == 0:
-                image = white_noise(level, generator) if level.init is None else level.init
+                image = white_noise(level, generator) if level.init is None else level.init.copy()
             else:
                 with self._lock:  # one for tiles takes what memory there is, and this level wants another
                     self._idle = [entry for entry in self._idle if not isinstance(entry[1], TiledNetwork)]
@@ -496,16 +496,9 @@ class Engine:
                     break
         return self.kernels.download(image), stopped
 
-    def check_memory(self, what: str, size: tuple[int, int], bytes_per_pixel: int) -> None:
+    def check_memory(self, what: str, size: tuple[int, int], *, gradient: bool) -> None:
         """Raise PyengineError, before the work begins, for a (height, width) that the device's memory can't hold."""
-        height, width = size
-        needed = height * width * bytes_per_pixel
-        if needed > self.memory_limit:
-            raise PyengineError(
-                f"{what} {width}x{height} pixels needs about {needed / 1e9:.0f} GB ({needed} bytes), and "
-                f"{self.memory_limit / 1e9:.0f} GB ({self.memory_limit:.0f} bytes) may be used: at most "
-                f"{int((self.memory_limit / bytes_per_pixel) ** 0.5)} pixels on a side fit, or give more memory_limit"
-            )
+        check_whole(what, size, self.memory_limit, self._vgg.grain(size), gradient=gradient)
 
 
 def _demand(level: Level, options: LossOptions) -> Demand:

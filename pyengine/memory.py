@@ -14,23 +14,24 @@ from pyengine.network.tiles import margins
 from pyengine.network.weights import CHANNELS, pools_before
 from pyengine.tiled import MATCHED
 
-EVALUATION_BYTES, MEASURING_BYTES = 4000, 1500
-"""Peak memory for each pixel: of the image of an objective, of an exemplar (docs/performance.md)."""
+EVALUATION_BYTES, MEASURING_BYTES = {1: 2600, WINOGRAD_TILE: 1220}, {1: 1550, WINOGRAD_TILE: 850}
+"""Memory for each pixel of the image of an objective, and of an exemplar, by grain (docs/performance.md): of maps between
+those in use, Winograd's convolutions keep bits only, or nothing."""
 
-SYNTHESIS_BYTES = {1: 5000, WINOGRAD_TILE: 4000}
-"""For each pixel of the output of a synthesis, by grain: Winograd's convolutions make no copies in other layouts."""
+SYNTHESIS_BYTES = {1: 3200, WINOGRAD_TILE: 2000}
+"""For each pixel of the output of a synthesis."""
 
-TILE_BYTES = {1: 3000, WINOGRAD_TILE: 2400}
-"""For each pixel of a tile's region, by grain."""
+TILE_BYTES = EVALUATION_BYTES
+"""For each pixel of a tile's region."""
 
 BASE_BYTES = 470 * 10**6
-"""Python, the libraries, and what tiles take whatever their size."""
+"""Python, the libraries, the weights, and what an evaluation takes whatever the size."""
 
 VECTOR_BYTES = 12
 """For each pixel, of an image in float32."""
 
-VECTORS = 4
-"""Images and gradients there are at a time, besides the rows of the optimiser's matrix."""
+VECTORS = 2
+"""Images there are at a time, besides the rows of the optimiser's matrix: the one that is evaluated, and its gradient."""
 
 CHANNEL_BYTES = 4 + 12 // MATCHED
 """For each pixel and channel of the first map that is in memory; one that is matched takes as much for its gradient,
@@ -43,7 +44,7 @@ LARGEST_TILE, SMALLEST_TILE = 2048, 128
 
 CHANNELS_AT_A_TIME = (16, 8, 4)
 
-COMFORTABLE_TILE = 512
+COMFORTABLE_TILE = 768
 """Pixels on a side, below which the halo costs more than a file for the optimiser's matrix does."""
 
 WEIGHT_BYTES = 12
@@ -148,7 +149,7 @@ class Demand:
         Plan(side=416, channels=4, spill=True)
         """
         pixels = size[0] * size[1]
-        if pixels * SYNTHESIS_BYTES[grain] <= limit:
+        if BASE_BYTES + pixels * SYNTHESIS_BYTES[grain] <= limit:
             return WHOLE
         unit, halo = margins(layers, self.reaches, grain)
         for spilled, least in (
@@ -171,6 +172,38 @@ class Demand:
         raise PyengineError(
             f"size {size[1]}x{size[0]} pixels needs about {needed / 1e9:.1f} GB ({needed} bytes) even in tiles, and "
             f"{limit / 1e9:.1f} GB ({limit:.0f} bytes) may be used: make it smaller, or give more memory_limit"
+        )
+
+
+def check_whole(what: str, size: tuple[int, int], limit: float, grain: int, *, gradient: bool) -> None:
+    """Raise PyengineError, naming `what`, for an image that can't be evaluated, or an exemplar measured, at once.
+
+    Parameters
+    ----------
+    what : str
+    size : (height, width)
+    limit : float
+        Bytes.
+    grain : int
+        As in `Tiling`.
+    gradient : bool
+        Whether there is a way back.
+
+    Examples
+    --------
+    >>> check_whole("exemplar of", (512, 512), 1e9, grain=4, gradient=False)
+    >>> check_whole("exemplar of", (1024, 1024), 1e9, grain=4, gradient=False)
+    Traceback (most recent call last):
+    pyengine.errors.PyengineError: exemplar of 1024x1024 pixels needs about 1.4 GB (1361289600 bytes), and 1.0 GB ...
+    """
+    height, width = size
+    each = (EVALUATION_BYTES if gradient else MEASURING_BYTES)[grain]
+    needed = BASE_BYTES + height * width * each
+    if needed > limit:
+        raise PyengineError(
+            f"{what} {width}x{height} pixels needs about {needed / 1e9:.1f} GB ({needed} bytes), and {limit / 1e9:.1f} GB "
+            f"({limit:.0f} bytes) may be used: at most {int((max(limit - BASE_BYTES, 0) / each) ** 0.5)} pixels on a side "
+            "fit, or give more memory_limit"
         )
 
 

@@ -180,8 +180,8 @@ class TiledLosses:
         xp = self._kernels.xp
         image_pixels = math.prod(self._network.tiling.size)
         value: Float64 = xp.empty((), np.float64)
-        # As many channels of a deeper map as are no larger.
-        step = max(self._network.channels // MATCHED, 1) * image_pixels // features[0].size
+        # Of a deeper map, as many channels as make one of the first.
+        step = max(self._network.channels // MATCHED, image_pixels // features[0].size)
         pulls = xp.empty_like(features[:step]) if gradient else None
         for begin in range(0, len(features), step):
             some = features[begin : begin + step]

@@ -220,8 +220,8 @@ def test_an_exemplar_too_small_is_refused(engine):
 
 
 def test_an_output_beyond_memory_is_refused_before_it_starts(engine, natural):
-    with pytest.raises(PyengineError, match=r"16000x16000 pixels needs about .* GB"):
-        engine.synthesize(natural, size=16000)
+    with pytest.raises(PyengineError, match=r"50000x50000 pixels needs about .* GB"):
+        engine.synthesize(natural, size=50000)
 
 
 def test_a_refusal_says_how_much_memory_is_needed(natural):
@@ -585,6 +585,13 @@ def test_content_strength_is_a_factor_of_the_content_terms(engine, natural, othe
     ]
     for name, weight in weights[0].items():
         assert weights[1][name] == pytest.approx(weight * (2.5 if name.startswith("content") else 1))
+
+
+def test_a_start_stays_as_it_is(engine, natural, other):
+    init = other.copy()
+    found = engine.synthesize(natural, init=init, size=64, iterations=2, levels=1).image
+    assert np.array_equal(init, other)
+    assert not np.array_equal(found, to_uint8(other))
 
 
 def test_a_start_without_iterations_is_the_result(engine, natural, other):

@@ -229,7 +229,7 @@ def test_a_synthesis_in_little_memory(monkeypatch, engine, other, spill):
     small(monkeypatch)
     pixels = 128 * 96
     demand = Demand.of(LossOptions(), other[..., 0].size, 0)
-    limit = int(pixels * (3000 if not spill else 400) + demand.bytes + 1e6)
+    limit = int(pixels * (1900 if not spill else 300) + demand.bytes + 1e6)
     with Engine(threads=2, memory_limit=limit) as tight:
         plan = tight._plan((96, 128), demand)
         assert plan.side is not None
@@ -281,7 +281,7 @@ def test_a_full_disk_is_an_error_of_one_line(monkeypatch):
 def test_sizes_that_only_wrap_round_as_a_whole(monkeypatch, other, padding):
     small(monkeypatch)
     options = {"size": (125, 100), "levels": 1, "iterations": 1, "padding": padding}
-    with Engine(threads=2, memory_limit=128 * 100 * 2000) as engine:
+    with Engine(threads=2, memory_limit=128 * 100 * 1500) as engine:
         if padding == "zeros":
             assert engine.synthesize(other, **options).image.shape == (100, 125, 3)
             return
@@ -297,7 +297,7 @@ def test_sizes_that_only_wrap_round_as_a_whole(monkeypatch, other, padding):
 def test_thresholds_need_the_whole_image(monkeypatch, other):
     small(monkeypatch)
     message = r"weights='thresholds' .*: give 'auto', or more memory_limit"
-    with Engine(threads=2, memory_limit=128 * 96 * 2000) as engine, pytest.raises(PyengineError, match=message):
+    with Engine(threads=2, memory_limit=128 * 96 * 1500) as engine, pytest.raises(PyengineError, match=message):
         engine.synthesize(other, size=(128, 96), levels=1, iterations=1, weights="thresholds")
 
 

@@ -109,7 +109,7 @@ def _values(objective: Objective, start: Float32, evaluations: int, threads: int
         return np.array([value]), gradient
 
     with suppress(_Enough):
-        minimize(function, start, evaluations, CpuKernels(threads))
+        minimize(function, start.copy(), evaluations, CpuKernels(threads))
     return values
 
 

@@ -24,7 +24,6 @@ from pyengine.bench.cold import first_evaluation, import_seconds
 from pyengine.engine import Engine, usable_cores
 from pyengine.errors import PyengineError
 from pyengine.kernels import Kernels
-from pyengine.memory import EVALUATION_BYTES
 from pyengine.network.graphs import SMALLEST, map_size
 from pyengine.network.weights import Weights, relu_of
 from pyengine.optimizers.lbfgs import PAIRS, minimize
@@ -70,7 +69,7 @@ def measure(sizes: Sequence[int], threads: int | None, repeats: int, against: st
             raise PyengineError(f"size {size}x{size}: both sides must be at least {SMALLEST}")
     baseline: Baseline | None = load_torch_baseline().evaluation if against else None
     with Engine("cpu", threads=threads) as engine:
-        engine.check_memory("an image", (sizes[-1], sizes[-1]), EVALUATION_BYTES)
+        engine.check_memory("an image", (sizes[-1], sizes[-1]), gradient=True)
         report = {
             **_machine(),
             "simd": _core.simd,

@@ -69,7 +69,7 @@ def minimize(
         From an image to the terms whose sum is the value, float64 (K,), and the float32 gradient. It may overwrite
         what it gave out before.
     start : float32 array
-        Within the bounds. This and all other arrays are on the device of `kernels`.
+        Contiguous; overwritten. This and all other arrays are on the device of `kernels`.
     iterations : int
         At most so many; fewer only where no lower value can be found.
     kernels : Kernels
@@ -150,7 +150,8 @@ def _minimize(
     products = parts.sum(axis=0)
     slots = deque(range(PAIRS + 1))  # the first is free, or that of the oldest pair
     here, there = ROWS - 4, ROWS - 2  # each two rows, gradient and descent
-    x = start.ravel().clip(0, 1)  # where the function is evaluated; the matrix has where the last step ended
+    x = start.reshape(-1)  # where the function is evaluated; the matrix has where the last step ended
+    xp.clip(x, 0, 1, out=x)
 
     def evaluate(point: int) -> Float64:
         """Terms at `x`; gradient and descent go to the two rows of `point`."""
