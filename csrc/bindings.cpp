@@ -290,7 +290,7 @@ float call_relu_gradient(py::handle features, py::handle out, py::handle above, 
     const std::vector<std::size_t> &above_shape = pool == Pooling::none ? shape : pooled;
     const float *maps = packed ? nullptr : static_cast<const float *>(map.data());
     const Mask *mask = packed ? static_cast<const Mask *>(map.data()) : nullptr;
-    const float *from = above.is_none() ? nullptr : as_input(above, "above", "(C, H, W)", above_shape);
+    const float *from = as_input(above, "above", "(C, H, W)", above_shape);
     const float *own = loss.is_none() ? nullptr : as_input(loss, "loss", "(C, H, W)", shape);
     const std::size_t size = c * h * w, above_size = above_shape[0] * above_shape[1] * above_shape[2];
     float *to = as_output(out, "out", "(C, H + 2, W + 2)", {c, h + 2, w + 2},
@@ -369,7 +369,7 @@ PYBIND11_MODULE(_core, module) {
                py::arg("image"), py::arg("gradient") = py::none(), py::arg("scale") = 1.0, py::arg("wrap") = true,
                py::arg("accumulate") = false, py::arg("threads") = 1);
     module.def("relu_gradient", &call_relu_gradient, "The gradient before a ReLU, from that after it, with a border.",
-               py::arg("features"), py::arg("out"), py::arg("above") = py::none(), py::arg("loss") = py::none(),
+               py::arg("features"), py::arg("out"), py::arg("above"), py::arg("loss") = py::none(),
                py::arg("pooling") = "none", py::arg("wrap") = true, py::arg("measure") = false, py::arg("threads") = 1);
     module.def("inner_products", &call_inner_products, "Inner products of some rows of a matrix with all of them.",
                py::arg("rows"), py::arg("picks"), py::arg("threads") = 1);

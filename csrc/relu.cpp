@@ -29,9 +29,10 @@ void spread_maximum(const float *above, const float *here, const float *other, s
     }
 }
 
-// The same where a mask says which pixels those are; what is not among them is for `keep` to clear.
+// The same where a mask says which pixels those are; what is not among them, or where there are none, is for `keep` to
+// clear.
 void spread_shares(const float *above, const Mask *words, std::size_t y, std::size_t width, float *row) {
-    static constexpr int counts[16] = {0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4};
+    static constexpr int counts[16] = {1, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4};
     for (std::size_t k = 0; k < width; k += 2) {
         const int window = words[k / mask_side] >> (y % mask_side / 2 * 2 * mask_side + k % mask_side);
         const float share = above[k / 2] / static_cast<float>(counts[(window & 3) | (window >> (mask_side - 2) & 12)]);
@@ -47,7 +48,7 @@ void keep(const Mask *words, std::size_t y, std::size_t width, float *row) {
         {0, 0, 0, 0}, {t, 0, 0, 0}, {0, t, 0, 0}, {t, t, 0, 0}, {0, 0, t, 0}, {t, 0, t, 0}, {0, t, t, 0}, {t, t, t, 0},
         {0, 0, 0, t}, {t, 0, 0, t}, {0, t, 0, t}, {t, t, 0, t}, {0, 0, t, t}, {t, 0, t, t}, {0, t, t, t}, {t, t, t, t}};
     const auto clear = [&](std::size_t square, std::size_t count) {
-        std::uint32_t bits[mask_side];
+        std::uint32_t bits[mask_side] = {};
         const std::uint32_t *pattern = patterns[words[square] >> y % mask_side * mask_side & 15];
         std::memcpy(bits, row + square * mask_side, count * sizeof(float));
         for (std::size_t k = 0; k < mask_side; ++k) bits[k] &= pattern[k];
@@ -70,19 +71,15 @@ float ReluGradient::run(float *out, bool measure, int threads) const {
             const float *map = mask ? nullptr : features + at;
             const Mask *words = mask ? mask + (channel * masks(height) + y / mask_side) * masks(width) : nullptr;
             float *to = target + (y + 1) * stride + 1;
-            if (above && pooling == Pooling::none) {
+            const float *from = above + channel * pooled + y / 2 * half;
+            if (pooling == Pooling::none) {
                 std::copy_n(above + at, width, to);
-            } else if (above) {
-                const float *from = above + channel * pooled + y / 2 * half;
-                if (pooling == Pooling::average) {
-                    spread_mean(from, width, other == y ? 1.0f : 2.0f, to);
-                } else if (mask) {
-                    spread_shares(from, words, y, width, to);
-                } else {
-                    spread_maximum(from, map, features + channel * plane + other * width, width, to);
-                }
+            } else if (pooling == Pooling::average) {
+                spread_mean(from, width, other == y ? 1.0f : 2.0f, to);
+            } else if (mask) {
+                spread_shares(from, words, y, width, to);
             } else {
-                std::fill_n(to, width, 0.0f);
+                spread_maximum(from, map, features + channel * plane + other * width, width, to);
             }
             const float *gradient = loss ? loss + at : nullptr;
             for (std::size_t x = 0; gradient && x < width; ++x) to[x] += gradient[x];

@@ -10,7 +10,7 @@ namespace pyengine {
 struct ReluGradient {
     const float *features;  // F (C, H, W), after the ReLU, or null: what there is of it is in `mask`
     const Mask *mask;       // (C, masks(H), masks(W))
-    const float *above;     // gradient with respect to what comes after, or null: F, or its 2x2 pool (C, ceil H/2, ceil W/2)
+    const float *above;     // gradient with respect to what comes after: F, or its 2x2 pool (C, ceil H/2, ceil W/2)
     const float *loss;      // gradient of a loss with respect to F, or null; not with a mask
     std::size_t channels, height, width;
     Pooling pooling;

@@ -12,6 +12,9 @@
 #if __has_builtin(__builtin_shufflevector)
 #define SHUFFLE __builtin_shufflevector
 #endif
+#if __has_builtin(__builtin_convertvector)
+#define CONVERT __builtin_convertvector
+#endif
 #endif
 
 namespace pyengine {
@@ -277,7 +280,6 @@ FORCE_INLINE void multiply(const float *panel, const float *tiles, std::size_t i
 
 #if defined(__GNUC__)
 typedef std::int32_t Words __attribute__((vector_size(4 * group)));
-typedef Mask Masks __attribute__((vector_size(sizeof(Mask) * group)));
 #else
 struct Words {
     std::int32_t lane[group];
@@ -294,11 +296,14 @@ FORCE_INLINE void mark(const Group &v, int bit, Words &words) {
 }
 
 FORCE_INLINE void store(const Words &words, Mask *mask) {
-#if defined(__GNUC__)
-    const Masks narrow = __builtin_convertvector(words, Masks);
+#ifdef CONVERT
+    typedef Mask Masks __attribute__((vector_size(sizeof(Mask) * group)));
+    const Masks narrow = CONVERT(words, Masks);
     std::memcpy(mask, &narrow, sizeof narrow);
 #else
-    for (std::size_t l = 0; l < group; ++l) mask[l] = static_cast<Mask>(words.lane[l]);
+    std::int32_t each[group];
+    std::memcpy(each, &words, sizeof each);
+    for (std::size_t l = 0; l < group; ++l) mask[l] = static_cast<Mask>(each[l]);
 #endif
 }
 
@@ -399,7 +404,7 @@ void pool_cut(const float *pixels, std::size_t rows, std::size_t columns, Poolin
                 window = ((above[x] + above[right]) + (below[x] + below[right])) * 0.25f;
                 continue;
             }
-            window = std::max(std::max(above[x], above[right]), std::max(below[x], below[right]));
+            window = std::max({above[x], above[right], below[x], below[right]});
             for (std::size_t r = y; mask && r < y + 2; ++r)
                 for (std::size_t c = x; c < x + 2; ++c)
                     if (r > bottom || c > right || pixels[r * stride + c] != window)

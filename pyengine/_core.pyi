@@ -273,7 +273,7 @@ def variation(
 def relu_gradient(
     features: NDArray[np.float32] | NDArray[np.uint16],
     out: NDArray[np.float32],
-    above: NDArray[np.float32] | None = None,
+    above: NDArray[np.float32],
     loss: NDArray[np.float32] | None = None,
     pooling: Literal["none", "average", "max"] = "none",
     wrap: bool = True,

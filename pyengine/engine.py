@@ -29,7 +29,7 @@ from pyengine.losses.histogram import HistogramLoss
 from pyengine.losses.options import LossOptions
 from pyengine.losses.structure import StructureLoss
 from pyengine.losses.variation import VariationLoss
-from pyengine.memory import SHARE, Demand, Plan, check_whole
+from pyengine.memory import SHARE, Demand, Plan, check_whole, network_bytes
 from pyengine.network.graphs import Padding, Pooling
 from pyengine.network.network import Network, Vgg
 from pyengine.network.sessions import release_memory
@@ -223,7 +223,6 @@ class Engine:
                 maps.append(network.features)
 
         losses: list[Loss] = []
-        # Histograms first: they scatter their gradients, which costs less into a map that need not be read.
         kinds: list[tuple[str, Callable[..., Loss]]] = [
             ("histogram", HistogramLoss.measure),
             ("gram", GramLoss.measure),
@@ -301,8 +300,9 @@ class Engine:
         """
         key = (size, layers, padding, pooling, gradient)
         make = partial(Network, self._vgg, size, layers, padding=padding, pooling=pooling, gradient=gradient)
-        self.check_memory("an image", size, gradient=gradient)
-        with self._lend(key, make, keep=gradient) as network:
+        self.check_memory("an image", size, layers, gradient=gradient)
+        each = network_bytes(self.weights.layers, layers, self._vgg.grain(size), gradient=gradient)
+        with self._lend(key, make, each * size[0] * size[1], keep=gradient) as network:
             yield network
 
     @contextmanager
@@ -333,7 +333,7 @@ class Engine:
 
         with self._lock:  # memory is short: nothing else is kept
             self._idle = [entry for entry in self._idle if entry[0] == key]
-        with self._lend(key, make, keep=True) as tiled:
+        with self._lend(key, make, 0, keep=True) as tiled:
             yield tiled
 
     def plan(self, recipe: Recipe) -> Plan:
@@ -360,7 +360,7 @@ class Engine:
             self.memory_limit,
             STATE,
             grain=self._vgg.grain(size),
-            spill=self.device.kind == "cpu",
+            on_cpu=self.device.kind == "cpu",
         )
 
     def _check_size(self, size: tuple[int, int], demand: Demand, options: LossOptions) -> None:
@@ -375,10 +375,13 @@ class Engine:
             Tiling(size, side, self.weights.layers, demand.reaches, wrap=wrap, grain=self._vgg.grain(size))
 
     @contextmanager
-    def _lend(self, key: Any, make: Callable[[], Lent], *, keep: bool) -> Iterator[Lent]:
+    def _lend(self, key: Any, make: Callable[[], Lent], nbytes: float, *, keep: bool) -> Iterator[Lent]:
+        """An idle network of a kind, or one that `make` makes, of about so many bytes."""
         with self._lock:
             found = next((k for k, (idle_key, _) in enumerate(self._idle) if idle_key == key), None)
             network = None if found is None else self._idle.pop(found)[1]
+            if keep:
+                self._drop_idle(key, nbytes)
         if network is None:
             network = make()
         try:
@@ -387,20 +390,24 @@ class Engine:
             if keep:  # one that has measured an exemplar is not asked for again soon
                 with self._lock:
                     self._idle.append((key, network))
-                    self._drop_idle(keep=key)
+                    self._drop_idle(key, 0)
 
-    def _drop_idle(self, keep: Any) -> None:
-        """Drop the networks not used for longest, other than those of one kind, until few enough bytes are held."""
+    def _drop_idle(self, keep: Any, lent: float) -> None:
+        """Drop the networks not used for longest, other than those of one kind, until few enough bytes are held.
+
+        `lent` bytes are those of one that is not idle.
+        """
         others = [entry for entry in self._idle if entry[0] != keep]
-        while others and sum(network.nbytes for _, network in self._idle) > IDLE_BYTES:
+        while others and lent + sum(network.nbytes for _, network in self._idle) > IDLE_BYTES:
             self._idle.remove(others.pop(0))
 
     def _run(self, recipe: Recipe, callback: Callable[[Progress], None] | None) -> Result:
         """Coarse to fine: measure the exemplar at each level's scale, optimise, enlarge."""
         with self.kernels.active():
             for exemplar in recipe.level.exemplars:
-                self.check_memory("exemplar of", exemplar.image.shape[:2], gradient=False)
-            for size in recipe.sizes:
+                shape = exemplar.image.shape[:2]
+                self.check_memory("exemplar of", shape, recipe.losses.style_layers, gradient=False)
+            for size in reversed(recipe.sizes):  # the one that was asked for first
                 self._check_size(size[::-1], _demand(recipe.level, recipe.losses), recipe.losses)
             return self._run_levels(recipe, callback)
 
@@ -496,15 +503,27 @@ class Engine:
                     break
         return self.kernels.download(image), stopped
 
-    def check_memory(self, what: str, size: tuple[int, int], *, gradient: bool) -> None:
+    def check_memory(
+        self, what: str, size: tuple[int, int], layers: tuple[str, ...] = GRAM_LAYERS, *, gradient: bool
+    ) -> None:
         """Raise PyengineError, before the work begins, for a (height, width) that the device's memory can't hold."""
-        check_whole(what, size, self.memory_limit, self._vgg.grain(size), gradient=gradient)
+        check_whole(
+            what,
+            size,
+            self.weights.layers,
+            layers,
+            self.memory_limit,
+            grain=self._vgg.grain(size),
+            gradient=gradient,
+            on_cpu=self.device.kind == "cpu",
+        )
 
 
 def _demand(level: Level, options: LossOptions) -> Demand:
     pixels = sum(exemplar.size[0] * exemplar.size[1] for exemplar in level.exemplars)
     regions = 0 if level.masks is None and level.free is None else len(level.regions)
-    return Demand.of(options, pixels, regions)
+    pictures = [level.init, level.content, level.picture, level.free]  # of the last, where the gradient counts
+    return Demand.of(options, pixels, regions, sum(picture is not None for picture in pictures))
 
 
 def usable_cores() -> int:

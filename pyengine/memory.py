@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from pyengine.errors import PyengineError
 from pyengine.losses.options import LossOptions
 from pyengine.losses.structure import SHIFTS
-from pyengine.network.graphs import WINOGRAD_TILE
+from pyengine.network.graphs import SMALLEST, WINOGRAD_TILE
 from pyengine.network.tiles import margins
 from pyengine.network.weights import CHANNELS, pools_before
 from pyengine.tiled import MATCHED
 
-EVALUATION_BYTES, MEASURING_BYTES = {1: 2600, WINOGRAD_TILE: 1220}, {1: 1550, WINOGRAD_TILE: 850}
-"""Memory for each pixel of the image of an objective, and of an exemplar, by grain (docs/performance.md): of maps between
-those in use, Winograd's convolutions keep bits only, or nothing."""
+TEMPORARY_BYTES = {1: 1000, WINOGRAD_TILE: 190}
+"""For each pixel of an image that is evaluated, by grain: maps that sessions keep for a moment, and kernels' scratch.
+Measured, on a CPU (docs/performance.md)."""
 
-SYNTHESIS_BYTES = {1: 3200, WINOGRAD_TILE: 2000}
-"""For each pixel of the output of a synthesis."""
-
-TILE_BYTES = EVALUATION_BYTES
-"""For each pixel of a tile's region."""
+MEASURING_BYTES = {1: 1060, WINOGRAD_TILE: 370}
+"""The same for an exemplar that is measured, with its histograms."""
 
 BASE_BYTES = 470 * 10**6
-"""Python, the libraries, the weights, and what an evaluation takes whatever the size."""
+"""On a CPU: Python, the libraries, the weights, and what an evaluation takes whatever the size."""
 
 VECTOR_BYTES = 12
 """For each pixel, of an image in float32."""
 
 VECTORS = 2
-"""Images there are at a time, besides the rows of the optimiser's matrix: the one that is evaluated, and its gradient."""
+"""Images there are at a time, besides the rows of the optimiser's matrix: one that is evaluated, and its gradient."""
 
 CHANNEL_BYTES = 4 + 12 // MATCHED
 """For each pixel and channel of the first map that is in memory; one that is matched takes as much for its gradient,
@@ -82,8 +80,10 @@ class Demand:
 
     Attributes
     ----------
+    layers : tuple of str
+        The feature maps that an image needs as a whole.
     reaches : dict of str to int
-        The feature maps that tiles need, and how many pixels further on each is looked at.
+        Those that tiles need, and how many pixels further on each is looked at.
     bytes : int
         Of what was measured.
     kept : float
@@ -92,14 +92,25 @@ class Demand:
         Bytes for each pixel of the whole maps that an evaluation keeps.
     """
 
+    layers: tuple[str, ...]
     reaches: Mapping[str, int]
     bytes: int
     kept: float
     maps: float
 
     @classmethod
-    def of(cls, losses: LossOptions, exemplar_pixels: int, regions: int) -> Demand:
-        """What losses need that were measured on so many pixels, and `regions` painted regions."""
+    def of(cls, losses: LossOptions, exemplar_pixels: int, regions: int = 0, pictures: int = 0) -> Demand:
+        """What losses need that were measured on so many pixels.
+
+        Parameters
+        ----------
+        losses : LossOptions
+        exemplar_pixels : int
+        regions : int
+            That are painted.
+        pictures : int
+            Of the output's size that are kept besides: a start, a content, what is left of a picture.
+        """
         first = "relu1_1"
         histograms = losses.used("histogram")
         reaches = {
@@ -108,14 +119,15 @@ class Demand:
             if layer != first or layer in (*losses.used("gram"), *losses.used("structure"), *losses.used("content"))
         }
         return cls(
+            losses.layers,
             reaches or {first: 0},
             exemplar_pixels * math.ceil(sum(map(_map_bytes, histograms))),
-            sum(map(_map_bytes, losses.used("content"))) + regions * WEIGHT_BYTES,
+            sum(map(_map_bytes, losses.used("content"))) + regions * WEIGHT_BYTES + pictures * VECTOR_BYTES,
             sum(_map_bytes(layer) for layer in histograms if layer != first),
         )
 
     def plan(
-        self, size: tuple[int, int], layers: Sequence[str], limit: float, rows: int, *, grain: int, spill: bool
+        self, size: tuple[int, int], layers: Sequence[str], limit: float, rows: int, *, grain: int, on_cpu: bool
     ) -> Plan:
         """The fastest way that takes no more than so many bytes.
 
@@ -130,8 +142,8 @@ class Demand:
             Of the optimiser's matrix.
         grain : int
             As in `Tiling`.
-        spill : bool
-            Whether that may go to a file.
+        on_cpu : bool
+            Whether Python is in the same memory, and the matrix may go to a file.
 
         Raises
         ------
@@ -140,50 +152,52 @@ class Demand:
 
         Examples
         --------
-        >>> demand = Demand({"relu1_1": 0, "relu4_1": 0}, bytes=0, kept=0.0, maps=32.0)
+        >>> demand = Demand(("relu1_1", "relu4_1"), {"relu1_1": 0, "relu4_1": 0}, bytes=0, kept=0.0, maps=32.0)
         >>> layers = ["relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu4_1"]
-        >>> for side in (512, 1024, 4096):
-        ...     print(demand.plan((side, side), layers, 3e9, rows=28, grain=4, spill=True))
+        >>> for side in (512, 2048, 4096):
+        ...     print(demand.plan((side, side), layers, 3e9, rows=28, grain=4, on_cpu=True))
         Plan(side=None, channels=16, spill=False)
-        Plan(side=704, channels=16, spill=False)
-        Plan(side=416, channels=4, spill=True)
+        Plan(side=1216, channels=4, spill=True)
+        Plan(side=928, channels=4, spill=True)
         """
         pixels = size[0] * size[1]
-        if BASE_BYTES + pixels * SYNTHESIS_BYTES[grain] <= limit:
+        always = (BASE_BYTES if on_cpu else 0) + self.bytes + pixels * (self.kept + VECTOR_BYTES * VECTORS)
+        matrix = pixels * VECTOR_BYTES * rows
+        if always + matrix + pixels * evaluation_bytes(layers, self.layers, grain) <= limit:
             return WHOLE
+        each = evaluation_bytes(layers, self.reaches, grain)
         unit, halo = margins(layers, self.reaches, grain)
         for spilled, least in (
-            ((False, COMFORTABLE_TILE), (True, SMALLEST_TILE)) if spill else ((False, SMALLEST_TILE),)
+            ((False, COMFORTABLE_TILE), (True, SMALLEST_TILE)) if on_cpu else ((False, SMALLEST_TILE),)
         ):
-            kept = BASE_BYTES + self.bytes + pixels * (self.kept + VECTOR_BYTES * VECTORS)
-            kept += ROWS_BYTES if spilled else pixels * VECTOR_BYTES * rows
+            kept = always + (ROWS_BYTES if spilled else matrix)
             for channels in CHANNELS_AT_A_TIME:
                 matching = pixels * channels * CHANNEL_BYTES
                 if matching > (limit - kept) / 8 and channels != CHANNELS_AT_A_TIME[-1]:
                     continue  # the rest is better spent on tiles
                 needed = kept + max(matching, pixels * self.maps)
-                room = max(limit - needed, 0) / TILE_BYTES[grain]
+                room = max(limit - needed, 0) / each
                 side = min(int(room**0.5) - 2 * halo, LARGEST_TILE) // unit * unit
                 if pixels <= room:  # one tile, without a halo
                     side = -(-max(size) // unit) * unit
                 if side >= least:
                     return Plan(side, channels, spilled)
-        needed = math.ceil(needed + (SMALLEST_TILE + 2 * halo) ** 2 * TILE_BYTES[grain])
+        needed = math.ceil(needed + (SMALLEST_TILE + 2 * halo) ** 2 * each)
         raise PyengineError(
             f"size {size[1]}x{size[0]} pixels needs about {needed / 1e9:.1f} GB ({needed} bytes) even in tiles, and "
             f"{limit / 1e9:.1f} GB ({limit:.0f} bytes) may be used: make it smaller, or give more memory_limit"
         )
 
 
-def check_whole(what: str, size: tuple[int, int], limit: float, grain: int, *, gradient: bool) -> None:
-    """Raise PyengineError, naming `what`, for an image that can't be evaluated, or an exemplar measured, at once.
+def network_bytes(layers: Sequence[str], wanted: Collection[str], grain: int, *, gradient: bool) -> float:
+    """Of a network's arrays, for each pixel of the image; see `Network`.
 
     Parameters
     ----------
-    what : str
-    size : (height, width)
-    limit : float
-        Bytes.
+    layers : sequence of str
+        The network's feature maps, first to last.
+    wanted : collection of str
+        Those given out.
     grain : int
         As in `Tiling`.
     gradient : bool
@@ -191,19 +205,59 @@ def check_whole(what: str, size: tuple[int, int], limit: float, grain: int, *, g
 
     Examples
     --------
-    >>> check_whole("exemplar of", (512, 512), 1e9, grain=4, gradient=False)
-    >>> check_whole("exemplar of", (1024, 1024), 1e9, grain=4, gradient=False)
-    Traceback (most recent call last):
-    pyengine.errors.PyengineError: exemplar of 1024x1024 pixels needs about 1.4 GB (1361289600 bytes), and 1.0 GB ...
+    >>> layers = ["relu1_1", "relu1_2", "relu2_1"]
+    >>> network_bytes(layers, ["relu1_1", "relu2_1"], 4, gradient=False)  # 64 and 128 / 4 channels, and the image
+    396.0
+    >>> network_bytes(layers, ["relu1_1", "relu2_1"], 4, gradient=True)  # bits of relu1_2, 2 * 64 channels on the way
+    928.0
+    """
+    if not gradient:
+        return VECTOR_BYTES + sum(map(_map_bytes, wanted))
+    used = layers[: max(map(layers.index, wanted)) + 1]
+    total = 2.0 * (VECTOR_BYTES + max(map(_map_bytes, used)))
+    for layer, following in zip_longest(used, used[1:]):
+        if layer not in wanted:
+            total += _map_bytes(layer) / (32 if grain > 1 else 1)
+        elif following is not None and pools_before(following) > pools_before(layer):
+            total += 2 * _map_bytes(layer)  # a gradient of its own
+        else:
+            total += _map_bytes(layer)
+    return total
+
+
+def evaluation_bytes(layers: Sequence[str], wanted: Collection[str], grain: int) -> float:
+    """Of an evaluation with its gradient, for each pixel; parameters are those of `network_bytes`."""
+    return network_bytes(layers, wanted, grain, gradient=True) + TEMPORARY_BYTES[grain]
+
+
+def check_whole(
+    what: str,
+    size: tuple[int, int],
+    layers: Sequence[str],
+    wanted: Collection[str],
+    limit: float,
+    *,
+    grain: int,
+    gradient: bool,
+    on_cpu: bool,
+) -> None:
+    """Raise PyengineError, naming `what`, for an image that can't be evaluated, or an exemplar measured, at once.
+
+    Parameters are those of `network_bytes` and `Demand.plan`.
     """
     height, width = size
-    each = (EVALUATION_BYTES if gradient else MEASURING_BYTES)[grain]
-    needed = BASE_BYTES + height * width * each
+    if gradient:
+        each = evaluation_bytes(layers, wanted, grain)
+    else:
+        each = network_bytes(layers, wanted, grain, gradient=False) + MEASURING_BYTES[grain]
+    base = BASE_BYTES if on_cpu else 0
+    needed = math.ceil(base + height * width * each)
     if needed > limit:
+        side = int((max(limit - base, 0) / each) ** 0.5)
+        remedy = f"at most {side} pixels on a side fit, or " if side >= SMALLEST else ""
         raise PyengineError(
-            f"{what} {width}x{height} pixels needs about {needed / 1e9:.1f} GB ({needed} bytes), and {limit / 1e9:.1f} GB "
-            f"({limit:.0f} bytes) may be used: at most {int((max(limit - BASE_BYTES, 0) / each) ** 0.5)} pixels on a side "
-            "fit, or give more memory_limit"
+            f"{what} {width}x{height} pixels needs about {needed / 1e9:.1f} GB ({needed} bytes), and "
+            f"{limit / 1e9:.1f} GB ({limit:.0f} bytes) may be used: {remedy}give more memory_limit"
         )
 
 

@@ -245,7 +245,8 @@ class Objective:
         with self.stopwatch("forward"):
             network.forward(image)
         terms = self._new_terms()
-        network.zero_gradients()
+        if gradient:
+            network.zero_gradients()
         for layer in network.layers:
             with self.stopwatch("losses"):
                 for k, loss in enumerate(self.losses):

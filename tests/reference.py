@@ -222,7 +222,7 @@ def backward(
 
 def relu_gradient(
     features: ArrayLike,
-    above: ArrayLike | None,
+    above: ArrayLike,
     loss: ArrayLike | None,
     pooling: Literal["none", "average", "max"],
     wrap: bool,
@@ -232,10 +232,11 @@ def relu_gradient(
     `loss` is with respect to F, `above` to F or its pool; equals of a maximum share its gradient.
     """
     F = np.asarray(features, np.float64)
-    total = np.zeros_like(F) if loss is None else np.asarray(loss, np.float64)
-    if above is not None:
-        g = np.asarray(above, np.float64)
-        total = total + (g if pooling == "none" else shared_pool_backward(g, F, pooling))
+    total = np.asarray(above, np.float64)
+    if pooling != "none":
+        total = shared_pool_backward(total, F, pooling)
+    if loss is not None:
+        total = total + np.asarray(loss, np.float64)
     return pad(np.where(F > 0, total, 0), "wrap" if wrap else "zeros")
 
 

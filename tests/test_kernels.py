@@ -395,12 +395,12 @@ def relu_arguments(shape, content, pooling):
 @pytest.mark.parametrize("shape", MAPS)
 def test_relu_gradient(shape, content, pooling, wrap):
     F, above, loss = relu_arguments(shape, content, pooling)
-    for a, b in ((above, loss), (above, None), (None, loss), (None, None)):
-        expected = reference.relu_gradient(F, a, b, pooling, wrap)
+    for own in (loss, None):
+        expected = reference.relu_gradient(F, above, own, pooling, wrap)
         out = np.full((shape[0], shape[1] + 2, shape[2] + 2), np.nan, np.float32)
-        assert _core.relu_gradient(F, out, a, b, pooling, wrap, threads=2) == 0
+        assert _core.relu_gradient(F, out, above, own, pooling, wrap, threads=2) == 0
         assert_close(out, expected, 5e-7)
-        peak = _core.relu_gradient(F, out, a, b, pooling, wrap, measure=True)
+        peak = _core.relu_gradient(F, out, above, own, pooling, wrap, measure=True)
         assert peak == np.abs(out).max()
         assert_close(out, expected, 5e-7)
 
@@ -427,14 +427,14 @@ def mask_of(F, pooling):
 
 @pytest.mark.parametrize("wrap", [True, False])
 @pytest.mark.parametrize("pooling", ["none", "average", "max"])
+@pytest.mark.parametrize("content", ["relu", "equal", "integers"])
 @pytest.mark.parametrize("shape", MAPS)
-def test_relu_gradient_of_a_mask(shape, pooling, wrap):
-    F, above, _ = relu_arguments(shape, "relu", pooling)
+def test_relu_gradient_of_a_mask(shape, content, pooling, wrap):
+    F, above, _ = relu_arguments(shape, content, pooling)
     expected, out = np.empty((2, shape[0], shape[1] + 2, shape[2] + 2), np.float32)
-    for a in (above, None):
-        peak = _core.relu_gradient(F, expected, a, None, pooling, wrap, measure=True)
-        assert _core.relu_gradient(mask_of(F, pooling), out, a, None, pooling, wrap, measure=True, threads=2) == peak
-        np.testing.assert_array_equal(out, expected)
+    peak = _core.relu_gradient(F, expected, above, None, pooling, wrap, measure=True)
+    assert _core.relu_gradient(mask_of(F, pooling), out, above, None, pooling, wrap, measure=True, threads=2) == peak
+    np.testing.assert_array_equal(out, expected)
 
 
 def test_pixels_that_share_a_maximum_share_its_gradient():
@@ -543,7 +543,7 @@ def everything(threads, shape=(130, 5000)):
     results += [out, np.float64(value), np.float64(_core.variation(picture, gradient, threads=threads)), gradient]
     padded, coefficients = np.empty((shape[0], 52, shape[1] // 50 + 2), np.float32), long[:, 0].copy()
     peak = _core.relu_gradient(
-        F.reshape(shape[0], 50, -1), padded, None, F.reshape(shape[0], 50, -1), measure=True, threads=threads
+        F.reshape(shape[0], 50, -1), padded, F.reshape(shape[0], 50, -1), measure=True, threads=threads
     )
     out = np.empty(long.shape[1], np.float32)
     _core.combine(long, coefficients, out, threads)
@@ -1002,42 +1002,66 @@ MASK = np.zeros((2, 1, 1), np.uint16)
         ),
         (lambda: _core.Histogram(F).loss(F, OUT[:2]), ValueError, r"^gradient: expected shape \(3, 8\), got"),
         (lambda: _core.Histogram(F).loss(F, READONLY), ValueError, "^gradient: expected a writeable array"),
-        (lambda: _core.relu_gradient(F, PADDED), ValueError, r"^features: expected shape \(C, H, W\) with at least"),
         (
-            lambda: _core.relu_gradient(CUBE[:, :0].copy(), PADDED),
+            lambda: _core.relu_gradient(F, PADDED, CUBE),
+            ValueError,
+            r"^features: expected shape \(C, H, W\) with at least",
+        ),
+        (
+            lambda: _core.relu_gradient(CUBE[:, :0].copy(), PADDED, CUBE),
             ValueError,
             r"at least 1 pixel, got float32 of shape",
         ),
         (
-            lambda: _core.relu_gradient(CUBE.astype(float), PADDED),
+            lambda: _core.relu_gradient(CUBE.astype(float), PADDED, CUBE),
             TypeError,
             "^features: expected float32, got float64",
         ),
-        (lambda: _core.relu_gradient(CUBE[:, ::2], PADDED), ValueError, "^features: expected a C-contiguous array"),
-        (lambda: _core.relu_gradient(CUBE, None), TypeError, r"^out: expected a numpy array of shape \(C, H \+ 2, W"),
-        (lambda: _core.relu_gradient(MASK, None), TypeError, r"^out: expected a numpy array of shape \(C, H \+ 2, W"),
-        (lambda: _core.relu_gradient(MASK, PADDED[0]), ValueError, r"^out: expected shape .* got float32 of shape \(5"),
         (
-            lambda: _core.relu_gradient(MASK, np.empty((2, 5, 7), np.float32)),
-            ValueError,
-            r"^out: expected shape \(C, H \+ 2, W \+ 2\) for a mask .* uint16 of shape \(2, 1, 1\), got float32",
-        ),
-        (lambda: _core.relu_gradient(MASK, PADDED, None, CUBE), ValueError, "^loss: expected None for a mask$"),
-        (lambda: _core.relu_gradient(MASK, PADDED[:1]), ValueError, r"^out: expected shape \(2, 5, 6\), got"),
-        (lambda: _core.relu_gradient(MASK, PADDED, CUBE[:1]), ValueError, r"^above: expected shape \(2, 3, 4\), got"),
-        (
-            lambda: _core.relu_gradient(PADDED.view(np.uint16)[:, :1, :1], PADDED),
+            lambda: _core.relu_gradient(CUBE[:, ::2], PADDED, CUBE),
             ValueError,
             "^features: expected a C-contiguous array",
         ),
         (
-            lambda: _core.relu_gradient(PADDED.reshape(-1)[:1].view(np.uint16).reshape(2, 1, 1), PADDED),
+            lambda: _core.relu_gradient(CUBE, None, CUBE),
+            TypeError,
+            r"^out: expected a numpy array of shape \(C, H \+ 2, W",
+        ),
+        (
+            lambda: _core.relu_gradient(MASK, None, CUBE),
+            TypeError,
+            r"^out: expected a numpy array of shape \(C, H \+ 2, W",
+        ),
+        (
+            lambda: _core.relu_gradient(MASK, PADDED[0], CUBE),
+            ValueError,
+            r"^out: expected shape .* got float32 of shape \(5",
+        ),
+        (
+            lambda: _core.relu_gradient(MASK, np.empty((2, 5, 7), np.float32), CUBE),
+            ValueError,
+            r"^out: expected shape \(C, H \+ 2, W \+ 2\) for a mask .* uint16 of shape \(2, 1, 1\), got float32",
+        ),
+        (lambda: _core.relu_gradient(MASK, PADDED, CUBE, CUBE), ValueError, "^loss: expected None for a mask$"),
+        (lambda: _core.relu_gradient(MASK, PADDED[:1], CUBE), ValueError, r"^out: expected shape \(2, 5, 6\), got"),
+        (lambda: _core.relu_gradient(MASK, PADDED, CUBE[:1]), ValueError, r"^above: expected shape \(2, 3, 4\), got"),
+        (
+            lambda: _core.relu_gradient(PADDED.view(np.uint16)[:, :1, :1], PADDED, CUBE),
+            ValueError,
+            "^features: expected a C-contiguous array",
+        ),
+        (
+            lambda: _core.relu_gradient(PADDED.reshape(-1)[:1].view(np.uint16).reshape(2, 1, 1), PADDED, CUBE),
             ValueError,
             "^out: expected memory of its own, got memory shared with features",
         ),
-        (lambda: _core.relu_gradient(CUBE, CUBE), ValueError, r"^out: expected shape \(2, 5, 6\), got"),
-        (lambda: _core.relu_gradient(CUBE, PADDED.astype(float)), TypeError, "^out: expected float32, got float64"),
-        (lambda: _core.relu_gradient(CUBE, PADDED.T.copy().T), ValueError, "^out: expected a C-contiguous array"),
+        (lambda: _core.relu_gradient(CUBE, CUBE, CUBE), ValueError, r"^out: expected shape \(2, 5, 6\), got"),
+        (
+            lambda: _core.relu_gradient(CUBE, PADDED.astype(float), CUBE),
+            TypeError,
+            "^out: expected float32, got float64",
+        ),
+        (lambda: _core.relu_gradient(CUBE, PADDED.T.copy().T, CUBE), ValueError, "^out: expected a C-contiguous array"),
         (lambda: _core.relu_gradient(CUBE, PADDED, CUBE[:1]), ValueError, r"^above: expected shape \(2, 3, 4\), got"),
         (
             lambda: _core.relu_gradient(CUBE, PADDED, CUBE, pooling="max"),
@@ -1047,19 +1071,19 @@ MASK = np.zeros((2, 1, 1), np.uint16)
         (lambda: _core.relu_gradient(CUBE, PADDED, CUBE.astype(int)), TypeError, "^above: expected float32, got int"),
         (lambda: _core.relu_gradient(CUBE, PADDED, CUBE.T.copy().T), ValueError, "^above: expected a C-contiguous"),
         (
-            lambda: _core.relu_gradient(CUBE, PADDED, None, PADDED),
+            lambda: _core.relu_gradient(CUBE, PADDED, CUBE, PADDED),
             ValueError,
             r"^loss: expected shape \(2, 3, 4\), got",
         ),
-        (lambda: _core.relu_gradient(CUBE, PADDED, None, [1.0]), TypeError, "^loss: expected a numpy array"),
-        (lambda: _core.relu_gradient(CUBE, PADDED, None, CUBE.T.copy().T), ValueError, "^loss: expected a C-contig"),
+        (lambda: _core.relu_gradient(CUBE, PADDED, CUBE, [1.0]), TypeError, "^loss: expected a numpy array"),
+        (lambda: _core.relu_gradient(CUBE, PADDED, CUBE, CUBE.T.copy().T), ValueError, "^loss: expected a C-contig"),
         (
             lambda: _core.relu_gradient(CUBE, PADDED, CUBE, pooling="median"),
             ValueError,
             "^pooling: expected none, average or max, got median$",
         ),
         (
-            lambda: _core.relu_gradient(PADDED.ravel()[:24].reshape(2, 3, 4), PADDED),
+            lambda: _core.relu_gradient(PADDED.ravel()[:24].reshape(2, 3, 4), PADDED, CUBE),
             ValueError,
             "^out: expected memory of its own, got memory shared with features$",
         ),
@@ -1069,11 +1093,15 @@ MASK = np.zeros((2, 1, 1), np.uint16)
             "^out: expected memory of its own, got memory shared with above$",
         ),
         (
-            lambda: _core.relu_gradient(CUBE, PADDED, None, PADDED.ravel()[:24].reshape(2, 3, 4)),
+            lambda: _core.relu_gradient(CUBE, PADDED, CUBE, PADDED.ravel()[:24].reshape(2, 3, 4)),
             ValueError,
             "^out: expected memory of its own, got memory shared with loss$",
         ),
-        (lambda: _core.relu_gradient(CUBE, PADDED, threads=0), ValueError, "^threads: expected at least 1, got 0$"),
+        (
+            lambda: _core.relu_gradient(CUBE, PADDED, CUBE, threads=0),
+            ValueError,
+            "^threads: expected at least 1, got 0$",
+        ),
         (
             lambda: _core.inner_products(W, [0]),
             ValueError,

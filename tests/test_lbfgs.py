@@ -252,15 +252,15 @@ def test_no_iterations_or_nothing_free_changes_nothing():
     def function(x):
         raise AssertionError
 
-    assert np.array_equal(minimize(function, start, 0, KERNELS), start)
-    assert np.array_equal(minimize(function, start, 9, KERNELS, free=np.zeros((2, 3), bool)), start)
+    assert np.array_equal(minimize(function, start.copy(), 0, KERNELS), start)
+    assert np.array_equal(minimize(function, start.copy(), 9, KERNELS, free=np.zeros((2, 3), bool)), start)
 
 
 def test_the_number_of_threads_changes_no_bit():
     function, _ = quadratic(200, 100, spread=1.0)
     start = np.random.default_rng(0).random(200, np.float32)
     results = [
-        minimize(lambda x: (np.array([function(x)[0]]), function(x)[1]), start, 30, CpuKernels(threads))
+        minimize(lambda x: (np.array([function(x)[0]]), function(x)[1]), start.copy(), 30, CpuKernels(threads))
         for threads in (1, 2, 3)
     ]
     assert all(np.array_equal(result, results[0]) for result in results)

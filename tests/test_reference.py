@@ -192,7 +192,7 @@ def test_relu_gradients_and_adjoints_make_the_backward_pass(padding: Padding, po
     at = image(9, 13)
     maps = reference.forward(NETWORK, at, padding, pooling)
     gradients = {name: np.random.default_rng(2).normal(size=maps[name].shape) for name in ("relu1_2", "relu4_1")}
-    above, unpool = None, "none"
+    above, unpool = np.zeros_like(maps[NETWORK.layers[-1].relu]), "none"
     for layer in reversed(NETWORK.layers):
         F = maps[layer.relu]
         padded = reference.relu_gradient(F, above, gradients.get(layer.relu), unpool, padding == "wrap")

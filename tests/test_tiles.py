@@ -211,15 +211,21 @@ def test_maps_in_tiles_are_the_same_bits(engine):
 
 
 def small(monkeypatch, tile: int = 32) -> None:
-    """Let plans be made for images that nobody would cut."""
+    """Let plans be made for images that nobody would cut: tiles cost next to nothing."""
     for name, number in {
         "BASE_BYTES": 0,
         "ROWS_BYTES": 0,
         "SMALLEST_TILE": tile,
         "COMFORTABLE_TILE": tile,
-        "TILE_BYTES": {1: 100, 4: 100},
+        "MEASURING_BYTES": {1: 0, 4: 0},
     }.items():
         monkeypatch.setattr(memory_module, name, number)
+    exact = memory_module.evaluation_bytes
+
+    def cheap(layers, wanted, grain):
+        return 100 if isinstance(wanted, dict) else exact(layers, wanted, grain)  # tiles have reaches
+
+    monkeypatch.setattr(memory_module, "evaluation_bytes", cheap)
 
 
 @pytest.mark.parametrize("spill", [False, True])
@@ -301,21 +307,39 @@ def test_thresholds_need_the_whole_image(monkeypatch, other):
         engine.synthesize(other, size=(128, 96), levels=1, iterations=1, weights="thresholds")
 
 
+@pytest.mark.parametrize("grain", [1, 4])
+@pytest.mark.parametrize("gradient", [False, True])
+@pytest.mark.parametrize("layers", [("relu4_1",), ("relu1_1", "relu3_1"), ("relu2_2", "relu1_2", "relu2_1"), LAYERS])
+def test_what_networks_take_of_memory_is_known_beforehand(engine, layers, gradient, grain):
+    """But for the borders on the way back."""
+    expected = 128 * 160 * memory_module.network_bytes(LAYERS, tuple(layers), grain, gradient=gradient)
+    network = Network(engine._vgg, (128, 160), tuple(layers), gradient=gradient, winograd=grain > 1)
+    assert expected <= network.nbytes <= (1.02 if gradient else 1) * expected + 4
+
+
+def test_more_layers_and_pictures_need_more():
+    few = Demand.of(LossOptions(), 256 * 256)
+    many = Demand.of(LossOptions(gram_layers=LAYERS), 256 * 256)
+    kept = Demand.of(LossOptions(), 256 * 256, pictures=3)
+    plans = [d.plan((1024, 1024), LAYERS, 2.16e9, lbfgs.STATE, grain=4, on_cpu=True).side for d in (few, many, kept)]
+    assert [side is None for side in plans] == [True, False, False]
+
+
 def test_plans_use_the_memory_there_is():
     """With more of it, no file; larger tiles; the image whole."""
     demand = Demand.of(LossOptions(), 256 * 256, 0)
 
     def plan(limit: float, **options: bool) -> Plan:
-        return demand.plan((2048, 2048), LAYERS, limit, lbfgs.STATE, **{"grain": 4, "spill": True, **options})
+        return demand.plan((2048, 2048), LAYERS, limit, lbfgs.STATE, **{"grain": 4, "on_cpu": True, **options})
 
-    plans = [plan(limit) for limit in (1.6e9, 2e9, 3e9, 5e9, 8e9, 30e9)]
+    plans = [plan(limit) for limit in (1.4e9, 2e9, 3e9, 5e9, 6.5e9, 30e9)]
     assert [p.spill for p in plans] == sorted([p.spill for p in plans], reverse=True)
     assert plans[0].spill
     assert plans[-1].side is None
     sides = [p.side for p in plans[:-1] if not p.spill]
     assert sides == sorted(sides)
     assert len(set(sides)) > 1
-    assert not plan(2.6e9, spill=False).spill
+    assert not plan(2.6e9, on_cpu=False).spill
     message = r"size 2048x2048 pixels needs about 1.\d GB \(\d+ bytes\) even in tiles, and 0.5 GB"
     with pytest.raises(PyengineError, match=message):
         plan(0.5e9)

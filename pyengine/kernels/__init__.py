@@ -197,7 +197,7 @@ class Kernels(Protocol):
         self,
         features: Float32,
         padded: Float32,
-        above: Float32 | None,
+        above: Float32,
         loss: Float32 | None,
         *,
         unpool: Unpool = "none",
@@ -213,7 +213,7 @@ class Kernels(Protocol):
             convolutions give as a mask; see `graphs.forward_graph`.
         padded : (C, H + 2, W + 2)
             Written: the sum of both gradients, with a border that wraps round or is 0.
-        above : optional
+        above
             Gradient with respect to the map, or with `unpool` to its 2x2 pool (C, ceil(H / 2), ceil(W / 2)).
         loss : (C, H, W), optional
             Gradient of a loss with respect to the map.

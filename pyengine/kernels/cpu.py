@@ -185,7 +185,7 @@ class CpuKernels:
         self,
         features: Float32,
         padded: Float32,
-        above: Float32 | None,
+        above: Float32,
         loss: Float32 | None,
         *,
         unpool: Unpool = "none",

@@ -319,7 +319,7 @@ class CudaKernels:
         self,
         features: Float32,
         padded: Float32,
-        above: Float32 | None,
+        above: Float32,
         loss: Float32 | None,
         *,
         unpool: Unpool = "none",
@@ -332,7 +332,7 @@ class CudaKernels:
             peak.fill(0)
         self._launch(
             "relu", "relu_gradient", (_blocks((height + 2) * (width + 2)), channels),
-            features, _or_null(above), _or_null(loss), padded, _or_null(peak), np.int32(height), np.int32(width),
+            features, above, _or_null(loss), padded, _or_null(peak), np.int32(height), np.int32(width),
             np.int32(UNPOOLS[unpool]), np.int32(wrap),
         )  # fmt: skip
 

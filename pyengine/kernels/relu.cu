@@ -3,9 +3,9 @@
 
 enum Unpool { UNPOOL_NONE, UNPOOL_AVERAGE, UNPOOL_MAX };
 
-// padded (C, H + 2, W + 2) = where features (C, H, W) > 0 the sum of both gradients, else 0. `above` is null, or with
-// respect to the map, or to its 2x2 pool (C, ceil H/2, ceil W/2); `loss` may be null. `peak`, if not null, is raised to
-// the largest magnitude.
+// padded (C, H + 2, W + 2) = where features (C, H, W) > 0 the sum of both gradients, else 0. `above` is with respect to
+// the map, or to its 2x2 pool (C, ceil H/2, ceil W/2); `loss` may be null. `peak`, if not null, is raised to the largest
+// magnitude.
 extern "C" __global__ void relu_gradient(const float *features, const float *above, const float *loss, float *padded,
                                          float *peak, int height, int width, int unpool, int wrap) {
     const int stride = width + 2, k = blockIdx.x * THREADS + threadIdx.x;
@@ -20,9 +20,9 @@ extern "C" __global__ void relu_gradient(const float *features, const float *abo
         const float *map = features + start;
         const float here = map[y * width + x];
         if (here > 0) {
-            if (above && unpool == UNPOOL_NONE) {
+            if (unpool == UNPOOL_NONE) {
                 value = above[start + y * width + x];
-            } else if (above) {
+            } else {
                 const int half = (width + 1) / 2, rows = (height + 1) / 2;
                 const float window = above[(uint64)blockIdx.y * rows * half + y / 2 * half + x / 2];
                 const int y0 = y / 2 * 2, x0 = x / 2 * 2;

@@ -1,9 +1,9 @@
 """ONNX graphs of a VGG: the forward pass, and the adjoint of each convolution for the backward pass.
 
 Inside a graph an image is (1, 3, H, W); outside it is (1, H, W, 3), RGB in [0, 1]. Feature maps are (1, C, H, W), named
-after their ReLU: relu1_1, relu1_2, ... What stands between two convolutions in the backward pass, the ReLU's mask, the
-pool's adjoint, the gradient that a loss adds and the border, is one pass over memory in a kernel of ours
-(`Kernels.relu_gradient`); as ONNX nodes it would be up to five.
+after their ReLU: relu1_1, relu1_2, ... What stands between two convolutions in the backward pass, the pool's adjoint,
+the ReLU's mask and the border, is one pass over memory in a kernel of ours (`Kernels.relu_gradient`); as ONNX nodes it
+would be up to four.
 
 Pools are 2x2 with stride 2. At an odd side the last window holds what is left, one row or column, and is the mean (or
 maximum) of that: no pixel is dropped, and a pooled side is ``ceil(side / 2)``.
@@ -74,9 +74,7 @@ class Graph:
             self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
         return name
 
-    def convolve(
-        self, x: str, output: str, weight: npt.NDArray[Any], bias: npt.NDArray[Any], padding: str
-    ) -> str:
+    def convolve(self, x: str, output: str, weight: npt.NDArray[Any], bias: npt.NDArray[Any], padding: str) -> str:
         """3x3 convolution that keeps the size, and the ReLU after it, whose result is `output`."""
         filters, biases = self.constant(f"{output}.weight", weight), self.constant(f"{output}.bias", bias)
         if padding != "zeros":
@@ -235,7 +233,7 @@ def forward_graph(
 
 
 def mask_size(size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) of the mask of a feature map of this (height, width): a word of bits for each of Winograd's squares.
+    """(height, width) of the mask of a feature map of this (height, width): a word for each of Winograd's squares.
 
     Examples
     --------

@@ -304,7 +304,8 @@ class TiledNetwork:
         )
         self._xp = vgg.kernels.xp
         self._region = self._xp.empty((*self.tiling.region, 3), np.float32)
-        self.layers, self.features, self.gradients = self._network.layers, self._network.features, self._network.gradients
+        self.layers = self._network.layers
+        self.features, self.gradients = self._network.features, self._network.gradients
 
     def forward(self, image: Float32, tile: Tile) -> None:
         """Compute `features` of a tile of an image, float32 (H, W, 3) in [0, 1]."""
