@@ -473,7 +473,7 @@ def test_another_error_is_not_hidden(install):
 
 def on_device(address: int) -> Any:
     """An array as CuPy's."""
-    return SimpleNamespace(data=SimpleNamespace(ptr=address), shape=(1,))
+    return SimpleNamespace(data=SimpleNamespace(ptr=address), shape=(1,), dtype=np.dtype(np.float32))
 
 
 def test_arrays_are_bound_by_their_address_on_the_device(install):
