@@ -383,6 +383,16 @@ def bench(
     click.echo(document if as_json else text)
 
 
+def _check_plot(plot: Path, exemplar: Path) -> None:
+    """Raise PyengineError, before the work begins, for a plot that can't be drawn or written."""
+    from pyengine.bench import figures
+    from pyengine.images import check_output
+
+    check_output(plot)
+    _check_no_input(plot, exemplar)
+    figures.check_plot()
+
+
 @bench.command("drift")
 @click.argument("exemplar", type=click.Path(path_type=Path))
 @click.option(
@@ -406,13 +416,11 @@ def bench_drift(exemplar: Path, sizes: list[int], plot: Path | None, as_json: bo
     """
     from dataclasses import asdict
 
-    from pyengine.bench import figures, stability
-    from pyengine.images import check_output, save
+    from pyengine.bench import stability
+    from pyengine.images import save
 
     if plot is not None:
-        check_output(plot)
-        _check_no_input(plot, exemplar)
-        figures.check_plot()
+        _check_plot(plot, exemplar)
     runs: list[stability.DriftRun] = []
     for run in stability.drift(exemplar, sizes, **options):
         if not as_json:
@@ -449,13 +457,11 @@ def bench_memory(exemplar: Path, sizes: list[int], plot: Path | None, as_json: b
     """
     from dataclasses import asdict
 
-    from pyengine.bench import figures, memory
-    from pyengine.images import check_output, save
+    from pyengine.bench import memory
+    from pyengine.images import save
 
     if plot is not None:
-        check_output(plot)
-        _check_no_input(plot, exemplar)
-        figures.check_plot()
+        _check_plot(plot, exemplar)
     runs: list[memory.Footprint] = []
     for run in memory.footprints(exemplar, sizes, **options):
         if not as_json:

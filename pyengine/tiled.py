@@ -29,9 +29,6 @@ Watch = Callable[[str], AbstractContextManager[None]]
 Part = tuple[int, AdditiveLoss]
 """A loss's number, and the loss on a tile."""
 
-Kept = Mapping[str, Sequence[tuple[int, HistogramLoss]]]
-"""By feature map that is kept whole, the losses on it with their numbers."""
-
 
 class TiledLosses:
     """Losses as a function of an image of one size, of any. Not for several threads at once.

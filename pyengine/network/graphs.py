@@ -203,10 +203,10 @@ def forward_graph(
         rows, columns = sides or (f"{layer}.height", f"{layer}.width")
         if winograd:
             mask = layer if layer in masks else None
-            name = layer if layer in outputs else f"{layer}.map"
-            at_once = None if layer in outputs else pool
-            x = graph.convolve_winograd(x, name, weight, bias, mode, pooling=at_once, mask=mask)
-            if at_once:
+            if layer in outputs:
+                x = graph.convolve_winograd(x, layer, weight, bias, mode)
+            else:  # nobody wants the map before the pool
+                x = graph.convolve_winograd(x, f"{layer}.map", weight, bias, mode, pooling=pool, mask=mask)
                 pool = None
             if mask:
                 rows, columns = mask_size(sides) if sides else (f"{layer}.rows", f"{layer}.columns")
