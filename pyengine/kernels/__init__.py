@@ -17,7 +17,7 @@ Unpool = Literal["none", "average", "max"]
 
 
 @dataclass(frozen=True, eq=False)
-class PixelWeights:
+class Coverage:
     """How much each pixel of a feature map counts.
 
     Attributes
@@ -45,7 +45,7 @@ class Histogram(Protocol):
 class Kernels(Protocol):
     """What a device must offer.
 
-    Feature maps are contiguous float32 arrays on the device, (C, H, W) or (C, N) with N = H W. Without `weights`, every
+    Feature maps are contiguous float32 arrays on the device, (C, H, W) or (C, N) with N = H W. Without `coverage`, every
     pixel counts 1. Gradients are written to `gradient`, an array like the map's, or added to it with `accumulate`;
     values, always before any factor, to the one element of `value`.
     """
@@ -98,13 +98,13 @@ class Kernels(Protocol):
         """Memory that arrays may still take, if that can be told."""
         ...
 
-    def weigh(self, values: Float32, total: float | None = None) -> PixelWeights:
-        """Weights, on the device, from a host's array (N,); `total` is their sum, if it is not given."""
+    def cover(self, values: Float32, total: float | None = None) -> Coverage:
+        """Coverage, on the device, from a host's array (N,); `total` is its sum, if it is not given."""
         ...
 
     # ---------------------------------------------------------------- losses
 
-    def gram(self, features: Float32, weights: PixelWeights | None = None) -> Float64:
+    def gram(self, features: Float32, coverage: Coverage | None = None) -> Float64:
         """Gram matrix ``F diag(w) F^T / sum(w)``, float64 (C, C): Gatys et al. 2015, over the mass measured."""
         ...
 
@@ -116,13 +116,13 @@ class Kernels(Protocol):
         gradient: Float32 | None,
         value: Float64,
         *,
-        weights: PixelWeights | None = None,
+        coverage: Coverage | None = None,
         accumulate: bool = False,
     ) -> None:
         """``|| G(O) - T ||_F^2 / |G|`` (Risser et al., eq. 1), and `scale` times its gradient."""
         ...
 
-    def cross_gram(self, features: Float32, other: Float32, weights: PixelWeights | None = None) -> Float64:
+    def cross_gram(self, features: Float32, other: Float32, coverage: Coverage | None = None) -> Float64:
         """``A diag(w) B^T / sum(w)``, float64 (C, C): of a map and its translation, Berger & Memisevic 2016."""
         ...
 
@@ -133,13 +133,13 @@ class Kernels(Protocol):
         scale: float,
         gradient: Float32,
         *,
-        weights: PixelWeights | None = None,
+        coverage: Coverage | None = None,
         accumulate: bool = False,
     ) -> None:
         """``scale * difference @ features * w``; `difference` need not be symmetric."""
         ...
 
-    def histogram(self, features: Float32, weights: PixelWeights | None = None) -> Histogram:
+    def histogram(self, features: Float32, coverage: Coverage | None = None) -> Histogram:
         """Measure an exemplar's feature map."""
         ...
 
@@ -151,7 +151,7 @@ class Kernels(Protocol):
         gradient: Float32 | None,
         value: Float64,
         *,
-        weights: PixelWeights | None = None,
+        coverage: Coverage | None = None,
         accumulate: bool = False,
         first: int = 0,
     ) -> None:
@@ -169,7 +169,7 @@ class Kernels(Protocol):
         gradient: Float32 | None,
         value: Float64,
         *,
-        weights: PixelWeights | None = None,
+        coverage: Coverage | None = None,
         accumulate: bool = False,
     ) -> None:
         """``sum w (O - T)^2 / (C sum w)`` (Risser et al., eq. 4), and `scale` times its gradient."""

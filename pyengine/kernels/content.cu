@@ -2,8 +2,8 @@
 
 #define CONTENT_ITEMS 16
 
-// partial[block] = sum w (O - T)^2; gradient, if not null, = or += factor w (O - T). `weights` null means 1.
-extern "C" __global__ void content_loss(const float *features, const float *target, const float *weights,
+// partial[block] = sum w (O - T)^2; gradient, if not null, = or += factor w (O - T). `coverage` null means 1.
+extern "C" __global__ void content_loss(const float *features, const float *target, const float *coverage,
                                         float *gradient, double *partial, int pixels, float factor, int accumulate) {
     const uint64 start = (uint64)blockIdx.y * pixels;
     const int first = blockIdx.x * THREADS * CONTENT_ITEMS + threadIdx.x;
@@ -12,7 +12,7 @@ extern "C" __global__ void content_loss(const float *features, const float *targ
         const int p = first + k * THREADS;
         if (p >= pixels) break;
         const float difference = features[start + p] - target[start + p];
-        const float pull = weights ? weights[p] * difference : difference;
+        const float pull = coverage ? coverage[p] * difference : difference;
         sum += pull * difference;
         if (gradient) gradient[start + p] = accumulate ? gradient[start + p] + factor * pull : factor * pull;
     }

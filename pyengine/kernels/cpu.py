@@ -17,7 +17,7 @@ import numpy as np
 from pyengine import _core
 from pyengine.arrays import Float32, Float64
 from pyengine.images import upsample_circular
-from pyengine.kernels import PixelWeights, Unpool
+from pyengine.kernels import Coverage, Unpool
 
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 """Where Linux says how many bytes the processes of a container may take together."""
@@ -85,13 +85,13 @@ class CpuKernels:
             return min(machine, int(CONTAINER_LIMIT.read_text()))
         return machine
 
-    def weigh(self, values: Float32, total: float | None = None) -> PixelWeights:
-        """See `Kernels.weigh`."""
-        return PixelWeights(values, float(values.sum(dtype=np.float64)) if total is None else total)
+    def cover(self, values: Float32, total: float | None = None) -> Coverage:
+        """See `Kernels.cover`."""
+        return Coverage(values, float(values.sum(dtype=np.float64)) if total is None else total)
 
-    def gram(self, features: Float32, weights: PixelWeights | None = None) -> Float64:
+    def gram(self, features: Float32, coverage: Coverage | None = None) -> Float64:
         """See `Kernels.gram`."""
-        return _core.gram(_flat(features), _values(weights), self.threads, _total(weights))
+        return _core.gram(_flat(features), _values(coverage), self.threads, _total(coverage))
 
     def gram_loss(
         self,
@@ -101,20 +101,20 @@ class CpuKernels:
         gradient: Float32 | None,
         value: Float64,
         *,
-        weights: PixelWeights | None = None,
+        coverage: Coverage | None = None,
         accumulate: bool = False,
     ) -> None:
         """See `Kernels.gram_loss`."""
-        difference = self.gram(features, weights) - target
+        difference = self.gram(features, coverage) - target
         value[...] = np.mean(difference**2)
         if gradient is not None:
-            mass = features[0].size if weights is None else weights.total
+            mass = features[0].size if coverage is None else coverage.total
             slope = 4 * scale / (difference.size * mass) if mass else 0.0
-            self.gram_gradient(features, difference, slope, gradient, weights=weights, accumulate=accumulate)
+            self.gram_gradient(features, difference, slope, gradient, coverage=coverage, accumulate=accumulate)
 
-    def cross_gram(self, features: Float32, other: Float32, weights: PixelWeights | None = None) -> Float64:
+    def cross_gram(self, features: Float32, other: Float32, coverage: Coverage | None = None) -> Float64:
         """See `Kernels.cross_gram`."""
-        return _core.cross_gram(_flat(features), _flat(other), _values(weights), self.threads, _total(weights))
+        return _core.cross_gram(_flat(features), _flat(other), _values(coverage), self.threads, _total(coverage))
 
     def gram_gradient(
         self,
@@ -123,17 +123,17 @@ class CpuKernels:
         scale: float,
         gradient: Float32,
         *,
-        weights: PixelWeights | None = None,
+        coverage: Coverage | None = None,
         accumulate: bool = False,
     ) -> None:
         """See `Kernels.gram_gradient`."""
         _core.gram_gradient(
-            _flat(features), difference, scale, _flat(gradient), _values(weights), accumulate, self.threads
+            _flat(features), difference, scale, _flat(gradient), _values(coverage), accumulate, self.threads
         )
 
-    def histogram(self, features: Float32, weights: PixelWeights | None = None) -> _core.Histogram:
+    def histogram(self, features: Float32, coverage: Coverage | None = None) -> _core.Histogram:
         """See `Kernels.histogram`."""
-        return _core.Histogram(_flat(features), _values(weights), self.threads)
+        return _core.Histogram(_flat(features), _values(coverage), self.threads)
 
     def histogram_loss(
         self,
@@ -143,13 +143,13 @@ class CpuKernels:
         gradient: Float32 | None,
         value: Float64,
         *,
-        weights: PixelWeights | None = None,
+        coverage: Coverage | None = None,
         accumulate: bool = False,
         first: int = 0,
     ) -> None:
         """See `Kernels.histogram_loss`."""
         flat = None if gradient is None else _flat(gradient)
-        value[...] = target.loss(_flat(features), flat, scale, _values(weights), accumulate, self.threads, first)
+        value[...] = target.loss(_flat(features), flat, scale, _values(coverage), accumulate, self.threads, first)
 
     def content_loss(
         self,
@@ -159,13 +159,13 @@ class CpuKernels:
         gradient: Float32 | None,
         value: Float64,
         *,
-        weights: PixelWeights | None = None,
+        coverage: Coverage | None = None,
         accumulate: bool = False,
     ) -> None:
         """See `Kernels.content_loss`."""
         flat = None if gradient is None else _flat(gradient)
         value[...] = _core.content_loss(
-            _flat(features), _flat(target), flat, scale, _values(weights), accumulate, self.threads, _total(weights)
+            _flat(features), _flat(target), flat, scale, _values(coverage), accumulate, self.threads, _total(coverage)
         )
 
     def variation(
@@ -239,12 +239,12 @@ class CpuKernels:
         np.clip(out, 0, 1, out=out)
 
 
-def _values(weights: PixelWeights | None) -> Float32 | None:
-    return None if weights is None else weights.values
+def _values(coverage: Coverage | None) -> Float32 | None:
+    return None if coverage is None else coverage.values
 
 
-def _total(weights: PixelWeights | None) -> float | None:
-    return None if weights is None else weights.total
+def _total(coverage: Coverage | None) -> float | None:
+    return None if coverage is None else coverage.total
 
 
 def _flat(features: Float32) -> Float32:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pyengine.arrays import Float32, Float64
-from pyengine.kernels import PixelWeights, Unpool
+from pyengine.kernels import Coverage, Unpool
 
 THREADS = 256
 """Of a block, as in common.cuh."""
@@ -39,8 +39,8 @@ TF32_MATH = 3
 
 
 @dataclass(frozen=True, eq=False)
-class CudaPixelWeights(PixelWeights):
-    """Attributes besides: `pixels`, uint32 (M,), those of some weight, and None where that is all."""
+class CudaCoverage(Coverage):
+    """Attributes besides: `pixels`, uint32 (M,), those that count, and None where that is all."""
 
     pixels: Any = None
 
@@ -53,16 +53,16 @@ class CudaHistogram:
     ----------
     channels : int
     values : float32 (C, M)
-    weights : float32 (C, M), optional
+    coverage : float32 (C, M), optional
     masses, moments : float64 (C, M / GROUP)
-        Sums, before each group, of the weights (if any) and of weights times values.
+        Sums, before each group, of the coverage (if any) and of coverage times values.
     total : float
         Mass of a channel.
     """
 
     channels: int
     values: Any
-    weights: Any
+    coverage: Any
     masses: Any
     moments: Any
     total: float
@@ -166,18 +166,18 @@ class CudaKernels:
         free, _ = self._device.mem_info
         return int(free) + int(self.xp.get_default_memory_pool().free_bytes())
 
-    def weigh(self, values: Float32, total: float | None = None) -> CudaPixelWeights:
-        """See `Kernels.weigh`."""
+    def cover(self, values: Float32, total: float | None = None) -> CudaCoverage:
+        """See `Kernels.cover`."""
         chosen = np.flatnonzero(values).astype(np.uint32)
         pixels = None if len(chosen) == len(values) else self.upload(chosen)
         mass = float(values.sum(dtype=np.float64)) if total is None else total
-        return CudaPixelWeights(self.upload(values), mass, pixels)
+        return CudaCoverage(self.upload(values), mass, pixels)
 
     # ---------------------------------------------------------------- losses
 
-    def gram(self, features: Float32, weights: PixelWeights | None = None) -> Float64:
+    def gram(self, features: Float32, coverage: Coverage | None = None) -> Float64:
         """See `Kernels.gram`."""
-        return self._gram(features, self._weighed(features, weights), _mass(features, weights))
+        return self._gram(features, self._weighed(features, coverage), _mass(features, coverage))
 
     def gram_loss(
         self,
@@ -187,11 +187,11 @@ class CudaKernels:
         gradient: Float32 | None,
         value: Float64,
         *,
-        weights: PixelWeights | None = None,
+        coverage: Coverage | None = None,
         accumulate: bool = False,
     ) -> None:
         """See `Kernels.gram_loss`."""
-        weighed, mass, size = self._weighed(features, weights), _mass(features, weights), target.size
+        weighed, mass, size = self._weighed(features, coverage), _mass(features, coverage), target.size
         partial = self._products(features, weighed)
         blocks = _blocks(size)
         difference, squares = self.xp.empty(target.shape, np.float32), self.xp.empty(blocks, np.float64)
@@ -204,9 +204,9 @@ class CudaKernels:
         if gradient is not None:
             self._multiply(difference, weighed, gradient, accumulate=accumulate)
 
-    def cross_gram(self, features: Float32, other: Float32, weights: PixelWeights | None = None) -> Float64:
+    def cross_gram(self, features: Float32, other: Float32, coverage: Coverage | None = None) -> Float64:
         """See `Kernels.cross_gram`."""
-        return self._gram(other, self._weighed(features, weights), _mass(features, weights))
+        return self._gram(other, self._weighed(features, coverage), _mass(features, coverage))
 
     def gram_gradient(
         self,
@@ -215,7 +215,7 @@ class CudaKernels:
         scale: float,
         gradient: Float32,
         *,
-        weights: PixelWeights | None = None,
+        coverage: Coverage | None = None,
         accumulate: bool = False,
     ) -> None:
         """See `Kernels.gram_gradient`."""
@@ -223,27 +223,27 @@ class CudaKernels:
         self._launch(
             "gram", "scale_matrix", (_blocks(matrix.size),), difference, np.int32(matrix.size), float(scale), matrix
         )
-        self._multiply(matrix, self._weighed(features, weights), gradient, accumulate=accumulate)
+        self._multiply(matrix, self._weighed(features, coverage), gradient, accumulate=accumulate)
 
-    def histogram(self, features: Float32, weights: PixelWeights | None = None) -> CudaHistogram:
+    def histogram(self, features: Float32, coverage: Coverage | None = None) -> CudaHistogram:
         """See `Kernels.histogram`."""
         channels = len(features)
-        if not _mass(features, weights):
+        if not _mass(features, coverage):
             nothing = self.xp.zeros((channels, 1), np.float32), self.xp.zeros((channels, 1), np.float64)
             return CudaHistogram(channels, nothing[0], None, None, nothing[1], 0.0)
-        chosen, own = _chosen(weights), None if weights is None else weights.values
-        count = _samples(features, weights)
+        chosen, own = _chosen(coverage), None if coverage is None else coverage.values
+        count = _samples(features, coverage)
         values = self.xp.empty((channels, count), np.float32)
-        sorted_weights = None if own is None else self.xp.empty_like(values)
+        sorted_coverage = None if own is None else self.xp.empty_like(values)
         for begin, end, keys, pixels in self._sorted(features, chosen, count):
             self._launch(
                 "histogram", "gather", (_blocks(count), end - begin),
                 keys, pixels, _or_null(own), np.int32(count), values[begin:end],
-                NULL if sorted_weights is None else sorted_weights[begin:end],
+                NULL if sorted_coverage is None else sorted_coverage[begin:end],
             )  # fmt: skip
-        masses = None if sorted_weights is None else self._sums(None, sorted_weights)
-        total = float(count) if weights is None else weights.total
-        return CudaHistogram(channels, values, sorted_weights, masses, self._sums(values, sorted_weights), total)
+        masses = None if sorted_coverage is None else self._sums(None, sorted_coverage)
+        total = float(count) if coverage is None else coverage.total
+        return CudaHistogram(channels, values, sorted_coverage, masses, self._sums(values, sorted_coverage), total)
 
     def histogram_loss(
         self,
@@ -253,18 +253,18 @@ class CudaKernels:
         gradient: Float32 | None,
         value: Float64,
         *,
-        weights: PixelWeights | None = None,
+        coverage: Coverage | None = None,
         accumulate: bool = False,
         first: int = 0,
     ) -> None:
         """See `Kernels.histogram_loss`."""
-        self._match(target, features, scale, gradient, None, value, weights, accumulate=accumulate, first=first)
+        self._match(target, features, scale, gradient, None, value, coverage, accumulate=accumulate, first=first)
 
-    def match(self, target: CudaHistogram, features: Float32, weights: PixelWeights | None = None) -> Float32:
-        """R(O): the ranks of O with the values of the exemplar; pixels of no weight keep theirs."""
+    def match(self, target: CudaHistogram, features: Float32, coverage: Coverage | None = None) -> Float32:
+        """R(O): the ranks of O with the values of the exemplar; pixels that do not count keep theirs."""
         matched = features.copy()
         value = self.xp.empty((), np.float64)
-        self._match(target, features, 1.0, None, matched, value, weights, accumulate=False)
+        self._match(target, features, 1.0, None, matched, value, coverage, accumulate=False)
         return matched
 
     def content_loss(
@@ -275,17 +275,17 @@ class CudaKernels:
         gradient: Float32 | None,
         value: Float64,
         *,
-        weights: PixelWeights | None = None,
+        coverage: Coverage | None = None,
         accumulate: bool = False,
     ) -> None:
         """See `Kernels.content_loss`."""
-        channels, pixels, mass = len(features), features[0].size, _mass(features, weights)
+        channels, pixels, mass = len(features), features[0].size, _mass(features, coverage)
         tiles = -(-pixels // TILE)
         partial = self.xp.empty(tiles * channels, np.float64)
         norm = 1 / (channels * mass) if mass else 0.0
         self._launch(
             "content", "content_loss", (tiles, channels),
-            features, target, NULL if weights is None else weights.values, _or_null(gradient), partial,
+            features, target, NULL if coverage is None else coverage.values, _or_null(gradient), partial,
             np.int32(pixels), np.float32(2 * scale * norm), np.int32(accumulate),
         )  # fmt: skip
         self._sum(partial, norm, value)
@@ -403,14 +403,14 @@ class CudaKernels:
         rows = max(out.size, 1)
         self._launch("reduce", "sum_rows", (rows,), partial, np.int32(partial.size // rows), float(factor), out)
 
-    def _weighed(self, features: Float32, weights: PixelWeights | None) -> Float32:
-        """Features, each pixel times its weight."""
-        if weights is None:
+    def _weighed(self, features: Float32, coverage: Coverage | None) -> Float32:
+        """Features, each pixel times its coverage."""
+        if coverage is None:
             return features
         pixels = features[0].size
         weighed: Float32 = self.xp.empty_like(features)
         self._launch(
-            "gram", "weigh", (_blocks(pixels), len(features)), features, weights.values, weighed, np.int32(pixels)
+            "gram", "weigh", (_blocks(pixels), len(features)), features, coverage.values, weighed, np.int32(pixels)
         )
         return weighed
 
@@ -482,14 +482,14 @@ class CudaKernels:
                 here, there = there, here
             yield begin, end, here[0], here[1]
 
-    def _sums(self, values: Any, weights: Any) -> Any:
-        """Sums of values times weights, either of which may be missing, before each group of samples."""
-        rows, count = (weights if values is None else values).shape
+    def _sums(self, values: Any, coverage: Any) -> Any:
+        """Sums of values times coverage, either of which may be missing, before each group of samples."""
+        rows, count = (coverage if values is None else values).shape
         groups = -(-count // GROUP)
         sums = self.xp.empty((rows, groups), np.float64)
         self._launch(
             "histogram", "sum_groups", (_blocks(groups), rows),
-            _or_null(values), _or_null(weights), np.int32(count), np.int32(groups), sums,
+            _or_null(values), _or_null(coverage), np.int32(count), np.int32(groups), sums,
         )  # fmt: skip
         self._launch("histogram", "scan_groups", (rows,), sums, np.int32(groups))
         return sums
@@ -502,13 +502,13 @@ class CudaKernels:
         gradient: Float32 | None,
         matched: Float32 | None,
         value: Float64,
-        weights: PixelWeights | None,
+        coverage: Coverage | None,
         *,
         accumulate: bool,
         first: int = 0,
     ) -> None:
-        channels, pixels, mass = len(features), features[0].size, _mass(features, weights)
-        chosen, count = _chosen(weights), _samples(features, weights)
+        channels, pixels, mass = len(features), features[0].size, _mass(features, coverage)
+        chosen, count = _chosen(coverage), _samples(features, coverage)
         if gradient is not None and not accumulate and (chosen is not None or not mass or not target.total):
             gradient.fill(0)
         if not mass or not target.total:
@@ -520,16 +520,16 @@ class CudaKernels:
         for begin, end, keys, order in self._sorted(features, chosen, count):
             rows, matched_to = end - begin, (first + begin, first + end)
             own = masses = None
-            if weights is not None:
+            if coverage is not None:
                 own = self.xp.empty((rows, count), np.float32)
                 self._launch(
-                    "histogram", "gather", (blocks, rows), keys, order, weights.values, np.int32(count), NULL, own
+                    "histogram", "gather", (blocks, rows), keys, order, coverage.values, np.int32(count), NULL, own
                 )
                 masses = self._sums(None, own)
             self._launch(
                 "histogram", "match", (blocks, rows),
                 keys, order, _or_null(own), _or_null(masses), np.int32(count), np.int32(pixels),
-                *(_or_null(a, *matched_to) for a in (target.values, target.weights, target.masses, target.moments)),
+                *(_or_null(a, *matched_to) for a in (target.values, target.coverage, target.masses, target.moments)),
                 np.int32(target.values.shape[1]), target.total / mass,
                 *(_or_null(a, begin, end) for a in (gradient, matched)),
                 2 * scale * norm, np.int32(accumulate), partial[begin:end],
@@ -564,15 +564,15 @@ def _or_null(array: Any, begin: int | None = None, end: int | None = None) -> An
     return NULL if array is None else array if begin is None else array[begin:end]
 
 
-def _mass(features: Float32, weights: PixelWeights | None) -> float:
-    return features[0].size if weights is None else weights.total
+def _mass(features: Float32, coverage: Coverage | None) -> float:
+    return features[0].size if coverage is None else coverage.total
 
 
-def _chosen(weights: PixelWeights | None) -> Any:
-    return None if weights is None else getattr(weights, "pixels", None)
+def _chosen(coverage: Coverage | None) -> Any:
+    return None if coverage is None else getattr(coverage, "pixels", None)
 
 
-def _samples(features: Float32, weights: PixelWeights | None) -> int:
+def _samples(features: Float32, coverage: Coverage | None) -> int:
     """How many of a channel's samples count."""
-    chosen = _chosen(weights)
+    chosen = _chosen(coverage)
     return features[0].size if chosen is None else len(chosen)

@@ -30,8 +30,8 @@ extern "C" __global__ void scale_matrix(const double *matrix, int size, double s
     if (k < size) out[k] = (float)(scale * matrix[k]);
 }
 
-// out (C, N) = features * weights (N). Grid: (tiles of pixels, channels).
-extern "C" __global__ void weigh(const float *features, const float *weights, float *out, int pixels) {
+// out (C, N) = features * coverage (N). Grid: (tiles of pixels, channels).
+extern "C" __global__ void weigh(const float *features, const float *coverage, float *out, int pixels) {
     const int p = blockIdx.x * THREADS + threadIdx.x;
-    if (p < pixels) out[(uint64)blockIdx.y * pixels + p] = weights[p] * features[(uint64)blockIdx.y * pixels + p];
+    if (p < pixels) out[(uint64)blockIdx.y * pixels + p] = coverage[p] * features[(uint64)blockIdx.y * pixels + p];
 }

@@ -1,6 +1,6 @@
 // The histogram loss (Risser et al., sec. 4.3) by an exact rank match: every channel is sorted, and the sample at rank k
 // gets the mean of the exemplar's quantiles over the mass that it covers. Samples of one value are one atom: they go to
-// the mean over all that they cover together. Channels are rows of n samples, all pixels or those of some weight; grids
+// the mean over all that they cover together. Channels are rows of n samples, all pixels or those that count; grids
 // are (tiles of samples, channels) unless said otherwise.
 
 // ------------------------------------------------------------------------------------------------------------ sorting
@@ -101,24 +101,24 @@ extern "C" __global__ void scatter(const uint32 *keys, const uint32 *pixels, con
 
 #define GROUP 32
 
-// values (C, n) of sorted keys, and weights (C, n) of sorted pixels if `weights` (N) is not null.
-extern "C" __global__ void gather(const uint32 *keys, const uint32 *pixels, const float *weights, int n, float *values,
-                                  float *sorted_weights) {
+// values (C, n) of sorted keys, and coverage (C, n) of sorted pixels if `coverage` (N) is not null.
+extern "C" __global__ void gather(const uint32 *keys, const uint32 *pixels, const float *coverage, int n, float *values,
+                                  float *sorted_coverage) {
     const int k = blockIdx.x * THREADS + threadIdx.x;
     if (k >= n) return;
     const uint64 at = (uint64)blockIdx.y * n + k;
     if (values) values[at] = value_of(keys[at]);
-    if (weights) sorted_weights[at] = weights[pixels[at]];
+    if (coverage) sorted_coverage[at] = coverage[pixels[at]];
 }
 
-// sums (C, groups): of each group's samples, values * weights, where either may be null and stands for ones.
-extern "C" __global__ void sum_groups(const float *values, const float *weights, int n, int groups, double *sums) {
+// sums (C, groups): of each group's samples, values * coverage, where either may be null and stands for ones.
+extern "C" __global__ void sum_groups(const float *values, const float *coverage, int n, int groups, double *sums) {
     const int group = blockIdx.x * THREADS + threadIdx.x;
     if (group >= groups) return;
     const uint64 start = (uint64)blockIdx.y * n;
     double sum = 0;
     for (int k = group * GROUP; k < n && k < (group + 1) * GROUP; ++k)
-        sum += (values ? (double)values[start + k] : 1.0) * (weights ? (double)weights[start + k] : 1.0);
+        sum += (values ? (double)values[start + k] : 1.0) * (coverage ? (double)coverage[start + k] : 1.0);
     sums[(uint64)blockIdx.y * groups + group] = sum;
 }
 
@@ -139,35 +139,35 @@ extern "C" __global__ void scan_groups(double *sums, int groups) {
 
 // A sorted row, with the sums before its groups. Weights null mean 1; then its masses are counted, not summed.
 struct Sorted {
-    const float *values, *weights;
+    const float *values, *coverage;
     const double *masses, *moments;
     int n;
 
     __device__ double mass_before(int k) const {
-        if (!weights) return k;
+        if (!coverage) return k;
         const int group = min(k, n - 1) / GROUP;
         double sum = masses[group];
-        for (int j = group * GROUP; j < k; ++j) sum += weights[j];
+        for (int j = group * GROUP; j < k; ++j) sum += coverage[j];
         return sum;
     }
 
     __device__ double moment_before(int k) const {
         const int group = min(k, n - 1) / GROUP;
         double sum = moments[group];
-        for (int j = group * GROUP; j < k; ++j) sum += (double)values[j] * (weights ? (double)weights[j] : 1.0);
+        for (int j = group * GROUP; j < k; ++j) sum += (double)values[j] * (coverage ? (double)coverage[j] : 1.0);
         return sum;
     }
 
     __device__ double moment_between(int first, int last) const {
         if (last - first > 2 * GROUP) return moment_before(last) - moment_before(first);
         double sum = 0;
-        for (int j = first; j < last; ++j) sum += (double)values[j] * (weights ? (double)weights[j] : 1.0);
+        for (int j = first; j < last; ++j) sum += (double)values[j] * (coverage ? (double)coverage[j] : 1.0);
         return sum;
     }
 
     // The sample that covers what comes after a mass.
     __device__ int at(double mass) const {
-        if (!weights) return min((int)mass, n - 1);
+        if (!coverage) return min((int)mass, n - 1);
         int low = 0, high = (n + GROUP - 1) / GROUP;
         while (high - low > 1) {
             const int middle = (low + high) / 2;
@@ -175,7 +175,7 @@ struct Sorted {
         }
         double before = masses[low];
         int k = low * GROUP;
-        for (; k + 1 < n && before + weights[k] <= mass; ++k) before += weights[k];
+        for (; k + 1 < n && before + coverage[k] <= mass; ++k) before += coverage[k];
         return k;
     }
 };
@@ -218,8 +218,8 @@ __device__ double mean_of_masses(const Sorted &exemplar, double begin, double en
 
 // partial[block] = sum w (O - R)^2 over sorted samples of ours; gradient (C, N), if not null, = or += factor w (O - R),
 // and matched (C, N), if not null, = R. The exemplar's rows are of the same channels; `unit` is its mass to ours.
-extern "C" __global__ void match(const uint32 *keys, const uint32 *pixels, const float *weights, const double *masses,
-                                 int n, int all, const float *values, const float *value_weights,
+extern "C" __global__ void match(const uint32 *keys, const uint32 *pixels, const float *coverage, const double *masses,
+                                 int n, int all, const float *values, const float *value_coverage,
                                  const double *value_masses, const double *moments, int count, double unit,
                                  float *gradient, float *matched, double factor, int accumulate, double *partial) {
     const int k = blockIdx.x * THREADS + threadIdx.x;
@@ -227,18 +227,18 @@ extern "C" __global__ void match(const uint32 *keys, const uint32 *pixels, const
     if (k < n) {
         const uint64 row = (uint64)blockIdx.y * n, other = (uint64)blockIdx.y * count;
         const int groups = (n + GROUP - 1) / GROUP, value_groups = (count + GROUP - 1) / GROUP;
-        const Sorted exemplar{values + other, value_weights ? value_weights + other : 0,
+        const Sorted exemplar{values + other, value_coverage ? value_coverage + other : 0,
                               value_masses ? value_masses + (uint64)blockIdx.y * value_groups : 0,
                               moments + (uint64)blockIdx.y * value_groups, count};
         const int low = bound_of(keys + row, n, k, false), high = bound_of(keys + row, n, k, true);
         double mean;
-        if (!weights && !value_weights) {
+        if (!coverage && !value_coverage) {
             mean = mean_of_ranks(exemplar, low, high, n);
         } else {
-            const Sorted ours{0, weights ? weights + row : 0, masses ? masses + (uint64)blockIdx.y * groups : 0, 0, n};
+            const Sorted ours{0, coverage ? coverage + row : 0, masses ? masses + (uint64)blockIdx.y * groups : 0, 0, n};
             mean = mean_of_masses(exemplar, unit * ours.mass_before(low), unit * ours.mass_before(high));
         }
-        const double distance = value_of(keys[row + k]) - mean, pull = weights ? weights[row + k] * distance : distance;
+        const double distance = value_of(keys[row + k]) - mean, pull = coverage ? coverage[row + k] * distance : distance;
         square = pull * distance;
         const uint64 at = (uint64)blockIdx.y * all + pixels[row + k];
         const float slope = (float)(factor * pull);

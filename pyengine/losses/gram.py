@@ -7,17 +7,18 @@ from dataclasses import dataclass, replace
 
 from pyengine.arrays import Float32, Float64
 from pyengine.kernels import Kernels
-from pyengine.losses import WHOLE, Region, Sample, term_name
+from pyengine.losses.base import EVERYWHERE, AdditiveLoss, Region, Sample
+from pyengine.network.architecture import Architecture
 from pyengine.network.tiles import Window
 
 
 @dataclass(frozen=True, eq=False)
-class GramLoss:
+class GramLoss(AdditiveLoss):
     """Mean squared difference of Gram matrices (Gatys et al. 2015, eq. 3; Risser et al., eq. 1).
 
-    ``|| G(O) - G(S) ||_F^2 / |G|``, with ``G(F) = F diag(w) F^T / sum(w)``, w being 1 where there are no regions; its
-    gradient is ``4 (G(O) - G(S)) O diag(w) / (|G| sum(w))``. Dividing by the mass makes exemplar and output comparable
-    whatever their sizes.
+    ``|| G(O) - G(S) ||_F^2 / |G|``, with ``G(F) = F diag(w) F^T / sum(w)``, where the coverage w is 1 if there are no
+    regions; its gradient is ``4 (G(O) - G(S)) O diag(w) / (|G| sum(w))``. Dividing by the mass makes exemplar and output
+    comparable whatever their sizes.
 
     Examples
     --------
@@ -30,24 +31,34 @@ class GramLoss:
     ('gram/relu1_1', 9.0)
     """
 
+    kind = "gram"
+
     layer: str
     target: Float64
     magnitude: float
-    region: Region = WHOLE
+    region: Region = EVERYWHERE
 
     @classmethod
-    def measure(cls, layer: str, samples: Sequence[Sample], kernels: Kernels, region: Region = WHOLE) -> GramLoss:
-        """Take the Gram matrix of all samples together, of some mass, as target."""
+    def default_layers(cls, architecture: Architecture) -> tuple[str, ...]:
+        """Take the first layers of the first four blocks: relu1_1 to relu4_1, the paper's."""
+        return architecture.blocks[:4]
+
+    @classmethod
+    def measure(
+        cls,
+        layer: str,
+        samples: Sequence[Sample],
+        kernels: Kernels,
+        region: Region = EVERYWHERE,
+        *,
+        wrap: bool = True,
+    ) -> GramLoss:
+        """Take the Gram matrix of all samples together as target."""
         total = sum(sample.mass for sample in samples)
-        grams = [s.mass / total * kernels.gram(s.features, s.weights) for s in samples]
+        grams = [s.mass / total * kernels.gram(s.features, s.coverage) for s in samples]
         target: Float64 = kernels.xp.stack(grams).sum(axis=0)
         (magnitude,) = kernels.fetch([(target**2).mean()])
         return cls(layer, target, magnitude, region)
-
-    @property
-    def name(self) -> str:
-        """See `Loss.name`."""
-        return term_name("gram", self.layer, self.region)
 
     def evaluate(
         self,
@@ -60,34 +71,27 @@ class GramLoss:
         accumulate: bool = False,
     ) -> None:
         """See `Loss.evaluate`."""
-        weights = self.region.weights.get(self.layer)
-        kernels.gram_loss(self.target, features, weight, gradient, value, weights=weights, accumulate=accumulate)
+        coverage = self.region.coverage.get(self.layer)
+        kernels.gram_loss(self.target, features, weight, gradient, value, coverage=coverage, accumulate=accumulate)
 
-    def on(self, window: Window, kernels: Kernels) -> GramLoss:
-        """See `AdditiveLoss.on`."""
-        return replace(self, region=self.region.on(window, self.layer, kernels))
+    def within(self, window: Window, kernels: Kernels) -> GramLoss:
+        """See `AdditiveLoss.within`."""
+        return replace(self, region=self.region.within(window, self.layer, kernels))
 
     def statistic(self, features: Float32, kernels: Kernels) -> Float64:
         """See `AdditiveLoss.statistic`: the Gram matrix."""
-        return kernels.gram(features, self.region.weights[self.layer])
+        return kernels.gram(features, self.region.coverage[self.layer])
 
-    def slope(self, statistic: Float64, shape: tuple[int, ...], kernels: Kernels, value: Float64) -> Float64:
-        """See `AdditiveLoss.slope`: the difference of Gram matrices."""
+    def residual(self, statistic: Float64, shape: tuple[int, ...], kernels: Kernels, value: Float64) -> Float64:
+        """See `AdditiveLoss.residual`: the difference of the Gram matrices."""
         difference = statistic - self.target
         value[...] = (difference**2).mean()
         return difference
 
-    def pull(
-        self,
-        features: Float32,
-        slope: Float64,
-        kernels: Kernels,
-        gradient: Float32,
-        *,
-        weight: float = 1.0,
-        accumulate: bool = False,
+    def add_gradient(
+        self, features: Float32, residual: Float64, kernels: Kernels, gradient: Float32, *, weight: float
     ) -> None:
-        """See `AdditiveLoss.pull`."""
-        weights = self.region.weights[self.layer]
-        scale = 4 * weight / (slope.size * weights.total)
-        kernels.gram_gradient(features, slope, scale, gradient, weights=weights, accumulate=accumulate)
+        """See `AdditiveLoss.add_gradient`."""
+        coverage = self.region.coverage[self.layer]
+        scale = 4 * weight / (residual.size * coverage.total)
+        kernels.gram_gradient(features, residual, scale, gradient, coverage=coverage, accumulate=True)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyengine.arrays import Float32, Float64
-from pyengine.kernels import Histogram, Kernels, PixelWeights
-from pyengine.losses import WHOLE, Region, Sample, term_name
+from pyengine.kernels import Coverage, Histogram, Kernels
+from pyengine.losses.base import EVERYWHERE, ChannelLoss, Region, Sample
+from pyengine.network.architecture import Architecture
 
 
 @dataclass(frozen=True, eq=False)
-class HistogramLoss:
+class HistogramLoss(ChannelLoss):
     """Mean squared distance of a feature map to itself with the exemplar's histograms (Risser et al., sec. 4.3).
 
     ``|| O - R(O) ||_F^2 / |O|``, where R gives each channel of O the distribution of the exemplar's and keeps its
@@ -22,7 +23,7 @@ class HistogramLoss:
     loss is thus the squared Wasserstein-2 distance of the channels' distributions, less the spread of the exemplar's
     values within what each of the output's masses covers: it steps up by that where a mass breaks up.
 
-    In a region, pixels count by their weights, in the distributions and in the mean.
+    In a region, pixels count by their coverage, in the distributions and in the mean.
 
     Examples
     --------
@@ -34,22 +35,40 @@ class HistogramLoss:
     1.25
     """
 
+    kind = "histogram"
+    strength = 0.2
+    keeps_map = True
+
     layer: str
     target: Histogram
     magnitude: float
-    region: Region = WHOLE
+    region: Region = EVERYWHERE
 
     @classmethod
-    def measure(cls, layer: str, samples: Sequence[Sample], kernels: Kernels, region: Region = WHOLE) -> HistogramLoss:
-        """Take the distributions of all samples together, of some mass, as target."""
+    def default_layers(cls, architecture: Architecture) -> tuple[str, ...]:
+        """Take the first layers of the first and of the fourth block, or of the last before it: the paper's."""
+        first, *others = architecture.blocks[:4]
+        return (first, *others[-1:])
+
+    @classmethod
+    def measure(
+        cls,
+        layer: str,
+        samples: Sequence[Sample],
+        kernels: Kernels,
+        region: Region = EVERYWHERE,
+        *,
+        wrap: bool = True,
+    ) -> HistogramLoss:
+        """Take the distributions of all samples together as target."""
         mass = sum(sample.mass for sample in samples)
         magnitude = sum(sample.mass * sample.mean_square(kernels) for sample in samples) / mass
         return cls(layer, kernels.histogram(*_joined(samples, kernels)), magnitude, region)
 
     @property
-    def name(self) -> str:
-        """See `Loss.name`."""
-        return term_name("histogram", self.layer, self.region)
+    def channels(self) -> int:
+        """See `ChannelLoss.channels`."""
+        return self.target.channels
 
     def evaluate(
         self,
@@ -60,24 +79,37 @@ class HistogramLoss:
         weight: float = 1.0,
         gradient: Float32 | None = None,
         accumulate: bool = False,
-        first: int = 0,
     ) -> None:
-        """See `Loss.evaluate`; `features` may be some of the map's channels, from `first` on."""
-        weights = self.region.weights.get(self.layer)
+        """See `Loss.evaluate`."""
+        self.evaluate_channels(features, 0, kernels, value, weight=weight, gradient=gradient, accumulate=accumulate)
+
+    def evaluate_channels(
+        self,
+        features: Float32,
+        first: int,
+        kernels: Kernels,
+        value: Float64,
+        *,
+        weight: float = 1.0,
+        gradient: Float32 | None = None,
+        accumulate: bool = False,
+    ) -> None:
+        """See `ChannelLoss.evaluate_channels`."""
+        coverage = self.region.coverage.get(self.layer)
         kernels.histogram_loss(
-            self.target, features, weight, gradient, value, weights=weights, accumulate=accumulate, first=first
+            self.target, features, weight, gradient, value, coverage=coverage, accumulate=accumulate, first=first
         )
 
 
-def _joined(samples: Sequence[Sample], kernels: Kernels) -> tuple[Float32, PixelWeights | None]:
-    """All samples as one map and its weights."""
+def _joined(samples: Sequence[Sample], kernels: Kernels) -> tuple[Float32, Coverage | None]:
+    """All samples as one map, and its coverage."""
     if len(samples) == 1:
-        return samples[0].features, samples[0].weights
+        return samples[0].features, samples[0].coverage
     maps = [sample.features.reshape(len(sample.features), -1) for sample in samples]
-    weights = [
+    coverage = [
         np.full(features.shape[1], sample.factor, np.float32)
-        if sample.weights is None
-        else np.float32(sample.factor) * kernels.download(sample.weights.values)
+        if sample.coverage is None
+        else np.float32(sample.factor) * kernels.download(sample.coverage.values)
         for features, sample in zip(maps, samples, strict=True)
     ]
-    return kernels.xp.concatenate(maps, axis=1), kernels.weigh(np.concatenate(weights))
+    return kernels.xp.concatenate(maps, axis=1), kernels.cover(np.concatenate(coverage))

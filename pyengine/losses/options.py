@@ -3,20 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import get_args
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias, get_args
 
 from pyengine.checks import check_choice, is_number
 from pyengine.errors import PyengineError
+from pyengine.losses import KINDS
+from pyengine.losses.base import IMAGE, Weight
+from pyengine.network.architecture import Architecture
 from pyengine.network.graphs import Padding, Pooling
-from pyengine.tuning import GRAM_LAYERS, HISTOGRAM_LAYERS, Weight, Weights
 
-KINDS = ("gram", "histogram", "structure", "content", "variation")
+Weights: TypeAlias = "Literal['auto', 'thresholds'] | Mapping[str, Weight]"
+"""How all terms are weighted, or numbers by kind ("gram") or by kind and layer ("gram/relu1_1")."""
+
+USUAL = tuple(kind.kind for kind in KINDS.values() if not kind.optional and kind.source == "exemplars")
+"""The kinds that are in use where nobody says anything."""
 
 
 @dataclass(frozen=True)
 class LossOptions:
     """Which losses, on which layers, with which weights, on which network.
+
+    Layers are those of a network, known once `on` has been told its architecture.
+
+    Attributes
+    ----------
+    weights : "auto", "thresholds" or dict
+        See `pyengine.synthesize`. Default: "auto".
+    layers : dict of str to tuple of str
+        By kind; a kind that is missing has its default layers, but before `on` nobody knows them.
+    kinds : tuple of str
+        The kinds in use. Others are used only if `weights` names them. Default: "histogram" and "gram".
+    content : bool
+        Whether there is a content. Default: False.
+    unnamed : float or "auto"
+        The weight of terms in use that `weights` does not name. Default: "auto".
+    content_strength : float
+        A factor of the weights of the kinds that are measured on the content. Default: 1.
+    padding : {"wrap", "zeros"}
+        See `pyengine.synthesize`. Default: "wrap".
+    pooling : {"average", "max"}
+        See `pyengine.synthesize`. Default: "average".
 
     Raises
     ------
@@ -26,30 +53,29 @@ class LossOptions:
 
     Examples
     --------
-    >>> options = LossOptions({"histogram": 0, "gram/relu4_1": 2})
-    >>> options.layers, options.weight("gram", "relu4_1"), options.weight("gram", "relu3_1")
-    (('relu1_1', 'relu2_1', 'relu3_1', 'relu4_1'), 2, 'auto')
+    >>> options = LossOptions({"histogram": 0, "gram/b": 2}, {"gram": ("a", "b")})
+    >>> options.used("gram"), options.weight("gram", "b"), options.weight("gram", "a")
+    (('a', 'b'), 2, 'auto')
     """
 
     weights: Weights = "auto"
-    gram_layers: Sequence[str] = GRAM_LAYERS
-    histogram_layers: Sequence[str] = HISTOGRAM_LAYERS
-    structure_layers: Sequence[str] = ()
-    content_layers: Sequence[str] = ()
+    layers: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    kinds: tuple[str, ...] = USUAL
+    content: bool = False
+    unnamed: Weight = "auto"
     content_strength: float = 1.0
     padding: Padding = "wrap"
     pooling: Pooling = "average"
 
     def __post_init__(self) -> None:
-        for kind in KINDS[:-1]:  # variation is measured on the image
-            layers = getattr(self, f"{kind}_layers")
+        for kind, layers in self.layers.items():
             if isinstance(layers, str) or not (
                 isinstance(layers, Sequence) and all(isinstance(x, str) for x in layers)
             ):
                 raise PyengineError(f"{kind}_layers={layers!r}: give a sequence of names, such as ('relu4_1',)")
-            object.__setattr__(self, f"{kind}_layers", tuple(layers))
+        object.__setattr__(self, "layers", {kind: tuple(layers) for kind, layers in self.layers.items()})
         self._check_weights()
-        if not self.style_layers:
+        if not any(self._may_be_used(name) for name, kind in KINDS.items() if kind.source == "exemplars"):
             raise PyengineError("nothing is left to match: give gram or histogram a layer and a weight that is not 0")
         if not (is_number(self.content_strength) and 0 < self.content_strength < float("inf")):
             raise PyengineError(f"content_strength={self.content_strength!r}: give a number above 0")
@@ -65,33 +91,66 @@ class LossOptions:
             )
         for term, weight in self.weights.items():
             kind, _, layer = str(term).partition("/")
-            layers: Sequence[str] = getattr(self, f"{kind}_layers", ()) if kind in KINDS else ()
-            if kind not in KINDS or (layer and layer not in layers):
+            layers = self.layers.get(kind)
+            if kind not in KINDS or (layer and layers is not None and layer not in layers):
                 raise PyengineError(
                     f"weights: there is no term {term!r}: choose {', '.join(KINDS)}, or one layer's, as gram/relu1_1"
                 )
             if weight != "auto" and not (is_number(weight) and 0 <= weight < float("inf")):
                 raise PyengineError(f"weights: {term}={weight!r}: give a number that is not negative, or 'auto'")
-            if kind != "variation" and weight and not layers:
+            if weight and KINDS[kind].source == "content" and not self.content:
+                raise PyengineError(f"weights: {term}={weight!r}: there is no content; give one, or leave it out")
+            if weight and layers == ():
                 raise PyengineError(f"weights: {term}={weight!r}: there is no layer for it; name one, or leave it out")
 
+    def _may_be_used(self, kind: str) -> bool:
+        """Whether a kind has a map of the network to be measured on, as far as is known before `on`."""
+        if kind in self.layers:
+            return any(layer != IMAGE for layer in self.used(kind))
+        named = [weight for term, weight in self._named.items() if term.startswith(f"{kind}/") and weight]
+        return bool(self.weight(kind) or named)
+
+    @property
+    def _named(self) -> Mapping[str, Weight]:
+        return self.weights if isinstance(self.weights, Mapping) else {}
+
+    def on(self, architecture: Architecture) -> LossOptions:
+        """The same with every kind's layers on a network.
+
+        Raises
+        ------
+        PyengineError
+            A layer that the network does not have, or a weight of a term that there is not; nothing is left to match.
+        """
+        layers = {name: kind.default_layers(architecture) for name, kind in KINDS.items()} | dict(self.layers)
+        known = replace(self, layers=layers)
+        architecture.check(known.maps)
+        return known
+
     def weight(self, kind: str, layer: str = "") -> Weight:
-        """Of a term, as given: that of its layer, or else of its kind; variation is left out unless it is given."""
-        default: Weight = 0.0 if kind == "variation" else "auto"
-        if not isinstance(self.weights, Mapping):
-            return default
-        return self.weights.get(f"{kind}/{layer}", self.weights.get(kind, default))
+        """The weight of a term, as given: that of its layer, or else of its kind; 0 for a kind that is not in use."""
+        unnamed: Weight = self.unnamed if kind in self.kinds else 0.0
+        return self._named.get(f"{kind}/{layer}", self._named.get(kind, unnamed))
 
     def used(self, kind: str) -> tuple[str, ...]:
         """Layers of a kind whose weight is not 0."""
-        return tuple(layer for layer in getattr(self, f"{kind}_layers") if self.weight(kind, layer))
+        return tuple(layer for layer in self.layers[kind] if self.weight(kind, layer))
 
     @property
-    def style_layers(self) -> tuple[str, ...]:
-        """The layers on which exemplars are measured, each once."""
-        return tuple(dict.fromkeys((*self.used("gram"), *self.used("histogram"), *self.used("structure"))))
+    def style_maps(self) -> tuple[str, ...]:
+        """The feature maps that are measured on exemplars, each once."""
+        return self._maps("exemplars")
 
     @property
-    def layers(self) -> tuple[str, ...]:
-        """The layers in use, each once."""
-        return tuple(dict.fromkeys((*self.style_layers, *self.used("content"))))
+    def content_maps(self) -> tuple[str, ...]:
+        """The feature maps that are measured on the content, each once."""
+        return self._maps("content")
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """The feature maps in use, each once."""
+        return tuple(dict.fromkeys((*self.style_maps, *self.content_maps)))
+
+    def _maps(self, source: str) -> tuple[str, ...]:
+        kinds = [name for name, kind in KINDS.items() if kind.source == source]
+        return tuple(dict.fromkeys(layer for kind in kinds for layer in self.used(kind) if layer != IMAGE))

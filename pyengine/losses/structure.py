@@ -8,18 +8,19 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pyengine.arrays import Float32, Float64
-from pyengine.kernels import Kernels, PixelWeights
-from pyengine.losses import WHOLE, Region, Sample, term_name
+from pyengine.kernels import Coverage, Kernels
+from pyengine.losses.base import EVERYWHERE, AdditiveLoss, Region, Sample
+from pyengine.network.architecture import Architecture
 from pyengine.network.tiles import Window
 
 SHIFTS = tuple((dy * step, dx * step) for step in (1, 2, 4, 8) for dy, dx in ((0, 1), (1, 0)))
-"""Translations, in pixels of the feature map."""
+"""The translations: rows and columns, in pixels of the feature map."""
 
 Shift = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
-class StructureLoss:
+class StructureLoss(AdditiveLoss):
     """Mean squared difference of the Gram matrices of translated feature maps (Berger and Memisevic 2016).
 
     Arrangements that repeat, such as courses of bricks, are not in a Gram matrix, which forgets where features are. The
@@ -39,12 +40,21 @@ class StructureLoss:
     array([0.   , 0.125])
     """
 
+    kind = "structure"
+    optional = True
+    reach = max(map(max, SHIFTS))
+
     layer: str
     targets: dict[Shift, Float64]
     magnitude: float
-    region: Region = WHOLE
+    region: Region = EVERYWHERE
     wrap: bool = True
-    _pairs_of: dict[tuple[tuple[int, ...], Shift], PixelWeights | None] = field(default_factory=dict, repr=False)
+    _pairs_of: dict[tuple[tuple[int, ...], Shift], Coverage | None] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def default_layers(cls, architecture: Architecture) -> tuple[str, ...]:
+        """Take the first layer of the third block, or of the last before it: relu3_1."""
+        return architecture.blocks[:3][-1:]
 
     @classmethod
     def measure(
@@ -52,14 +62,15 @@ class StructureLoss:
         layer: str,
         samples: Sequence[Sample],
         kernels: Kernels,
-        region: Region = WHOLE,
+        region: Region = EVERYWHERE,
         *,
         wrap: bool = True,
         shifts: Sequence[Shift] = SHIFTS,
     ) -> StructureLoss:
         """Take the translated Gram matrices of all samples together as targets.
 
-        Translations of half the smallest sample's side or more are left out: too few pairs would speak for them.
+        Translations, by default those of `SHIFTS`, of half the smallest sample's side or more are left out: too few
+        pairs would speak for them.
         """
         height, width = (min(sample.features.shape[axis] for sample in samples) for axis in (1, 2))
         targets = {}
@@ -68,7 +79,7 @@ class StructureLoss:
                 continue
             total, mass = kernels.xp.zeros((len(samples[0].features),) * 2), 0.0
             for sample in samples:
-                pairs = _pairs(sample.features.shape, sample.weights, (dy, dx), kernels, wrap=False)
+                pairs = _pairs(sample.features.shape, sample.coverage, (dy, dx), kernels, wrap=False)
                 shifted = _translate(sample.features, (-dy, -dx), kernels)
                 here = sample.factor * _mass(sample.features.shape, pairs)
                 total += here * kernels.cross_gram(sample.features, shifted, pairs)
@@ -77,11 +88,6 @@ class StructureLoss:
                 targets[dy, dx] = total / mass
         squares = kernels.fetch([(target**2).mean() for target in targets.values()]) or [0.0]
         return cls(layer, targets, float(np.mean(squares)), region, wrap)
-
-    @property
-    def name(self) -> str:
-        """See `Loss.name`."""
-        return term_name("structure", self.layer, self.region)
 
     def evaluate(
         self,
@@ -94,15 +100,17 @@ class StructureLoss:
         accumulate: bool = False,
     ) -> None:
         """See `Loss.evaluate`."""
-        slope = self.slope(self.statistic(features, kernels), features.shape, kernels, value)
+        residual = self.residual(self.statistic(features, kernels), features.shape, kernels, value)
         if gradient is not None:
-            self.pull(features, slope, kernels, gradient, weight=weight, accumulate=accumulate)
+            if not accumulate:
+                gradient.fill(0)
+            self.add_gradient(features, residual, kernels, gradient, weight=weight)
 
-    def on(self, window: Window, kernels: Kernels) -> StructureLoss:
-        """See `AdditiveLoss.on`: the tile's own pairs are those whose first member is."""
+    def within(self, window: Window, kernels: Kernels) -> StructureLoss:
+        """See `AdditiveLoss.within`: the tile's own pairs are those whose first member is."""
         channels = [len(target) for target in self.targets.values()]
-        pairs: dict[tuple[tuple[int, ...], Shift], PixelWeights | None] = {
-            ((c, *window.region), shift): window.weigh(self._pairs((c, *window.whole), shift, kernels), kernels)
+        pairs: dict[tuple[tuple[int, ...], Shift], Coverage | None] = {
+            ((c, *window.region), shift): window.cover(self._pairs((c, *window.whole), shift, kernels), kernels)
             for c, shift in zip(channels, self.targets, strict=True)
         }
         return replace(self, _pairs_of=pairs)
@@ -115,47 +123,38 @@ class StructureLoss:
             statistic[k] = kernels.cross_gram(features, _translate(features, (-dy, -dx), kernels), pairs)
         return statistic
 
-    def slope(self, statistic: Float64, shape: tuple[int, ...], kernels: Kernels, value: Float64) -> Float64:
-        """See `AdditiveLoss.slope`: the differences of these Gram matrices, 0 where there are no pairs."""
-        slope: Float64 = kernels.xp.zeros_like(statistic)
+    def residual(self, statistic: Float64, shape: tuple[int, ...], kernels: Kernels, value: Float64) -> Float64:
+        """See `AdditiveLoss.residual`: the differences of these Gram matrices, 0 where there are no pairs."""
+        residual: Float64 = kernels.xp.zeros_like(statistic)
         for k, (shift, target) in enumerate(self.targets.items()):
             if _mass(shape, self._pairs(shape, shift, kernels)) > 0:
-                slope[k] = statistic[k] - target
-        value[...] = (slope**2).mean() if len(slope) else 0
-        return slope
+                residual[k] = statistic[k] - target
+        value[...] = (residual**2).mean() if len(residual) else 0
+        return residual
 
-    def pull(
-        self,
-        features: Float32,
-        slope: Float64,
-        kernels: Kernels,
-        gradient: Float32,
-        *,
-        weight: float = 1.0,
-        accumulate: bool = False,
+    def add_gradient(
+        self, features: Float32, residual: Float64, kernels: Kernels, gradient: Float32, *, weight: float
     ) -> None:
-        """See `AdditiveLoss.pull`."""
-        if not accumulate:
-            gradient.fill(0)
+        """See `AdditiveLoss.add_gradient`."""
         scratch = kernels.xp.empty_like(features)
-        for (dy, dx), difference in zip(self.targets, slope, strict=True):
+        for (dy, dx), difference in zip(self.targets, residual, strict=True):
             pairs = self._pairs(features.shape, (dy, dx), kernels)
             mass = _mass(features.shape, pairs)
             if mass == 0:
                 continue
             shifted = _translate(features, (-dy, -dx), kernels)
             # A pair's first member gets D times the second, the second D^T times the first.
-            scale = 2 * weight / (slope.size * mass)
-            kernels.gram_gradient(shifted, difference, scale, gradient, weights=pairs, accumulate=True)
+            scale = 2 * weight / (residual.size * mass)
+            kernels.gram_gradient(shifted, difference, scale, gradient, coverage=pairs, accumulate=True)
             transposed = kernels.xp.ascontiguousarray(difference.T)
-            kernels.gram_gradient(features, transposed, scale, scratch, weights=pairs)
+            kernels.gram_gradient(features, transposed, scale, scratch, coverage=pairs)
             gradient += _translate(scratch, (dy, dx), kernels)
 
-    def _pairs(self, shape: tuple[int, ...], shift: Shift, kernels: Kernels) -> PixelWeights | None:
-        """Weights of the pairs on a map of the output; they are the same in every evaluation."""
+    def _pairs(self, shape: tuple[int, ...], shift: Shift, kernels: Kernels) -> Coverage | None:
+        """How much each pair counts on a map of the output; this is the same in every evaluation."""
         if (shape, shift) not in self._pairs_of:
-            weights = self.region.weights.get(self.layer)
-            self._pairs_of[shape, shift] = _pairs(shape, weights, shift, kernels, wrap=self.wrap)
+            coverage = self.region.coverage.get(self.layer)
+            self._pairs_of[shape, shift] = _pairs(shape, coverage, shift, kernels, wrap=self.wrap)
         return self._pairs_of[shape, shift]
 
 
@@ -166,20 +165,20 @@ def _translate(features: Float32, shift: Shift, kernels: Kernels) -> Float32:
 
 
 def _pairs(
-    shape: tuple[int, ...], weights: PixelWeights | None, shift: Shift, kernels: Kernels, *, wrap: bool
-) -> PixelWeights | None:
-    """Weight (H W,) of the pair that each pixel makes with the one `shift` further on; None stands for ones."""
+    shape: tuple[int, ...], coverage: Coverage | None, shift: Shift, kernels: Kernels, *, wrap: bool
+) -> Coverage | None:
+    """How much the pair counts that each pixel makes with the one `shift` further on; None stands for ones."""
     _, height, width = shape
-    if weights is None and wrap:
+    if coverage is None and wrap:
         return None
     ones = np.ones((height, width), np.float32)
-    grid = ones if weights is None else kernels.download(weights.values).reshape(height, width)
+    grid = ones if coverage is None else kernels.download(coverage.values).reshape(height, width)
     second = np.roll(grid, (-shift[0], -shift[1]), axis=(0, 1))
     if not wrap:
         second[max(height - shift[0], 0) :, :] = 0
         second[:, max(width - shift[1], 0) :] = 0
-    return kernels.weigh((grid * second).ravel())
+    return kernels.cover((grid * second).ravel())
 
 
-def _mass(shape: tuple[int, ...], pairs: PixelWeights | None) -> float:
+def _mass(shape: tuple[int, ...], pairs: Coverage | None) -> float:
     return shape[1] * shape[2] if pairs is None else pairs.total

@@ -1,0 +1,38 @@
+"""The methods: what each sets where the caller says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pyengine.losses.base import Weight
+from pyengine.network.graphs import Padding
+
+Method = Literal["histogram", "gatys"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a method sets.
+
+    Attributes
+    ----------
+    weights : dict of str to float
+        Weights of the terms that are not automatic. Default: none.
+    padding : {"wrap", "zeros"}
+        What the network sees beyond the border. Default: "wrap".
+    levels, iterations : int, optional
+        Those of the pyramid. None, the default: by the size of the images.
+    """
+
+    weights: Mapping[str, Weight] = field(default_factory=dict)
+    padding: Padding = "wrap"
+    levels: int | None = None
+    iterations: int | None = None
+
+
+PRESETS: dict[Method, Preset] = {
+    "histogram": Preset(),
+    "gatys": Preset({"gram": 1.0, "histogram": 0.0}, padding="zeros", levels=1, iterations=500),
+}
