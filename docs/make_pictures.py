@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 import pyengine
-from pyengine.quality import compare
-from pyengine.sheet import sheet
+from pyengine.quality.measures import compare
+from pyengine.quality.sheet import sheet
 
 FOLDER = Path(__file__).parent
 EXAMPLES = FOLDER.parent / "examples"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pyengine.devices import Precision
 from pyengine.engine import Engine
-from pyengine.images import Source
+from pyengine.images.reading import Source
 from pyengine.recipe import Options
 from pyengine.result import Progress, Result
 

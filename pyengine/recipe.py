@@ -11,15 +11,16 @@ import numpy.typing as npt
 
 from pyengine.arrays import Float32
 from pyengine.checks import check_choice, is_integer, is_number
-from pyengine.color import luminance, match_colors, match_luminance
 from pyengine.errors import PyengineError
-from pyengine.images import Source, load_mask, load_with_alpha, resize
+from pyengine.images.color import luminance, match_colors, match_luminance
+from pyengine.images.masks import band, fill_by_reflection
+from pyengine.images.reading import Source, load_mask, load_with_alpha
+from pyengine.images.regions import RegionSource, load_regions
+from pyengine.images.resampling import resize
 from pyengine.level import Exemplar, Level
 from pyengine.losses.options import LossOptions
-from pyengine.masks import band, fill_by_reflection
 from pyengine.network.graphs import SMALLEST, Padding, Pooling
 from pyengine.pyramid import MULTIPLE, default_iterations, default_levels, level_sizes
-from pyengine.regions import RegionSource, load_regions
 from pyengine.tuning import (
     CONTENT_LAYERS,
     GRAM_LAYERS,

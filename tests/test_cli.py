@@ -613,7 +613,7 @@ def image(tmp_path: Path) -> Path:
 
 
 def test_compare(exemplar: Path, image: Path) -> None:
-    from pyengine.quality import compare
+    from pyengine.quality.measures import compare
 
     result = invoke("compare", exemplar, exemplar, image)
     assert (result.exit_code, result.stderr) == (0, "")
@@ -627,7 +627,7 @@ def test_compare(exemplar: Path, image: Path) -> None:
 
 
 def test_compare_json(exemplar: Path, image: Path) -> None:
-    from pyengine.quality import compare
+    from pyengine.quality.measures import compare
 
     result = invoke("compare", exemplar, image, "--json")
     found = compare(exemplar, image)
@@ -659,10 +659,12 @@ def test_compare_picture(flags: tuple[str, ...], exemplar: Path, image: Path, tm
 
 
 def test_compare_labels(exemplar: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pyengine.quality import compare
+    from pyengine.quality.measures import compare
 
     seen = []
-    monkeypatch.setattr("pyengine.sheet.sheet", lambda rows, labels: seen.append(labels) or np.zeros((1, 1, 3), "u1"))
+    monkeypatch.setattr(
+        "pyengine.quality.sheet.sheet", lambda rows, labels: seen.append(labels) or np.zeros((1, 1, 3), "u1")
+    )
     assert invoke("compare", exemplar, image, "--picture", tmp_path / "picture.png").exit_code == 0
     distance = compare(exemplar, image).patch_distance
     assert seen == [[["exemplar.png", f"image.png\npatch distance {distance:.3f}"]]]
@@ -671,7 +673,7 @@ def test_compare_labels(exemplar: Path, image: Path, tmp_path: Path, monkeypatch
 def test_compare_checks_the_picture_before_the_work(
     exemplar: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyengine.quality.compare", lambda *_: pytest.fail("worked first"))
+    monkeypatch.setattr("pyengine.quality.measures.compare", lambda *_: pytest.fail("worked first"))
     link = tmp_path / "link.png"
     link.symlink_to(image)
     before = exemplar.read_bytes(), image.read_bytes()

@@ -14,8 +14,8 @@ from PIL import Image
 import pyengine
 from pyengine import PyengineError
 from pyengine.cli import main
-from pyengine.color import luminance, match_colors, match_luminance
-from pyengine.images import resize
+from pyengine.images.color import luminance, match_colors, match_luminance
+from pyengine.images.resampling import resize
 from pyengine.recipe import LARGEST, Options, Recipe
 from pyengine.tuning import GRAM_LAYERS, HISTOGRAM_LAYERS
 

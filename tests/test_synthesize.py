@@ -18,7 +18,7 @@ from PIL import Image
 
 import pyengine
 from pyengine import Engine, PyengineError, devices
-from pyengine.images import to_uint8
+from pyengine.images.writing import to_uint8
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.level import Exemplar, Level
 from pyengine.losses.options import LossOptions
@@ -27,7 +27,7 @@ from pyengine.network import sessions
 from pyengine.network.network import Network
 from pyengine.optimizers.lbfgs import minimize
 from pyengine.pyramid import add_detail, default_levels, level_sizes, white_noise
-from pyengine.quality import seam_ratio
+from pyengine.quality.measures import seam_ratio
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_another_picture(engine, natural):
