@@ -136,7 +136,7 @@ def main() -> None:
 )  # fmt: skip
 @click.option("--keep", metavar="FILE", help="Mask: white stays as it is, the rest is made again.")
 @click.option("--fill", metavar="FILE", help="Mask: white is made again, the rest stays; or alpha.")
-@click.option("--tile", is_flag=True, help="Make a band at the borders again, so that the picture tiles.")
+@click.option("--seamless", is_flag=True, help="Make a band at the borders again, so that the picture tiles.")
 @click.option("--method", type=click.Choice(["histogram", "gatys"]), help="[default: histogram].")
 @click.option(
     "--weight", "weights", type=_weight, multiple=True, metavar="TERM=W",
