@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 import pyengine
-from pyengine.quality import compare
-from pyengine.sheet import sheet
+from pyengine.quality.measures import compare
+from pyengine.quality.sheet import sheet
 
 FOLDER = Path(__file__).parent
 EXAMPLES = FOLDER.parent / "examples"
@@ -129,13 +129,13 @@ def hole(engine: pyengine.Engine) -> None:
     damaged = np.asarray(Image.open(torn))
     on_white = np.where(damaged[:, :, 3:] > 0, damaged[:, :, :3], 255).astype(np.uint8)
     whole = example("gravel")
-    tiling = engine.synthesize(whole, tile=True)
-    row("gravel", "tile=True", whole, tiling)
+    tiling = engine.synthesize(whole, seamless=True)
+    row("gravel", "seamless=True", whole, tiling)
     before = np.asarray(Image.open(whole).convert("RGB"))
     save(
         "hole",
         [[on_white, filled.image], [np.roll(before, (128, 128), (0, 1)), np.roll(tiling.image, (128, 128), (0, 1))]],
-        [["torn", 'fill="alpha"'], ["its borders meet in the middle", "tile=True"]],
+        [["torn", 'fill="alpha"'], ["its borders meet in the middle", "seamless=True"]],
     )
 
 

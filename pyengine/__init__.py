@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pyengine.api import synthesize
     from pyengine.engine import Engine
     from pyengine.objective import Objective
-    from pyengine.quality import Comparison, compare
+    from pyengine.quality.measures import Comparison, compare
     from pyengine.result import Iteration, Progress, Result
 
 __all__ = [
@@ -26,13 +26,13 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Comparison": "quality",
+    "Comparison": "quality.measures",
     "Engine": "engine",
     "Iteration": "result",
     "Objective": "objective",
     "Progress": "result",
     "Result": "result",
-    "compare": "quality",
+    "compare": "quality.measures",
     "synthesize": "api",
 }
 

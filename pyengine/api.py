@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pyengine.devices import Precision
 from pyengine.engine import Engine
-from pyengine.images import Source
+from pyengine.images.reading import Source
 from pyengine.recipe import Options
 from pyengine.result import Progress, Result
 
@@ -53,7 +53,7 @@ def synthesize(
     content_strength : float
         Above 1, more of the content shows; below, more of the style.
     init : image, "noise" or "content", optional
-        What to start from; by default the content if there is one, else noise. With `keep`, `fill` or `tile`, the
+        What to start from; by default the content if there is one, else noise. With `keep`, `fill` or `seamless`, the
         picture that is kept, if it is not the exemplar.
     style_scale : float
         Size of the exemplar's features in the result, against their own; with `content`, against those of the exemplar
@@ -70,7 +70,7 @@ def synthesize(
         White is what is kept of a picture, or what is filled in it; the rest is the other. `fill="alpha"` fills what is
         less than half opaque. The picture is `init`, or else the exemplar, which is then not measured in the hole. What
         is kept stays the same to the last bit.
-    tile : bool
+    seamless : bool
         Make a band at the picture's borders again, an eighth of the shorter side wide, so that it tiles.
     method : {"histogram", "gatys"}
         "gatys" is the baseline: Gram losses only, on one scale under zero padding, 500 iterations (Gatys et al. 2015).

@@ -136,7 +136,7 @@ def main() -> None:
 )  # fmt: skip
 @click.option("--keep", metavar="FILE", help="Mask: white stays as it is, the rest is made again.")
 @click.option("--fill", metavar="FILE", help="Mask: white is made again, the rest stays; or alpha.")
-@click.option("--tile", is_flag=True, help="Make a band at the borders again, so that the picture tiles.")
+@click.option("--seamless", is_flag=True, help="Make a band at the borders again, so that the picture tiles.")
 @click.option("--method", type=click.Choice(["histogram", "gatys"]), help="[default: histogram].")
 @click.option(
     "--weight", "weights", type=_weight, multiple=True, metavar="TERM=W",
@@ -183,7 +183,7 @@ def synthesize(
     Several exemplars are mixed, or with --output-regions the first is region 1, the second region 2, and so on.
     """
     import pyengine
-    from pyengine.images import check_output
+    from pyengine.images.writing import check_output
 
     check_output(output)
     given = {name: value for name, value in options.items() if value is not None and value is not False}
@@ -281,9 +281,10 @@ def compare(exemplar: Path, images: tuple[Path, ...], picture: Path | None, as_j
     """
     from dataclasses import asdict
 
-    from pyengine import quality
-    from pyengine.images import check_output, load, save
-    from pyengine.sheet import sheet
+    from pyengine.images.reading import load
+    from pyengine.images.writing import check_output, save
+    from pyengine.quality import measures
+    from pyengine.quality.sheet import sheet
 
     if picture is not None:
         check_output(picture)
@@ -291,7 +292,7 @@ def compare(exemplar: Path, images: tuple[Path, ...], picture: Path | None, as_j
     expected = load(exemplar)
     loaded = [load(path, "image") for path in images]
     figures: list[dict[str, Any]] = [
-        {"image": str(path), **asdict(quality.compare(expected, image))}
+        {"image": str(path), **asdict(measures.compare(expected, image))}
         for path, image in zip(images, loaded, strict=True)
     ]
     if picture is not None:
@@ -360,7 +361,8 @@ def bench(
             raise PyengineError(f"options before {command!r} are not for it: put its own behind it")
         return
     from pyengine.bench import figures, report, suite
-    from pyengine.images import check_output, check_place, save, write_atomically
+    from pyengine.files import check_place, write_atomically
+    from pyengine.images.writing import check_output, save
 
     if output is not None:
         if output.suffix != ".json":
@@ -386,7 +388,7 @@ def bench(
 def _check_plot(plot: Path, exemplar: Path) -> None:
     """Raise PyengineError, before the work begins, for a plot that can't be drawn or written."""
     from pyengine.bench import figures
-    from pyengine.images import check_output
+    from pyengine.images.writing import check_output
 
     check_output(plot)
     _check_no_input(plot, exemplar)
@@ -417,7 +419,7 @@ def bench_drift(exemplar: Path, sizes: list[int], plot: Path | None, as_json: bo
     from dataclasses import asdict
 
     from pyengine.bench import stability
-    from pyengine.images import save
+    from pyengine.images.writing import save
 
     if plot is not None:
         _check_plot(plot, exemplar)
@@ -458,7 +460,7 @@ def bench_memory(exemplar: Path, sizes: list[int], plot: Path | None, as_json: b
     from dataclasses import asdict
 
     from pyengine.bench import memory
-    from pyengine.images import save
+    from pyengine.images.writing import save
 
     if plot is not None:
         _check_plot(plot, exemplar)
@@ -661,7 +663,7 @@ def import_model(
 
     The layouts of torchvision, Keras and Caffe are known by their names.
     """
-    from pyengine.images import write_atomically
+    from pyengine.files import write_atomically
     from pyengine.network.graphs import model_file
     from pyengine.network.importing import read_weights
     from pyengine.network.weights import installed, user_folder

@@ -17,10 +17,11 @@ import numpy.typing as npt
 
 from pyengine.arrays import Float32, Float64
 from pyengine.checks import is_integer
-from pyengine.color import with_colors_of
 from pyengine.devices import Precision, choose
 from pyengine.errors import PyengineError
-from pyengine.images import Source, to_uint8
+from pyengine.images.color import with_colors_of
+from pyengine.images.reading import Source
+from pyengine.images.writing import to_uint8
 from pyengine.level import Level
 from pyengine.losses import Loss
 from pyengine.losses.content import ContentLoss

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pyengine.arrays import Float32
-from pyengine.images import resize
+from pyengine.images.masks import dilate, reduce
+from pyengine.images.resampling import resize
 from pyengine.kernels import Kernels
 from pyengine.losses import WHOLE, Region, Sample
-from pyengine.masks import dilate, reduce
 from pyengine.network.weights import pools_before
 
 RIM = 2

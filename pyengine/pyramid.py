@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyengine.arrays import Float32, Float64
-from pyengine.images import resize, upsample_circular
+from pyengine.images.resampling import resize, upsample_circular
 from pyengine.level import Level
 
 COARSEST = 32

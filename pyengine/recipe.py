@@ -11,15 +11,16 @@ import numpy.typing as npt
 
 from pyengine.arrays import Float32
 from pyengine.checks import check_choice, is_integer, is_number
-from pyengine.color import luminance, match_colors, match_luminance
 from pyengine.errors import PyengineError
-from pyengine.images import Source, load_mask, load_with_alpha, resize
+from pyengine.images.color import luminance, match_colors, match_luminance
+from pyengine.images.masks import band, fill_by_reflection
+from pyengine.images.reading import Source, load_mask, load_with_alpha
+from pyengine.images.regions import RegionSource, load_regions
+from pyengine.images.resampling import resize
 from pyengine.level import Exemplar, Level
 from pyengine.losses.options import LossOptions
-from pyengine.masks import band, fill_by_reflection
-from pyengine.network.graphs import SMALLEST, Padding, Pooling
+from pyengine.network.graphs import SMALLEST, Pooling
 from pyengine.pyramid import MULTIPLE, default_iterations, default_levels, level_sizes
-from pyengine.regions import RegionSource, load_regions
 from pyengine.tuning import (
     CONTENT_LAYERS,
     GRAM_LAYERS,
@@ -37,9 +38,12 @@ LARGEST = 16383
 LARGEST_SCALE = 8.0
 
 BAND = 8
-"""With `tile`, the shorter side to the width of the band that is made again at each border."""
+"""With `seamless`, the shorter side to the width of the band that is made again at each border."""
 
 PreserveColor = Literal["luminance", "match"]
+
+Border = Literal["wrap", "zeros"]
+"""What the network sees beyond an output's border."""
 
 
 class Options(TypedDict, total=False):
@@ -57,14 +61,14 @@ class Options(TypedDict, total=False):
     output_regions: RegionSource | None
     keep: Source | None
     fill: Source | None
-    tile: bool
+    seamless: bool
     method: Method
     weights: Weights | None
     structure: bool
     gram_layers: Sequence[str]
     histogram_layers: Sequence[str]
     content_layers: Sequence[str] | None
-    padding: Padding | None
+    padding: Border | None
     pooling: Pooling
     seed: int
     levels: int | None
@@ -128,14 +132,14 @@ class Recipe:
         output_regions: RegionSource | None = None,
         keep: Source | None = None,
         fill: Source | None = None,
-        tile: bool = False,
+        seamless: bool = False,
         method: Method = "histogram",
         weights: Weights | None = None,
         structure: bool = False,
         gram_layers: Sequence[str] = GRAM_LAYERS,
         histogram_layers: Sequence[str] = HISTOGRAM_LAYERS,
         content_layers: Sequence[str] | None = None,
-        padding: Padding | None = None,
+        padding: Border | None = None,
         pooling: Pooling = "average",
         seed: int = 0,
         levels: int | None = None,
@@ -175,22 +179,26 @@ class Recipe:
         pictures = _load_exemplars(exemplar, exemplars)
         shown = None if content is None else _load_picture(content, "content")
         start = _load_init(init, shown)
-        hole = _Hole.create(pictures, start, keep, fill, tile) if keep is not None or fill is not None or tile else None
+        hole = (
+            _Hole.create(pictures, start, keep, fill, seamless)
+            if keep is not None or fill is not None or seamless
+            else None
+        )
         if hole:
             pictures = [replace(p, opaque=hole.known) if p is hole.picture else p for p in pictures]
         if hole and shown:
             raise PyengineError(
-                "content with keep, fill or tile: to keep part of the content, paint it 0 in output_regions"
+                "content with keep, fill or seamless: to keep part of the content, paint it 0 in output_regions"
             )
-        if tile and losses.padding != "wrap":
-            raise PyengineError(f"tile=True with padding={losses.padding!r}: borders meet only under 'wrap'")
+        if seamless and losses.padding != "wrap":
+            raise PyengineError(f"seamless=True with padding={losses.padding!r}: borders meet only under 'wrap'")
         painting = load_regions([picture.size for picture in pictures], exemplar_regions, output_regions)
 
         natural = shown or hole or painting or start or pictures[0]
         final = _checked_size(natural.size if size is None else size)
         if hole and final != hole.size:
             raise PyengineError(
-                f"size {final[0]}x{final[1]}: with keep, fill or tile it is the picture's: leave it out"
+                f"size {final[0]}x{final[1]}: with keep, fill or seamless it is the picture's: leave it out"
             )
         if painting and painting.size != final:
             raise PyengineError(
@@ -334,7 +342,7 @@ class _Hole:
     known : bool (H, W)
         Where it may be measured.
     free : bool (H, W)
-        Where it is made: what is not known, and with `tile` also a band at the borders.
+        Where it is made: what is not known, and with `seamless` also a band at the borders.
     """
 
     picture: _Picture
@@ -349,13 +357,15 @@ class _Hole:
 
     @classmethod
     def create(
-        cls, pictures: list[_Picture], init: _Picture | None, keep: Source | None, fill: Source | None, tile: bool
+        cls, pictures: list[_Picture], init: _Picture | None, keep: Source | None, fill: Source | None, seamless: bool
     ) -> _Hole:
         """The picture is `init`, or else the only exemplar."""
         if keep is not None and fill is not None:
             raise PyengineError("keep and fill: give one of them, they say the same")
         if init is None and len(pictures) > 1:
-            raise PyengineError("keep, fill or tile with several exemplars: give the picture they are about as init")
+            raise PyengineError(
+                "keep, fill or seamless with several exemplars: give the picture they are about as init"
+            )
         picture = init or pictures[0]
         shape = picture.image.shape[:2]
         known = np.ones(shape, np.bool_) if picture.opaque is None else picture.opaque
@@ -367,7 +377,7 @@ class _Hole:
         elif keep is not None:
             known = known & _selected(keep, "keep", shape)
         free = ~known
-        if tile:
+        if seamless:
             free = free | band(shape, max(min(shape) // BAND, 1))
         if not free.any():
             raise PyengineError("nothing is to be filled: white is filled with fill, black with keep")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyengine.arrays import Float32
-from pyengine.images import save, to_uint8
+from pyengine.images.writing import save, to_uint8
 from pyengine.recipe import Recipe
 
 

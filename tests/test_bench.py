@@ -26,13 +26,14 @@ from pyengine.bench.stability import DriftRun, convergence, drift
 from pyengine.bench.weights import SCHEMES
 from pyengine.cli import main
 from pyengine.devices import Device
-from pyengine.images import load, save, to_uint8
+from pyengine.images.reading import load
+from pyengine.images.writing import save, to_uint8
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.network.sessions import Provider
 from pyengine.network.weights import convolution_shapes
 from pyengine.objective import Objective
 from pyengine.optimizers.lbfgs import PAIRS, minimize
-from pyengine.quality import Comparison, compare, patch_distance
+from pyengine.quality.measures import Comparison, compare, patch_distance
 from pyengine.result import Progress
 
 KERNELS = CpuKernels(threads=1)

@@ -320,7 +320,7 @@ SAME = [
     Same("--keep <rest>", {"keep": "<rest>"}),
     Same("--fill <hole> --init <second>", {"fill": "<hole>", "init": "<second>"}),
     Same("--fill alpha", {"fill": "alpha"}, ("torn",)),
-    Same("--tile --structure", {"tile": True, "structure": True}),
+    Same("--seamless --structure", {"seamless": True, "structure": True}),
     Same("--method gatys", {"method": "gatys"}),
     Same("--method histogram --pooling average --padding wrap --seed 0", {}),
     Same(
@@ -428,7 +428,7 @@ def test_no_input_is_written_over(
         (["--content", "<content>", "--preserve-color", "hue"], "'hue' is not one of 'luminance', 'match'"),
         (["--content", "<content>", "--content-strength", "0"], "content_strength=0.0: give a number above 0"),
         (["--content", "<content>", "--content-layers", "relu9_1"], "layer 'relu9_1': model 'vgg16' has relu1_1"),
-        (["--content", "<content>", "--tile"], "content with keep, fill or tile"),
+        (["--content", "<content>", "--seamless"], "content with keep, fill or seamless"),
         (["--content-layers", "relu4_1"], "content_layers without content"),
         (["--preserve-color", "match"], "preserve_color without content"),
         (["--init", "content"], "init='content' without content"),
@@ -443,10 +443,10 @@ def test_no_input_is_written_over(
         (["--keep", "<content>"], "a mask is grey, this is in colour"),
         (["--fill", "alpha"], "fill='alpha': the picture has no transparent pixels"),
         (["--fill", "missing.png"], "fill missing.png: no such file"),
-        (["--tile", "--padding", "zeros"], "tile=True with padding='zeros'"),
-        (["--tile", "--method", "gatys"], "tile=True with padding='zeros'"),
+        (["--seamless", "--padding", "zeros"], "seamless=True with padding='zeros'"),
+        (["--seamless", "--method", "gatys"], "seamless=True with padding='zeros'"),
         (["--method", "style"], "'style' is not one of 'histogram', 'gatys'"),
-        (["<second>", "--tile"], "keep, fill or tile with several exemplars"),
+        (["<second>", "--seamless"], "keep, fill or seamless with several exemplars"),
         (["<second>", "--exemplar-weights", "1"], "exemplar_weights=[1.0]: give a list of 2"),
         (["<second>", "--exemplar-weights", "1,-1"], "exemplar_weights=[1.0, -1.0]: give numbers"),
         (["<second>", "--exemplar-weights", "1,a"], "'1,a': give numbers with commas in between"),
@@ -613,7 +613,7 @@ def image(tmp_path: Path) -> Path:
 
 
 def test_compare(exemplar: Path, image: Path) -> None:
-    from pyengine.quality import compare
+    from pyengine.quality.measures import compare
 
     result = invoke("compare", exemplar, exemplar, image)
     assert (result.exit_code, result.stderr) == (0, "")
@@ -627,7 +627,7 @@ def test_compare(exemplar: Path, image: Path) -> None:
 
 
 def test_compare_json(exemplar: Path, image: Path) -> None:
-    from pyengine.quality import compare
+    from pyengine.quality.measures import compare
 
     result = invoke("compare", exemplar, image, "--json")
     found = compare(exemplar, image)
@@ -659,10 +659,12 @@ def test_compare_picture(flags: tuple[str, ...], exemplar: Path, image: Path, tm
 
 
 def test_compare_labels(exemplar: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pyengine.quality import compare
+    from pyengine.quality.measures import compare
 
     seen = []
-    monkeypatch.setattr("pyengine.sheet.sheet", lambda rows, labels: seen.append(labels) or np.zeros((1, 1, 3), "u1"))
+    monkeypatch.setattr(
+        "pyengine.quality.sheet.sheet", lambda rows, labels: seen.append(labels) or np.zeros((1, 1, 3), "u1")
+    )
     assert invoke("compare", exemplar, image, "--picture", tmp_path / "picture.png").exit_code == 0
     distance = compare(exemplar, image).patch_distance
     assert seen == [[["exemplar.png", f"image.png\npatch distance {distance:.3f}"]]]
@@ -671,7 +673,7 @@ def test_compare_labels(exemplar: Path, image: Path, tmp_path: Path, monkeypatch
 def test_compare_checks_the_picture_before_the_work(
     exemplar: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyengine.quality.compare", lambda *_: pytest.fail("worked first"))
+    monkeypatch.setattr("pyengine.quality.measures.compare", lambda *_: pytest.fail("worked first"))
     link = tmp_path / "link.png"
     link.symlink_to(image)
     before = exemplar.read_bytes(), image.read_bytes()

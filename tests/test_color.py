@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from pyengine import color
+from pyengine.images import color
 
 LEVEL = 1 / 255
 

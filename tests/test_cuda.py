@@ -16,7 +16,7 @@ from conftest import features, relative_error, weights
 
 import pyengine
 from pyengine import Engine, PyengineError, devices
-from pyengine.images import upsample_circular
+from pyengine.images.resampling import upsample_circular
 from pyengine.kernels import PixelWeights, cuda
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.kernels.cuda import CudaKernels

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from pyengine import Engine, PyengineError, devices
 from pyengine.cli import main
 from pyengine.devices import Device, choose
-from pyengine.images import save
+from pyengine.images.writing import save
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.network import network as networks
 from pyengine.network import sessions

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import os
 import re
 import stat
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +19,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, JpegImagePlugin
 
-from pyengine import images
+from pyengine import files
 from pyengine.errors import PyengineError
+from pyengine.images import reading, resampling, writing
 
 needs_permissions = pytest.mark.skipif(
     hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may read and write everything"
@@ -39,7 +43,7 @@ def write(folder: Path, suffix: str, pixels: np.ndarray, **options: Any) -> Path
     return path
 
 
-def refused(source: Any, *expected: str, load: Callable[..., Any] = images.load) -> None:
+def refused(source: Any, *expected: str, load: Callable[..., Any] = reading.load) -> None:
     """The error is one line that begins with the input's name and contains what is expected."""
     with pytest.raises(PyengineError) as caught:
         load(source, "content")
@@ -63,7 +67,7 @@ def test_arrays(dtype: str, shape: tuple[int, ...]) -> None:
     source = np.array(values * scale, dtype)
     if shape[-1] == 4:
         source[..., 3] = scale
-    image = images.load(source)
+    image = reading.load(source)
     assert image.dtype == np.float32
     assert image.shape == (4, 3, 3)
     assert image.flags.c_contiguous
@@ -73,12 +77,12 @@ def test_arrays(dtype: str, shape: tuple[int, ...]) -> None:
 
 def test_the_result_is_a_copy() -> None:
     source = np.zeros((2, 2, 3), np.float32)
-    images.load(source)[:] = 1
+    reading.load(source)[:] = 1
     assert not source.any()
 
 
 def test_rounding_beyond_the_range_is_clipped() -> None:
-    image = images.load(np.array([[-1e-7, 1 + 1e-7]]))
+    image = reading.load(np.array([[-1e-7, 1 + 1e-7]]))
     assert image.min() == 0
     assert image.max() == 1
 
@@ -120,20 +124,20 @@ def test_alpha_takes_the_mean_opaque_colour() -> None:
     pixels[0, :, :3] = [[0.2, 0, 1], [0.6, 0, 1], [1, 1, 1], [1, 1, 0]]
     pixels[0, :, 3] = [1, 1, 0, 0]
     expected = [[0.2, 0, 1], [0.6, 0, 1], [0.4, 0, 1], [0.4, 0, 1]]
-    np.testing.assert_allclose(images.load(pixels)[0], expected, atol=1e-6)
+    np.testing.assert_allclose(reading.load(pixels)[0], expected, atol=1e-6)
 
 
 def test_half_opacity_counts_half() -> None:
     pixels = np.array([[[1, 0, 0, 1], [0, 1, 0, 0.5]]])
     mean = np.array([2, 1, 0]) / 3
     expected = [[1, 0, 0], (np.array([0, 1, 0]) + mean) / 2]
-    np.testing.assert_allclose(images.load(pixels)[0], expected, atol=1e-6)
+    np.testing.assert_allclose(reading.load(pixels)[0], expected, atol=1e-6)
 
 
 def test_composited_white_stays_in_range() -> None:
     pixels = np.ones((1, 256, 4), np.float32)
     pixels[0, :, 3] = np.linspace(0, 1, 256)
-    image = images.load(pixels)
+    image = reading.load(pixels)
     assert image.max() <= 1
     np.testing.assert_allclose(image, 1, atol=1e-6)
 
@@ -152,48 +156,48 @@ def test_load_with_alpha(tmp_path: Path) -> None:
     pixels = noise(channels=4)
     path = write(tmp_path, ".png", pixels)
     for source in (pixels, Image.fromarray(pixels), path, str(path)):
-        image, alpha = images.load_with_alpha(source)
-        np.testing.assert_array_equal(image, images.load(source))
+        image, alpha = reading.load_with_alpha(source)
+        np.testing.assert_array_equal(image, reading.load(source))
         assert alpha is not None
         assert alpha.dtype == np.float32
         assert alpha.flags.c_contiguous
-        np.testing.assert_array_equal(images.to_uint8(alpha), pixels[:, :, 3])
+        np.testing.assert_array_equal(writing.to_uint8(alpha), pixels[:, :, 3])
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_no_alpha_where_all_is_opaque(channels: int) -> None:
     pixels = noise(channels=channels)
     pixels[:, :, 3:] = 255
-    image, alpha = images.load_with_alpha(pixels)
+    image, alpha = reading.load_with_alpha(pixels)
     assert alpha is None
-    np.testing.assert_array_equal(image, images.load(pixels))
+    np.testing.assert_array_equal(image, reading.load(pixels))
 
 
 def test_alpha_of_grey_and_palettes(tmp_path: Path) -> None:
     levels = np.array([[0, 128, 255]], np.uint8)
     grey = Image.merge("LA", [Image.fromarray(255 - levels), Image.fromarray(levels)])
-    np.testing.assert_array_equal(images.load_with_alpha(grey)[1], levels / np.float32(255))
+    np.testing.assert_array_equal(reading.load_with_alpha(grey)[1], levels / np.float32(255))
     palette = Image.frombytes("P", (3, 1), bytes([0, 1, 1]))
     palette.putpalette([10, 20, 30, 255, 255, 255])
     palette.save(tmp_path / "p.png", transparency=1)
-    image, alpha = images.load_with_alpha(tmp_path / "p.png")
+    image, alpha = reading.load_with_alpha(tmp_path / "p.png")
     np.testing.assert_array_equal(alpha, [[1, 0, 0]])
-    assert (images.to_uint8(image) == [10, 20, 30]).all()
+    assert (writing.to_uint8(image) == [10, 20, 30]).all()
 
 
 def test_alpha_turns_with_the_image(tmp_path: Path) -> None:
     pixels = noise(4, 7, channels=4)
     exif = Image.Exif()
     exif[0x0112] = 6
-    alpha = images.load_with_alpha(write(tmp_path, ".png", pixels, exif=exif))[1]
-    np.testing.assert_array_equal(images.to_uint8(alpha), ORIENTED[6](pixels[:, :, 3]))
+    alpha = reading.load_with_alpha(write(tmp_path, ".png", pixels, exif=exif))[1]
+    np.testing.assert_array_equal(writing.to_uint8(alpha), ORIENTED[6](pixels[:, :, 3]))
 
 
 def test_load_with_alpha_refuses_as_load_does(tmp_path: Path) -> None:
     clear = noise(channels=4)
     clear[:, :, 3] = 0
     for source, expected in [(clear, "fully transparent"), (tmp_path / "none.png", "no such file"), ([1], "list")]:
-        refused(source, expected, load=images.load_with_alpha)
+        refused(source, expected, load=reading.load_with_alpha)
         refused(source, expected)
 
 
@@ -210,7 +214,7 @@ def test_masks_of_arrays(dtype: str, shape: tuple[int, ...]) -> None:
         source = np.repeat(levels[:, :, None], shape[2], axis=2)
     if shape[-1] == 4:
         source[:, :, 3] = scale
-    mask = images.load_mask(source, "mask")
+    mask = reading.load_mask(source, "mask")
     assert mask.dtype == np.float32
     assert mask.flags.c_contiguous
     assert not np.shares_memory(mask, source)
@@ -223,28 +227,28 @@ def test_masks_of_files(tmp_path: Path, suffix: str) -> None:
     for pixels in (levels, np.dstack([levels] * 3)):
         path = write(tmp_path, suffix, pixels)
         for source in (path, str(path), Image.fromarray(pixels)):
-            np.testing.assert_array_equal(images.load_mask(source, "mask"), levels / np.float32(255))
+            np.testing.assert_array_equal(reading.load_mask(source, "mask"), levels / np.float32(255))
 
 
 @pytest.mark.parametrize("mode", ["1", "LA", "RGB", "RGBA", "P", "PA"])
 def test_masks_of_pillow_modes(mode: str) -> None:
     levels = np.array([[0, 255, 0], [255, 255, 0]], np.uint8)
     image = Image.fromarray(levels).convert(mode)
-    np.testing.assert_array_equal(images.load_mask(image, "mask"), levels // 255)
+    np.testing.assert_array_equal(reading.load_mask(image, "mask"), levels // 255)
 
 
 def test_a_mask_of_16_bits(tmp_path: Path) -> None:
     levels = np.array([[0, 1, 65535]], np.uint16)
-    mask = images.load_mask(write(tmp_path, ".png", levels), "mask")
+    mask = reading.load_mask(write(tmp_path, ".png", levels), "mask")
     np.testing.assert_allclose(mask, levels / 65535, atol=1e-7)
 
 
 def test_a_mask_in_a_palette_is_its_colours() -> None:
     image = Image.frombytes("P", (3, 1), bytes([0, 1, 2]))
     image.putpalette([255, 255, 255, 51, 51, 51, 0, 0, 0])
-    np.testing.assert_allclose(images.load_mask(image, "mask"), [[1, 0.2, 0]])
+    np.testing.assert_allclose(reading.load_mask(image, "mask"), [[1, 0.2, 0]])
     image.putpalette([255, 255, 255, 51, 51, 52, 0, 0, 0])
-    refused(image, "a mask is grey", load=images.load_mask)
+    refused(image, "a mask is grey", load=reading.load_mask)
 
 
 def test_a_profile_does_not_apply_to_a_mask(tmp_path: Path) -> None:
@@ -253,16 +257,16 @@ def test_a_profile_does_not_apply_to_a_mask(tmp_path: Path) -> None:
     start = rename_tag(profile, b"rTRC", b"kTRC")
     profile[start : start + 12] = b"curv" + bytes(8)
     path = write(tmp_path, ".png", np.full((2, 2), 128, np.uint8), icc_profile=bytes(profile))
-    assert images.load(path).min() > 0.7  # the profile is one of linear grey
-    np.testing.assert_array_equal(images.load_mask(path, "mask"), np.float32(128 / 255))
+    assert reading.load(path).min() > 0.7  # the profile is one of linear grey
+    np.testing.assert_array_equal(reading.load_mask(path, "mask"), np.float32(128 / 255))
 
 
 def test_a_mask_is_turned_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     levels = noise(4, 7, channels=1)[:, :, 0]
-    mask = images.load_mask(write(tmp_path, ".png", levels, exif=exif), "mask")
-    np.testing.assert_array_equal(images.to_uint8(mask), ORIENTED[6](levels))
+    mask = reading.load_mask(write(tmp_path, ".png", levels, exif=exif), "mask")
+    np.testing.assert_array_equal(writing.to_uint8(mask), ORIENTED[6](levels))
 
 
 @pytest.mark.parametrize(
@@ -284,13 +288,13 @@ def test_a_mask_is_turned_upright(tmp_path: Path) -> None:
     ],
 )
 def test_refused_masks(source: Any, expected: list[str]) -> None:
-    refused(source, *expected, load=images.load_mask)
+    refused(source, *expected, load=reading.load_mask)
 
 
 def test_refused_files_of_masks(tmp_path: Path) -> None:
-    refused(tmp_path / "none.png", "no such file", load=images.load_mask)
-    refused(write(tmp_path, ".png", noise()), "a mask is grey", load=images.load_mask)
-    refused(write(tmp_path, ".png", noise(channels=4)), "transparent", load=images.load_mask)
+    refused(tmp_path / "none.png", "no such file", load=reading.load_mask)
+    refused(write(tmp_path, ".png", noise()), "a mask is grey", load=reading.load_mask)
+    refused(write(tmp_path, ".png", noise(channels=4)), "transparent", load=reading.load_mask)
 
 
 # ---------------------------------------------------------------- indices
@@ -300,7 +304,7 @@ def test_refused_files_of_masks(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(4, 3), (4, 3, 1), (1, 1)])
 def test_indices_of_arrays(dtype: str, shape: tuple[int, ...]) -> None:
     source = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
-    indices = images.load_indices(source, "layout")
+    indices = reading.load_indices(source, "layout")
     assert indices.dtype == np.uint32
     assert not np.shares_memory(indices, source)
     np.testing.assert_array_equal(indices, source.reshape(shape[:2]).astype(int))
@@ -309,7 +313,7 @@ def test_indices_of_arrays(dtype: str, shape: tuple[int, ...]) -> None:
 def test_the_largest_index() -> None:
     for dtype in ("u4", "i8", "f8"):
         source = np.array([[0, 2**32 - 1]], dtype)
-        assert images.load_indices(source, "layout").tolist() == [[0, 2**32 - 1]]
+        assert reading.load_indices(source, "layout").tolist() == [[0, 2**32 - 1]]
 
 
 def test_indices_of_modes(tmp_path: Path) -> None:
@@ -326,11 +330,11 @@ def test_indices_of_modes(tmp_path: Path) -> None:
     ]:
         image.save(tmp_path / "layout.png")
         for source in (image, tmp_path / "layout.png", str(tmp_path / "layout.png")):
-            np.testing.assert_array_equal(images.load_indices(source, "layout"), expected)
+            np.testing.assert_array_equal(reading.load_indices(source, "layout"), expected)
     palette.save(tmp_path / "layout.png", transparency=1)  # says how to show it, not what it is
-    np.testing.assert_array_equal(images.load_indices(tmp_path / "layout.png", "layout"), numbers)
+    np.testing.assert_array_equal(reading.load_indices(tmp_path / "layout.png", "layout"), numbers)
     levels = Image.fromarray(numbers.astype(np.int32))
-    np.testing.assert_array_equal(images.load_indices(levels, "layout"), numbers)
+    np.testing.assert_array_equal(reading.load_indices(levels, "layout"), numbers)
 
 
 def test_indices_of_colours(tmp_path: Path) -> None:
@@ -340,14 +344,14 @@ def test_indices_of_colours(tmp_path: Path) -> None:
     for pixels in (colors, opaque):
         path = write(tmp_path, ".png", pixels)
         for source in (pixels, Image.fromarray(pixels), path):
-            np.testing.assert_array_equal(images.load_indices(source, "layout"), expected)
+            np.testing.assert_array_equal(reading.load_indices(source, "layout"), expected)
 
 
 def test_a_grey_layout_is_the_same_in_any_mode() -> None:
     numbers = np.array([[0, 10, 255]], np.uint8)
     for mode in ("L", "RGB", "RGBA", "LA"):
         image = Image.fromarray(numbers).convert(mode)
-        np.testing.assert_array_equal(images.load_indices(image, "layout"), numbers)
+        np.testing.assert_array_equal(reading.load_indices(image, "layout"), numbers)
 
 
 def test_indices_are_turned_upright(tmp_path: Path) -> None:
@@ -355,7 +359,7 @@ def test_indices_are_turned_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6
     numbers = noise(4, 7, channels=1)[:, :, 0] // 8
     path = write(tmp_path, ".png", numbers, exif=exif)
-    np.testing.assert_array_equal(images.load_indices(path, "layout"), ORIENTED[6](numbers))
+    np.testing.assert_array_equal(reading.load_indices(path, "layout"), ORIENTED[6](numbers))
 
 
 def test_a_profile_does_not_apply_to_indices(tmp_path: Path) -> None:
@@ -364,14 +368,16 @@ def test_a_profile_does_not_apply_to_indices(tmp_path: Path) -> None:
     rename_tag(profile, b"bXYZ", b"rXYZ")
     rename_tag(profile, b"????", b"bXYZ")
     path = write(tmp_path, ".png", np.full((1, 1, 3), (255, 0, 0), np.uint8), icc_profile=bytes(profile))
-    assert images.load(path)[0, 0, 2] > 0.9  # the profile exchanges red and blue
-    assert images.load_indices(path, "layout").tolist() == [[0x1FF0000]]
+    assert reading.load(path)[0, 0, 2] > 0.9  # the profile exchanges red and blue
+    assert reading.load_indices(path, "layout").tolist() == [[0x1FF0000]]
 
 
 def test_how_many_indices() -> None:
-    numbers = np.arange(images.MOST_INDICES).reshape(8, 8)
-    assert images.load_indices(numbers, "layout").max() == 63
-    refused(np.arange(65)[None], "content: 65 distinct values: paint regions in flat colours", load=images.load_indices)
+    numbers = np.arange(reading.MOST_INDICES).reshape(8, 8)
+    assert reading.load_indices(numbers, "layout").max() == 63
+    refused(
+        np.arange(65)[None], "content: 65 distinct values: paint regions in flat colours", load=reading.load_indices
+    )
 
 
 @pytest.mark.parametrize(
@@ -401,16 +407,16 @@ def test_how_many_indices() -> None:
     ],
 )
 def test_refused_indices(source: Any, expected: list[str]) -> None:
-    refused(source, *expected, load=images.load_indices)
+    refused(source, *expected, load=reading.load_indices)
 
 
 def test_refused_files_of_indices(tmp_path: Path) -> None:
-    refused(tmp_path / "none.png", "no such file", load=images.load_indices)
+    refused(tmp_path / "none.png", "no such file", load=reading.load_indices)
     flat = np.zeros((32, 32, 3), np.uint8)
     flat[:, 13:] = (200, 30, 120)
     flat[np.tri(32, dtype=bool)] = (20, 230, 12)
-    refused(write(tmp_path, ".jpg", flat), "distinct values", load=images.load_indices)
-    assert len(np.unique(images.load_indices(write(tmp_path, ".png", flat), "layout"))) == 3
+    refused(write(tmp_path, ".jpg", flat), "distinct values", load=reading.load_indices)
+    assert len(np.unique(reading.load_indices(write(tmp_path, ".png", flat), "layout"))) == 3
 
 
 # ------------------------------------------------------------- good files
@@ -422,7 +428,7 @@ def test_files(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path, suffix, pixels)
     with Image.open(path) as opened:
         for source in (path, str(path), opened, Image.fromarray(pixels)):
-            np.testing.assert_array_equal(images.to_uint8(images.load(source)), pixels)
+            np.testing.assert_array_equal(writing.to_uint8(reading.load(source)), pixels)
 
 
 ORIENTED = {
@@ -443,13 +449,13 @@ def test_exif_orientation(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = write(tmp_path, ".png", pixels, exif=exif)
-    np.testing.assert_array_equal(images.to_uint8(images.load(path)), ORIENTED[orientation](pixels))
+    np.testing.assert_array_equal(writing.to_uint8(reading.load(path)), ORIENTED[orientation](pixels))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "HSV", "YCbCr", "CMYK", "RGBX"])
 def test_modes_as_pillow_converts_them(mode: str) -> None:
     image = Image.fromarray(smooth()).convert(mode)
-    np.testing.assert_array_equal(images.to_uint8(images.load(image)), np.asarray(image.convert("RGB")))
+    np.testing.assert_array_equal(writing.to_uint8(reading.load(image)), np.asarray(image.convert("RGB")))
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA", "PA", "RGBa"])
@@ -458,7 +464,7 @@ def test_opaque_modes(mode: str) -> None:
     if mode == "RGBa":
         image = image.convert("RGBA")
     expected = np.asarray(image.convert("RGB"))
-    np.testing.assert_array_equal(images.to_uint8(images.load(image.convert(mode))), expected)
+    np.testing.assert_array_equal(writing.to_uint8(reading.load(image.convert(mode))), expected)
 
 
 def test_lab(tmp_path: Path) -> None:
@@ -469,7 +475,7 @@ def test_lab(tmp_path: Path) -> None:
     with Image.open(tmp_path / "lab.tif") as opened:
         assert opened.mode == "LAB"
     for source in (image, tmp_path / "lab.tif"):
-        np.testing.assert_allclose(images.load(source) * 255, pixels, atol=3)
+        np.testing.assert_allclose(reading.load(source) * 255, pixels, atol=3)
 
 
 def test_palette_with_a_transparent_entry(tmp_path: Path) -> None:
@@ -477,7 +483,7 @@ def test_palette_with_a_transparent_entry(tmp_path: Path) -> None:
     image.putpalette([10, 20, 30, 255, 255, 255])
     image.putpixel((1, 0), 1)
     image.save(tmp_path / "p.png", transparency=1)
-    assert (images.to_uint8(images.load(tmp_path / "p.png")) == [10, 20, 30]).all()
+    assert (writing.to_uint8(reading.load(tmp_path / "p.png")) == [10, 20, 30]).all()
 
 
 def test_a_transparent_colour(tmp_path: Path) -> None:
@@ -485,15 +491,15 @@ def test_a_transparent_colour(tmp_path: Path) -> None:
     pixels = np.full((1, 3, 3), (10, 20, 30), np.uint8)
     pixels[0, 2] = 255
     path = write(tmp_path, ".png", pixels, transparency=(255, 255, 255))
-    assert (images.to_uint8(images.load(path)) == [10, 20, 30]).all()
+    assert (writing.to_uint8(reading.load(path)) == [10, 20, 30]).all()
     path = write(tmp_path, ".png", pixels[:, :, 0], transparency=255)
-    assert (images.to_uint8(images.load(path)) == 10).all()
+    assert (writing.to_uint8(reading.load(path)) == 10).all()
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_16_bit_grey(tmp_path: Path, suffix: str) -> None:
     levels = np.array([[0, 1, 257], [30000, 40000, 65535]], np.uint16)
-    image = images.load(write(tmp_path, suffix, levels))
+    image = reading.load(write(tmp_path, suffix, levels))
     np.testing.assert_allclose(image[:, :, 1], levels / 65535, atol=1e-7)
 
 
@@ -501,7 +507,7 @@ def test_16_bit_grey_in_mode_i(tmp_path: Path) -> None:
     levels = np.array([[0, 1, 257], [30000, 40000, 65535]], ">u2")
     path = tmp_path / "grey.pgm"
     path.write_bytes(b"P5 3 2 65535\n" + levels.tobytes())
-    np.testing.assert_allclose(images.load(path)[:, :, 1], levels / 65535, atol=1e-7)
+    np.testing.assert_allclose(reading.load(path)[:, :, 1], levels / 65535, atol=1e-7)
 
 
 def test_16_bit_grey_big_endian(tmp_path: Path) -> None:
@@ -509,19 +515,19 @@ def test_16_bit_grey_big_endian(tmp_path: Path) -> None:
     image = Image.frombytes("I;16B", (3, 2), levels.tobytes())
     image.save(tmp_path / "big.tif")
     for source in (image, tmp_path / "big.tif"):
-        np.testing.assert_allclose(images.load(source)[:, :, 1], levels / 65535, atol=1e-7)
+        np.testing.assert_allclose(reading.load(source)[:, :, 1], levels / 65535, atol=1e-7)
 
 
 def test_32_bit_grey() -> None:
     levels = np.array([[0, 1, 65535]], np.int32)
-    np.testing.assert_allclose(images.load(Image.fromarray(levels))[0, :, 2], [0, 1 / 65535, 1])
+    np.testing.assert_allclose(reading.load(Image.fromarray(levels))[0, :, 2], [0, 1 / 65535, 1])
     refused(Image.fromarray(levels + 1), "32-bit levels such as 65536")
     refused(Image.fromarray(levels - 1), "32-bit levels such as -1:")
 
 
 def test_float_grey(tmp_path: Path) -> None:
     values = np.array([[0, 0.1, 1]], np.float32)
-    np.testing.assert_array_equal(images.load(write(tmp_path, ".tif", values))[:, :, 0], values)
+    np.testing.assert_array_equal(reading.load(write(tmp_path, ".tif", values))[:, :, 0], values)
     refused(write(tmp_path, ".tif", values * 200), "0 to 200", "divide by 255")
     refused(write(tmp_path, ".tif", values * np.float32(np.nan)), "NaN")
 
@@ -548,10 +554,10 @@ def test_profile_is_converted_to_srgb(tmp_path: Path) -> None:
     rename_tag(profile, b"????", b"bXYZ")
     pixels = noise()
     path = write(tmp_path, ".png", pixels, icc_profile=bytes(profile))
-    np.testing.assert_allclose(images.load(path) * 255, pixels[:, :, ::-1], atol=2)
+    np.testing.assert_allclose(reading.load(path) * 255, pixels[:, :, ::-1], atol=2)
     pixels = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
     path = write(tmp_path, ".png", pixels, icc_profile=bytes(profile))
-    np.testing.assert_allclose(images.load(path) * 255, pixels[:, :, 2::-1], atol=2)
+    np.testing.assert_allclose(reading.load(path) * 255, pixels[:, :, 2::-1], atol=2)
 
 
 def test_grey_profile(tmp_path: Path) -> None:
@@ -563,7 +569,7 @@ def test_grey_profile(tmp_path: Path) -> None:
     levels = np.full((2, 2), 128, np.uint8)
     for pixels in (levels, np.dstack([levels, np.full_like(levels, 255)])):
         path = write(tmp_path, ".png", pixels, icc_profile=bytes(profile))
-        np.testing.assert_allclose(images.load(path) * 255, 188, atol=1)
+        np.testing.assert_allclose(reading.load(path) * 255, 188, atol=1)
 
 
 @pytest.mark.parametrize("kind", ["srgb", "damaged", "another colour space"])
@@ -575,7 +581,7 @@ def test_profiles_that_change_nothing(tmp_path: Path, kind: str) -> None:
         profile[16:20] = b"CMYK"
     pixels = noise()
     path = write(tmp_path, ".png", pixels, icc_profile=bytes(profile))
-    np.testing.assert_array_equal(images.to_uint8(images.load(path)), pixels)
+    np.testing.assert_array_equal(writing.to_uint8(reading.load(path)), pixels)
 
 
 def test_the_first_picture_of_a_phone(tmp_path: Path) -> None:
@@ -584,16 +590,34 @@ def test_the_first_picture_of_a_phone(tmp_path: Path) -> None:
     picture.save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[other])
     with Image.open(tmp_path / "phone.jpg") as opened:
         assert opened.n_frames == 2
-    assert abs(images.load(tmp_path / "phone.jpg") * 255 - smooth()).mean() < 3
+    assert abs(reading.load(tmp_path / "phone.jpg") * 255 - smooth()).mean() < 3
 
 
 def test_pillow_images_are_left_alone() -> None:
     buffer = io.BytesIO()
     Image.fromarray(noise()).convert("P").save(buffer, "PNG")
     image = Image.open(buffer)
-    images.load(image)
+    reading.load(image)
     assert image.mode == "P"
-    np.testing.assert_array_equal(images.load(image), images.load(image))
+    np.testing.assert_array_equal(reading.load(image), reading.load(image))
+
+
+def test_a_file_that_was_read_once(tmp_path: Path) -> None:
+    """Its path is not looked at again."""
+    pixels = noise(channels=4)
+    path = write(tmp_path, ".png", pixels)
+    file = reading.ImageFile.read(path, "content")
+    expected = reading.load_with_alpha(path)
+    path.unlink()
+    for found, array in zip(reading.load_with_alpha(file), expected, strict=True):
+        np.testing.assert_array_equal(found, array)
+    assert (file.path, file.sha256) == (path, hashlib.sha256(file.content).hexdigest())
+    grey = write(tmp_path, ".png", pixels[:, :, 0] // 8)
+    file = reading.ImageFile.read(str(grey), "mask")
+    np.testing.assert_array_equal(reading.load_mask(file, "mask"), reading.load_mask(grey, "mask"))
+    np.testing.assert_array_equal(reading.load_indices(file, "mask"), reading.load_indices(grey, "mask"))
+    with pytest.raises(PyengineError, match=re.escape(f"content {path}: not an image in a format")):
+        reading.load(reading.ImageFile(path, b"no picture"), "content")
 
 
 # -------------------------------------------------------------- bad files
@@ -675,7 +699,7 @@ def test_damage_is_never_another_error(tmp_path: Path, suffix: str) -> None:
     for data in damaged:
         path.write_bytes(data)
         try:
-            images.load(path)
+            reading.load(path)
         except PyengineError as error:
             messages.append(str(error))
     assert messages
@@ -690,7 +714,7 @@ def test_several_frames(tmp_path: Path, suffix: str) -> None:
     with Image.open(path) as opened:
         refused(opened, "3 frames", "extract one")
         opened.seek(1)
-        images.load(opened.copy())
+        reading.load(opened.copy())
 
 
 def test_closed_image(tmp_path: Path) -> None:
@@ -706,7 +730,7 @@ def test_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, siz
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
     refused(path, "more pixels than Pillow trusts", "scale it down")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    assert images.load(path).shape == (*size, 3)
+    assert reading.load(path).shape == (*size, 3)
 
 
 @pytest.mark.filterwarnings("error::PIL.Image.DecompressionBombWarning")
@@ -721,15 +745,15 @@ def test_decompression_bomb_with_warnings_as_errors(tmp_path: Path, monkeypatch:
 
 def test_to_uint8() -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    np.testing.assert_array_equal(images.to_uint8(images.load(levels))[:, :, 0], levels)
+    np.testing.assert_array_equal(writing.to_uint8(reading.load(levels))[:, :, 0], levels)
     halves = np.array([0.5, 1.5, 2.5], np.float64) / 255
-    np.testing.assert_array_equal(images.to_uint8(halves), [1, 2, 3])
-    np.testing.assert_array_equal(images.to_uint8(np.float32([-3, 3])), [0, 255])
+    np.testing.assert_array_equal(writing.to_uint8(halves), [1, 2, 3])
+    np.testing.assert_array_equal(writing.to_uint8(np.float32([-3, 3])), [0, 255])
 
 
 def unwritable(path: Path, *expected: str) -> None:
     with pytest.raises(PyengineError) as caught:
-        images.check_output(path)
+        writing.check_output(path)
     message = str(caught.value)
     assert message.startswith(str(path))
     assert "\n" not in message
@@ -739,14 +763,14 @@ def unwritable(path: Path, *expected: str) -> None:
 
 def test_check_output(tmp_path: Path) -> None:
     for suffix in (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".PNG"):
-        images.check_output(tmp_path / f"out{suffix}")
+        writing.check_output(tmp_path / f"out{suffix}")
     assert not list(tmp_path.iterdir())
 
 
 def test_check_output_leaves_an_existing_file(tmp_path: Path) -> None:
     path = tmp_path / "out.png"
     path.write_bytes(b"before")
-    images.check_output(path)
+    writing.check_output(path)
     assert path.read_bytes() == b"before"
 
 
@@ -772,7 +796,7 @@ def test_check_output_refuses_a_read_only_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("suffix", "kind"), [(".png", "PNG"), (".tif", "TIFF"), (".TIFF", "TIFF"), (".webp", "WEBP")])
 def test_save_without_loss(tmp_path: Path, suffix: str, kind: str) -> None:
-    images.save(noise(), tmp_path / f"out{suffix}")
+    writing.save(noise(), tmp_path / f"out{suffix}")
     with Image.open(tmp_path / f"out{suffix}") as image:
         assert image.format == kind
         assert image.info.get("compression", "tiff_adobe_deflate") == "tiff_adobe_deflate"
@@ -781,7 +805,7 @@ def test_save_without_loss(tmp_path: Path, suffix: str, kind: str) -> None:
 
 @pytest.mark.parametrize("suffix", [".jpg", ".jpeg"])
 def test_save_jpeg(tmp_path: Path, suffix: str) -> None:
-    images.save(smooth(), tmp_path / f"out{suffix}")
+    writing.save(smooth(), tmp_path / f"out{suffix}")
     with Image.open(tmp_path / f"out{suffix}") as image:
         assert image.format == "JPEG"
         assert JpegImagePlugin.get_sampling(image) == 0
@@ -791,21 +815,21 @@ def test_save_jpeg(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(("suffix", "limit"), [(".webp", 16383), (".jpg", 65500)])
 def test_save_refuses_long_sides(tmp_path: Path, suffix: str, limit: int) -> None:
     path = tmp_path / f"out{suffix}"
-    images.save(np.zeros((1, limit, 3), np.uint8), path)
+    writing.save(np.zeros((1, limit, 3), np.uint8), path)
     before = path.read_bytes()
     with pytest.raises(PyengineError, match=rf"1x{limit + 1} exceeds \w+'s {limit} pixels a side: use .png"):
-        images.save(np.zeros((limit + 1, 1, 3), np.uint8), path)
+        writing.save(np.zeros((limit + 1, 1, 3), np.uint8), path)
     assert path.read_bytes() == before
 
 
 def test_save_refuses_what_check_output_does(tmp_path: Path) -> None:
     with pytest.raises(PyengineError, match=re.escape("end the name in .png")):
-        images.save(noise(), tmp_path / "out.gif")
+        writing.save(noise(), tmp_path / "out.gif")
     with pytest.raises(PyengineError, match="cannot be written"):
-        images.save(noise(), tmp_path / "none" / "out.png")
+        writing.save(noise(), tmp_path / "none" / "out.png")
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(PyengineError, match="cannot be written"):
-        images.save(noise(), tmp_path / "folder.png")
+        writing.save(noise(), tmp_path / "folder.png")
     assert [p.name for p in tmp_path.iterdir()] == ["folder.png"]
 
 
@@ -828,7 +852,7 @@ def test_failed_write(tmp_path: Path, existing: bool, failure: BaseException, ra
         raise failure
 
     with pytest.raises(raised) as caught:
-        images.write_atomically(path, fail)
+        files.write_atomically(path, fail)
     if raised is PyengineError:
         message = f"{path}: cannot be written (No space left on device): choose another place"
         assert str(caught.value) == message
@@ -840,10 +864,10 @@ def test_permissions(tmp_path: Path) -> None:
     path = tmp_path / "out.png"
     umask = os.umask(0o027)
     try:
-        images.save(noise(), path)
+        writing.save(noise(), path)
         assert stat.S_IMODE(path.stat().st_mode) == 0o640
         path.chmod(0o604)
-        images.save(noise(), path)
+        writing.save(noise(), path)
         assert stat.S_IMODE(path.stat().st_mode) == 0o604
     finally:
         os.umask(umask)
@@ -854,14 +878,67 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     link, target = tmp_path / "out.png", tmp_path / "elsewhere" / "real.png"
     link.symlink_to(target)
-    images.check_output(link)
-    images.save(noise(), link)
+    writing.check_output(link)
+    writing.save(noise(), link)
     assert link.is_symlink()
     assert not target.is_symlink()
     assert target.read_bytes() == link.read_bytes()
     link.unlink()
     link.symlink_to(tmp_path / "none" / "real.png")
     unwritable(link, "none does not exist")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a limit of POSIX's")
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
+def test_a_full_disk_is_no_success(tmp_path: Path, suffix: str) -> None:
+    """Pillow's JPEG encoder, left to write the file itself, takes a part of it for all of it."""
+    code = f"""if True:
+        import resource
+        import numpy as np
+        from pyengine import PyengineError
+        from pyengine.images.writing import save
+        noise = np.random.default_rng(0).integers(0, 50, (200, 200, 3), dtype=np.uint8)  # one piece of a JPEG
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        try:
+            save(noise, "out{suffix}")
+        except PyengineError as error:
+            print(error)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.stdout.startswith(f"out{suffix}: cannot be written ("), done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_metadata(tmp_path: Path) -> None:
+    text = '{"exemplar": "Gräser 草.png"}' * 10
+    path = tmp_path / "out.png"
+    writing.save(noise(), path, metadata=text)
+    assert reading.read_metadata(path) == reading.read_metadata(str(path)) == text
+    assert reading.read_metadata(reading.ImageFile.read(path, "image")) == text
+    with Image.open(path) as image:
+        assert image.info["pyengine"] == text
+        np.testing.assert_array_equal(np.asarray(image), noise())
+    writing.save(noise(), path)
+    assert reading.read_metadata(path) is None
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif", ".webp"])
+def test_formats_without_metadata(tmp_path: Path, suffix: str) -> None:
+    writing.save(noise(), tmp_path / f"with{suffix}", metadata="text")
+    writing.save(noise(), tmp_path / f"without{suffix}")
+    assert (tmp_path / f"with{suffix}").read_bytes() == (tmp_path / f"without{suffix}").read_bytes()
+    assert reading.read_metadata(tmp_path / f"with{suffix}") is None
+
+
+def test_metadata_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("pyengine")
+    assert reading.read_metadata(tmp_path / "notes.txt") is None
+    with pytest.raises(PyengineError, match=r"none\.png: no such file"):
+        reading.read_metadata(tmp_path / "none.png")
+    path = write(tmp_path, ".png", noise())
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(PyengineError, match=r"image .*image\.png: "):
+        reading.read_metadata(path)
 
 
 # -------------------------------------------------------------- resampling
@@ -873,7 +950,7 @@ def random(height: int, width: int) -> np.ndarray:
 
 @pytest.mark.parametrize("size", [(16, 12), (15, 11), (1, 1)])
 def test_resize_keeps_a_constant(size: tuple[int, int]) -> None:
-    image = images.resize(np.full((24, 32, 3), (0.1, 0.5, 1), np.float32), size)
+    image = resampling.resize(np.full((24, 32, 3), (0.1, 0.5, 1), np.float32), size)
     assert image.dtype == np.float32
     assert image.shape == (size[1], size[0], 3)
     np.testing.assert_allclose(image, np.broadcast_to((0.1, 0.5, 1), image.shape), rtol=1e-6)
@@ -885,7 +962,7 @@ def test_resize_keeps_the_mean() -> None:
     for x in range(10, 14):
         image = np.zeros((24, 24, 3), np.float32)
         image[11, x] = 1
-        np.testing.assert_allclose(images.resize(image, (12, 12)).sum((0, 1)), 0.25, rtol=1e-5)
+        np.testing.assert_allclose(resampling.resize(image, (12, 12)).sum((0, 1)), 0.25, rtol=1e-5)
 
 
 @pytest.mark.parametrize("width", [11, 13, 16, 17])
@@ -894,14 +971,14 @@ def test_resize_is_even(width: int) -> None:
     for x in range(6, 18):
         image = np.zeros((1, 24, 3), np.float32)
         image[:, x] = 1
-        assert images.resize(image, (width, 1)).sum() / 3 * 24 / width == pytest.approx(1, abs=0.2)
+        assert resampling.resize(image, (width, 1)).sum() / 3 * 24 / width == pytest.approx(1, abs=0.2)
 
 
 def test_resize_does_not_ring() -> None:
     step = np.zeros((4, 32, 3), np.float32)
     step[:, 15:] = 1
     for width in (16, 11, 9):
-        row = images.resize(step, (width, 4))[0, :, 0]
+        row = resampling.resize(step, (width, 4))[0, :, 0]
         assert row.min() == 0
         assert row.max() == 1
         assert (np.diff(row) >= 0).all()
@@ -910,16 +987,16 @@ def test_resize_does_not_ring() -> None:
 def test_resize_removes_what_would_alias() -> None:
     stripes = np.zeros((4, 64, 3), np.float32)
     stripes[:, ::2] = 1
-    assert np.ptp(images.resize(stripes, (32, 4))[:, 2:-2]) < 1e-6
+    assert np.ptp(resampling.resize(stripes, (32, 4))[:, 2:-2]) < 1e-6
 
 
 def test_resize_by_one_is_the_identity() -> None:
-    np.testing.assert_array_equal(images.resize(random(5, 7), (7, 5)), random(5, 7))
+    np.testing.assert_array_equal(resampling.resize(random(5, 7), (7, 5)), random(5, 7))
 
 
 @pytest.mark.parametrize("size", [(16, 12), (17, 13), (31, 25)])
 def test_upsampling_keeps_a_constant(size: tuple[int, int]) -> None:
-    image = images.upsample_circular(np.full((6, 8, 3), 0.3, np.float32), size)
+    image = resampling.upsample_circular(np.full((6, 8, 3), 0.3, np.float32), size)
     assert image.dtype == np.float32
     assert image.shape == (size[1], size[0], 3)
     np.testing.assert_allclose(image, 0.3, rtol=1e-6)
@@ -928,8 +1005,8 @@ def test_upsampling_keeps_a_constant(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("shape", [(6, 8), (5, 7), (1, 3), (1, 1)])
 def test_upsampling_commutes_with_rolling(shape: tuple[int, int]) -> None:
     image, size = random(*shape), (2 * shape[1], 2 * shape[0])
-    rolled = images.upsample_circular(np.roll(image, (1, -1), (0, 1)), size)
-    expected = np.roll(images.upsample_circular(image, size), (2, -2), (0, 1))
+    rolled = resampling.upsample_circular(np.roll(image, (1, -1), (0, 1)), size)
+    expected = np.roll(resampling.upsample_circular(image, size), (2, -2), (0, 1))
     np.testing.assert_allclose(rolled, expected, atol=1e-6)
 
 
@@ -942,21 +1019,33 @@ def test_upsampling_by_hand() -> None:
         along = np.moveaxis(expected, axis, 0)
         along[0::2] = np.moveaxis(0.75 * image + 0.25 * np.roll(image, 1, axis), axis, 0)
         along[1::2] = np.moveaxis(0.75 * image + 0.25 * np.roll(image, -1, axis), axis, 0)
-        np.testing.assert_allclose(images.upsample_circular(image, size), expected, atol=1e-6)
+        np.testing.assert_allclose(resampling.upsample_circular(image, size), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(4, 3), (8, 6), (7, 5), (1, 1)])
 def test_a_mask_is_resampled_like_a_channel(size: tuple[int, int]) -> None:
     image = random(6, 8)
-    smaller = images.resize(image[:, :, 1], size)
+    smaller = resampling.resize(image[:, :, 1], size)
     assert smaller.dtype == np.float32
-    np.testing.assert_array_equal(smaller, images.resize(image, size)[:, :, 1])
-    larger = images.upsample_circular(image[:, :, 1], (8 + size[0], 6 + size[1]))
+    np.testing.assert_array_equal(smaller, resampling.resize(image, size)[:, :, 1])
+    larger = resampling.upsample_circular(image[:, :, 1], (8 + size[0], 6 + size[1]))
     assert larger.dtype == np.float32
-    np.testing.assert_array_equal(larger, images.upsample_circular(image, (8 + size[0], 6 + size[1]))[:, :, 1])
+    np.testing.assert_array_equal(larger, resampling.upsample_circular(image, (8 + size[0], 6 + size[1]))[:, :, 1])
 
 
 def test_one_pixel_of_a_mask() -> None:
     pixel = np.full((1, 1), 0.3, np.float32)
-    np.testing.assert_array_equal(images.resize(pixel, (1, 1)), pixel)
-    np.testing.assert_allclose(images.upsample_circular(pixel, (3, 2)), np.full((2, 3), 0.3), rtol=1e-6)
+    np.testing.assert_array_equal(resampling.resize(pixel, (1, 1)), pixel)
+    np.testing.assert_allclose(resampling.upsample_circular(pixel, (3, 2)), np.full((2, 3), 0.3), rtol=1e-6)
+
+
+def test_resampling_imports_no_decoder() -> None:
+    """The kernels use it, and need no files."""
+    code = """if True:
+        import sys
+        import pyengine.kernels.cpu
+        decoders = ("PIL.ImageCms", "PIL.PngImagePlugin", "pyengine.images.reading")
+        print([name for name in decoders if name in sys.modules])
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[]\n", done.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pyengine import masks
+from pyengine.images import masks
 
 SHAPES = [(1, 1), (1, 7), (2, 2), (5, 4), (6, 8), (13, 9)]
 

@@ -577,7 +577,7 @@ def test_images_of_another_size_are_refused_where_only_one_will_do(engine, natur
     options = {
         "content": {"content": natural[:32, :40]},
         "regions": {"output_regions": np.ones((32, 40), np.uint8)},
-        "hole": {"init": natural[:32, :40], "tile": True},
+        "hole": {"init": natural[:32, :40], "seamless": True},
     }
     objective = engine.objective(natural, **options[kind])
     assert objective.size == (40, 32)

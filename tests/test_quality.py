@@ -6,8 +6,9 @@ from conftest import EXAMPLES
 from PIL import Image
 
 from pyengine.errors import PyengineError
-from pyengine.images import load, resize
-from pyengine.quality import Comparison, compare, drift, layout_similarity, patch_distance, seam_ratio
+from pyengine.images.reading import load
+from pyengine.images.resampling import resize
+from pyengine.quality.measures import Comparison, compare, drift, layout_similarity, patch_distance, seam_ratio
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from PIL import Image
 import pyengine
 from pyengine import PyengineError
 from pyengine.cli import main
-from pyengine.color import luminance, match_colors, match_luminance
-from pyengine.images import resize
+from pyengine.images.color import luminance, match_colors, match_luminance
+from pyengine.images.resampling import resize
 from pyengine.recipe import LARGEST, Options, Recipe
 from pyengine.tuning import GRAM_LAYERS, HISTOGRAM_LAYERS
 
@@ -66,10 +66,10 @@ EXEMPLAR = picture(64, 48)
         ({"content": picture(33, 27), "output_regions": np.ones((27, 33), int)}, (33, 27)),
         ({"content": picture(33, 27), "output_regions": np.ones((20, 40), int), "size": (40, 20)}, (40, 20)),
         ({"fill": mask(64, 48)}, (64, 48)),
-        ({"tile": True}, (64, 48)),
-        ({"tile": True, "size": (64, 48)}, (64, 48)),
+        ({"seamless": True}, (64, 48)),
+        ({"seamless": True, "size": (64, 48)}, (64, 48)),
         ({"init": picture(30, 40), "keep": mask(30, 40)}, (30, 40)),
-        ({"init": picture(30, 40), "tile": True, "output_regions": np.ones((40, 30), int)}, (30, 40)),
+        ({"init": picture(30, 40), "seamless": True, "output_regions": np.ones((40, 30), int)}, (30, 40)),
     ],
 )
 def test_size_of_the_output(options, size):
@@ -98,7 +98,7 @@ def test_content_and_init_are_scaled_to_the_output():
         ({"content": picture(32, 32, 1), "init": "noise"}, None),
         ({"content": picture(32, 32, 1), "init": picture(32, 32, 2)}, 2),
         ({"init": picture(32, 32, 2), "size": 32}, 2),
-        ({"init": picture(32, 32, 2), "tile": True}, None),  # the picture is kept, the rest starts from noise
+        ({"init": picture(32, 32, 2), "seamless": True}, None),  # the picture is kept, the rest starts from noise
     ],
 )
 def test_what_is_started_from(options, start):
@@ -178,7 +178,7 @@ def test_what_the_gatys_method_sets_gives_way():
     assert Recipe.create(EXEMPLAR, method="gatys").losses.padding == "zeros"
     assert Recipe.create(EXEMPLAR, method="gatys", padding="wrap").losses.padding == "wrap"
     assert Recipe.create(EXEMPLAR, method="gatys", gram_layers=["relu2_1"]).losses.layers == ("relu2_1",)
-    assert Recipe.create(EXEMPLAR, method="gatys", padding="wrap", tile=True).level.free.any()
+    assert Recipe.create(EXEMPLAR, method="gatys", padding="wrap", seamless=True).level.free.any()
 
 
 # -------------------------------------------------------------- style scale
@@ -277,12 +277,12 @@ def test_what_is_transparent_is_made_as_well():
     transparent = image[:, :, 3] == 0
     assert np.array_equal(Recipe.create(image, fill=white).level.free, white | transparent)
     assert np.array_equal(Recipe.create(image, keep=white).level.free, ~white | transparent)
-    assert Recipe.create(image, tile=True).level.free[transparent].all()
+    assert Recipe.create(image, seamless=True).level.free[transparent].all()
 
 
 @pytest.mark.parametrize(("size", "width"), [((64, 48), 6), ((100, 200), 12), ((16, 90), 2), ((23, 17), 2)])
 def test_tiling_makes_a_band_again(size, width):
-    free = Recipe.create(picture(*size), tile=True).level.free
+    free = Recipe.create(picture(*size), seamless=True).level.free
     assert free.shape == size[::-1]
     assert not free[width:-width, width:-width].any()
     assert all(free[edge].all() for edge in (np.s_[:width], np.s_[-width:], np.s_[:, :width], np.s_[:, -width:]))
@@ -311,8 +311,8 @@ def test_a_coarse_pixel_is_kept_only_if_all_that_it_stands_for_is(width, height)
 
 def test_a_picture_to_tile_is_measured_everywhere():
     """Its borders are good texture, they only don't meet."""
-    assert Recipe.create(EXEMPLAR, tile=True).level.exemplars[0].masks is None
-    level = Recipe.create(EXEMPLAR, tile=True, fill=mask(64, 48)).level
+    assert Recipe.create(EXEMPLAR, seamless=True).level.exemplars[0].masks is None
+    level = Recipe.create(EXEMPLAR, seamless=True, fill=mask(64, 48)).level
     assert np.array_equal(level.exemplars[0].masks[0] > 0, ~mask(64, 48))
 
 
@@ -454,16 +454,22 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"fill": "alpha"}, r"fill='alpha': the picture has no transparent pixels: give a mask"),
     ({"exemplar": torn(64, 48), "init": EXEMPLAR, "fill": "alpha"}, r"fill='alpha': the picture has no transparent"),
     ({"keep": "alpha"}, r"keep alpha: no such file"),
-    ({**TWO, "tile": True}, r"keep, fill or tile with several exemplars: give the picture they are about as init"),
+    (
+        {**TWO, "seamless": True},
+        r"keep, fill or seamless with several exemplars: give the picture they are about as init",
+    ),
     ({**TWO, "fill": mask(64, 48), "init": "noise"}, r"with several exemplars: give the picture"),
-    ({**CONTENT, "fill": mask(40, 32)}, r"content with keep, fill or tile: to keep part of the content, paint it 0"),
-    ({**CONTENT, "keep": mask(40, 32)}, r"content with keep, fill or tile"),
-    ({**CONTENT, "tile": True}, r"content with keep, fill or tile"),
-    ({"tile": True, "padding": "zeros"}, r"tile=True with padding='zeros': borders meet only under 'wrap'"),
-    ({"tile": True, "method": "gatys"}, r"tile=True with padding='zeros'"),
-    ({"tile": True, "size": 64}, r"size 64x64: with keep, fill or tile it is the picture's: leave it out"),
-    ({"fill": mask(64, 48), "size": (128, 96)}, r"size 128x96: with keep, fill or tile it is the picture's"),
-    ({**REGIONS, "init": picture(40, 32), "tile": True}, r"output_regions of 64x48 pixels: the output has 40x32"),
+    (
+        {**CONTENT, "fill": mask(40, 32)},
+        r"content with keep, fill or seamless: to keep part of the content, paint it 0",
+    ),
+    ({**CONTENT, "keep": mask(40, 32)}, r"content with keep, fill or seamless"),
+    ({**CONTENT, "seamless": True}, r"content with keep, fill or seamless"),
+    ({"seamless": True, "padding": "zeros"}, r"seamless=True with padding='zeros': borders meet only under 'wrap'"),
+    ({"seamless": True, "method": "gatys"}, r"seamless=True with padding='zeros'"),
+    ({"seamless": True, "size": 64}, r"size 64x64: with keep, fill or seamless it is the picture's: leave it out"),
+    ({"fill": mask(64, 48), "size": (128, 96)}, r"size 128x96: with keep, fill or seamless it is the picture's"),
+    ({**REGIONS, "init": picture(40, 32), "seamless": True}, r"output_regions of 64x48 pixels: the output has 40x32"),
     ({**REGIONS, "fill": halves(64, 48, 0, 1) > 0}, r"region 2: all of it is transparent, in the hole"),
     (
         {**REGIONS, "exemplar": np.dstack([EXEMPLAR, halves(64, 48, 0, 255)]).astype("u1")},

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from pyengine.engine import Engine
+from pyengine.images.regions import load_regions
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.level import Exemplar, Level
 from pyengine.pyramid import add_detail, white_noise
 from pyengine.recipe import Recipe
-from pyengine.regions import load_regions
 
 
 def index(rows: list[list[int]], times: int = 1) -> np.ndarray:

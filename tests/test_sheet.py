@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from pyengine.errors import PyengineError
-from pyengine.sheet import GAP, TEXT, sheet
+from pyengine.quality.sheet import GAP, TEXT, sheet
 
 
 def colour(width: int, height: int, *rgb: int) -> np.ndarray:

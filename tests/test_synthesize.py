@@ -18,7 +18,7 @@ from PIL import Image
 
 import pyengine
 from pyengine import Engine, PyengineError, devices
-from pyengine.images import to_uint8
+from pyengine.images.writing import to_uint8
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.level import Exemplar, Level
 from pyengine.losses.options import LossOptions
@@ -27,7 +27,7 @@ from pyengine.network import sessions
 from pyengine.network.network import Network
 from pyengine.optimizers.lbfgs import minimize
 from pyengine.pyramid import add_detail, default_levels, level_sizes, white_noise
-from pyengine.quality import seam_ratio
+from pyengine.quality.measures import seam_ratio
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_another_picture(engine, natural):
@@ -384,12 +384,12 @@ def kept_options(kind: str, pixels: np.ndarray, made: np.ndarray, exemplar: np.n
         "init": {"exemplar": exemplar, "init": pixels, "fill": made},
         "init with alpha": {"exemplars": [exemplar, pixels], "init": transparent, "fill": "alpha"},
         "under zeros": {"exemplar": pixels, "fill": made, "padding": "zeros"},
-        "tile": {"exemplar": pixels, "tile": True},
-        "tile and fill": {"exemplar": pixels, "tile": True, "fill": made},
+        "seamless": {"exemplar": pixels, "seamless": True},
+        "seamless and fill": {"exemplar": pixels, "seamless": True, "fill": made},
     }[kind]
 
 
-KEPT = ["fill", "keep", "alpha", "init", "init with alpha", "under zeros", "tile", "tile and fill"]
+KEPT = ["fill", "keep", "alpha", "init", "init with alpha", "under zeros", "seamless", "seamless and fill"]
 
 
 @pytest.mark.parametrize("size", [(64, 64), (47, 61)])
@@ -399,7 +399,7 @@ def test_what_is_kept_stays_the_same_to_the_last_bit(engine, natural, kind, size
     height, width = size
     pixels, made = to_uint8(natural[:height, :width]), hole(height, width)
     options = kept_options(kind, pixels, made, natural[32:, 32:])
-    if "tile" in kind:
+    if "seamless" in kind:
         margin = min(size) // 8
         band = np.ones(size, bool)
         band[margin:-margin, margin:-margin] = False
@@ -421,7 +421,7 @@ def test_keeping_is_not_filling(engine, natural):
     assert all(np.array_equal(images[0], image) for image in images)
 
 
-@pytest.mark.parametrize("kind", ["fill", "keep", "alpha", "init", "under zeros", "tile and fill"])
+@pytest.mark.parametrize("kind", ["fill", "keep", "alpha", "init", "under zeros", "seamless and fill"])
 def test_what_was_in_a_hole_changes_nothing(engine, natural, kind):
     pixels, made = to_uint8(natural[:47, :61]), hole(47, 61)
     changed = pixels.copy()
@@ -480,7 +480,7 @@ def test_a_tiled_picture_tiles(engine):
     """The picture itself does not: a ramp."""
     ramp = np.linspace(0.2, 0.8, 64, dtype=np.float32)[None, :, None].repeat(48, axis=0).repeat(3, axis=2)
     ramp = ramp + np.random.default_rng(0).random((48, 64, 1), np.float32) * 0.1
-    image = engine.synthesize(ramp, tile=True, iterations=20).image / np.float32(255)
+    image = engine.synthesize(ramp, seamless=True, iterations=20).image / np.float32(255)
     assert seam_ratio(image) < 0.5 * seam_ratio(ramp)
 
 
@@ -730,7 +730,7 @@ FEATURES: dict[str, Callable[[np.ndarray], dict[str, Any]]] = {
     "match": lambda p: {"content": p[:32, 20:60], "init": "noise", "preserve_color": "match"},
     "style scale": lambda p: {"style_scale": 0.8},
     "fill": lambda p: {"fill": hole(40, 40)},
-    "tile": lambda p: {"tile": True},
+    "seamless": lambda p: {"seamless": True},
     "regions": lambda p: {
         "exemplar_regions": np.tri(40, dtype=int) + 1,
         "output_regions": np.tri(40, 33, dtype=int) + 1,

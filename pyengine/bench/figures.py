@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyengine.errors import PyengineError
-from pyengine.images import ByteImage
+from pyengine.images.writing import ByteImage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,7 +16,7 @@ from pyengine.bench.suite import convolution_gflop, optimizer_seconds
 from pyengine.devices import Precision
 from pyengine.engine import Engine
 from pyengine.errors import PyengineError
-from pyengine.images import resize, upsample_circular
+from pyengine.images.resampling import resize, upsample_circular
 from pyengine.kernels import Kernels
 from pyengine.kernels.cuda import TF32_MATH
 from pyengine.network.weights import Weights

@@ -11,7 +11,7 @@ import numpy as np
 from pyengine.arrays import Float32, Float64
 from pyengine.engine import Engine
 from pyengine.errors import PyengineError
-from pyengine.images import Source, load
+from pyengine.images.reading import Source, load
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.objective import Objective
 from pyengine.optimizers.lbfgs import minimize

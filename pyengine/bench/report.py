@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from pyengine.bench.figures import new_figure, pixels_of
 from pyengine.checks import is_integer, is_number
 from pyengine.errors import PyengineError
-from pyengine.images import ByteImage
+from pyengine.images.writing import ByteImage
 
 Report: TypeAlias = dict[str, Any]
 """As `suite.measure` returns it, with "versions"."""

@@ -15,9 +15,10 @@ from pyengine.bench.figures import label_by_size, new_figure, pixels_of
 from pyengine.checks import is_integer
 from pyengine.engine import Engine
 from pyengine.errors import PyengineError
-from pyengine.images import ByteImage, Source, load, to_uint8
+from pyengine.images.reading import Source, load
+from pyengine.images.writing import ByteImage, to_uint8
 from pyengine.network.graphs import SMALLEST
-from pyengine.quality import compare, patch_distance
+from pyengine.quality.measures import compare, patch_distance
 from pyengine.recipe import Recipe
 from pyengine.result import Progress
 from pyengine.tuning import Method
@@ -38,7 +39,7 @@ class DriftRun:
     size : int
         Pixels on a side of the output.
     patch_distance, brightness_drift, contrast_drift : float
-        As in `pyengine.quality.Comparison`.
+        As in `pyengine.Comparison`.
     iterations : int
         Of all levels.
     seconds : float

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pyengine.engine import Engine
-from pyengine.images import Source, load
-from pyengine.quality import compare, layout_similarity
+from pyengine.images.reading import Source, load
+from pyengine.quality.measures import compare, layout_similarity
 from pyengine.recipe import Recipe
 from pyengine.tuning import Weights
 
@@ -31,7 +31,7 @@ class WeightsRun:
     scheme : str
         Of `SCHEMES`.
     patch_distance, brightness_drift, contrast_drift : float
-        As in `pyengine.quality.Comparison`.
+        As in `pyengine.Comparison`.
     layout_similarity : float or None
         To the content, if there is one.
     """

@@ -16,7 +16,7 @@ import numpy as np
 
 from pyengine import _core
 from pyengine.arrays import Float32, Float64
-from pyengine.images import upsample_circular
+from pyengine.images.resampling import upsample_circular
 from pyengine.kernels import Coverage, Unpool
 
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyengine.arrays import Float32
-from pyengine.color import LUMINANCE
 from pyengine.errors import PyengineError
-from pyengine.images import Source, load, resize
+from pyengine.images.color import LUMINANCE
+from pyengine.images.reading import Source, load
+from pyengine.images.resampling import resize
 
 PATCH = 7
 """Side of the patches, in pixels."""

@@ -1,4 +1,4 @@
-"""Pictures beside one another, to compare by eye what `pyengine.quality` compares by figures."""
+"""Pictures beside one another, to compare by eye what `quality.measures` compares by figures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pyengine.errors import PyengineError
-from pyengine.images import ByteImage, Source, load, to_uint8
+from pyengine.images.reading import Source, load
+from pyengine.images.writing import ByteImage, to_uint8
 
 GAP = 8
 """Pixels between rows and between columns."""
@@ -25,7 +26,7 @@ def sheet(rows: Iterable[Iterable[Source]], labels: Iterable[Iterable[str]] | No
     Parameters
     ----------
     rows : iterable of rows of pictures
-        Arrays, or whatever else `pyengine.images.load` takes; rows need not be of one length.
+        Arrays, or whatever else `images.reading.load` takes; rows need not be of one length.
     labels : iterable of rows of str, optional
         A text under each picture, of one line or more; an empty one takes no place.
 

@@ -1,21 +1,20 @@
-"""Images at the files' edge: whatever the user brings becomes one kind of array, and results become files.
+"""Images at the files' edge: whatever the user brings becomes one kind of array.
 
 Inside the engine an image is float32 (H, W, 3), RGB in [0, 1], a mask float32 (H, W) in [0, 1], and an index image
-uint32 (H, W). Pillow does the reading, the writing and the resampling; this module decides what is accepted and says
-what is wrong with the rest.
+uint32 (H, W). Pillow does the reading; this module decides what is accepted and says what is wrong with the rest.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
-import shutil
-import uuid
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,24 +22,11 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
+from pyengine.files import one_line
+from pyengine.images.formats import KEYWORD
 
-ByteImage: TypeAlias = NDArray[np.uint8]
 Indices: TypeAlias = NDArray[np.uint32]
-Source: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[Any]"
-
-# Suffix -> Pillow's format and options, all as near to lossless as the format goes.
-_JPEG = ("JPEG", {"quality": 95, "subsampling": 0})
-_TIFF = ("TIFF", {"compression": "tiff_adobe_deflate"})
-_FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
-    ".png": ("PNG", {}),
-    ".jpg": _JPEG,
-    ".jpeg": _JPEG,
-    ".tif": _TIFF,
-    ".tiff": _TIFF,
-    ".webp": ("WEBP", {"lossless": True}),
-}
-# JPEG stores sides up to 65535, but libjpeg writes 65500 at most.
-_LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
+Source: TypeAlias = "str | os.PathLike[str] | ImageFile | Image.Image | NDArray[Any]"
 
 # Further frames of these are previews and layers; the first is the picture. Phones write MPO in .jpg files.
 _FIRST_FRAME_IS_THE_PICTURE = {"MPO", "PSD"}
@@ -54,6 +40,71 @@ MOST_INDICES = 64
 # Added to the numbers of colours, which so differ from those of grey levels and palette entries.
 FIRST_COLOR = 1 << 24
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+"""How a PNG begins."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFile:
+    """A file that was read once: accepted wherever a path to an image is.
+
+    Attributes
+    ----------
+    path : Path
+    content : bytes
+        All of it, not decoded yet.
+
+    Examples
+    --------
+    >>> ImageFile(Path("empty.png"), b"").sha256[:8]
+    'e3b0c442'
+    """
+
+    path: Path
+    content: bytes = field(repr=False)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], name: str) -> ImageFile:
+        """Read a file.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+        name : str
+            What the image is to the caller; error messages begin with it.
+
+        Raises
+        ------
+        PyengineError
+            If the file can't be read or is empty.
+
+        Examples
+        --------
+        >>> ImageFile.read("none.png", "content")
+        Traceback (most recent call last):
+        ...
+        pyengine.errors.PyengineError: content none.png: no such file: check the path
+        """
+        name = f"{name} {os.fspath(path)}"
+        try:
+            content = Path(path).read_bytes()
+        except FileNotFoundError:
+            raise PyengineError(f"{name}: no such file: check the path") from None
+        except IsADirectoryError:
+            raise PyengineError(f"{name}: is a folder: name an image file in it") from None
+        except PermissionError:
+            raise PyengineError(f"{name}: no permission to read it: change the file's permissions") from None
+        except (OSError, ValueError) as error:
+            raise PyengineError(f"{name}: cannot be read ({one_line(error)}): check the path") from error
+        if not content:
+            raise PyengineError(f"{name}: the file is empty: export or download it again")
+        return cls(Path(path), content)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the content, in hexadecimal digits."""
+        return hashlib.sha256(self.content).hexdigest()
+
 
 def load(source: Source, name: str = "exemplar") -> Float32:
     """Turn a file, a Pillow image or an array into float32 (H, W, 3), RGB in [0, 1].
@@ -65,7 +116,7 @@ def load(source: Source, name: str = "exemplar") -> Float32:
 
     Parameters
     ----------
-    source : str, os.PathLike, PIL.Image.Image or numpy.ndarray
+    source : str, os.PathLike, ImageFile, PIL.Image.Image or numpy.ndarray
         An array is (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): uint8, uint16, or floating point in [0, 1].
     name : str
         What the image is to the caller; error messages begin with it.
@@ -136,7 +187,7 @@ def load_mask(source: Source, name: str) -> Float32:
 
     Parameters
     ----------
-    source : str, os.PathLike, PIL.Image.Image or numpy.ndarray
+    source : str, os.PathLike, ImageFile, PIL.Image.Image or numpy.ndarray
         An array is (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): bool, uint8, uint16, or floating point in [0, 1].
     name : str
         What the mask is to the caller; error messages begin with it.
@@ -177,7 +228,7 @@ def load_indices(source: Source, name: str) -> Indices:
 
     Parameters
     ----------
-    source : str, os.PathLike, PIL.Image.Image or numpy.ndarray
+    source : str, os.PathLike, ImageFile, PIL.Image.Image or numpy.ndarray
         An array is bool, integer, or whole floating point of (H, W) or (H, W, 1), none negative; or uint8 of
         (H, W, 3) or (H, W, 4), opaque.
     name : str
@@ -213,11 +264,37 @@ def load_indices(source: Source, name: str) -> Indices:
     return indices
 
 
+def read_metadata(source: str | os.PathLike[str] | ImageFile) -> str | None:
+    """The text that `writing.save` wrote into a PNG; None in any other file, and where there is none.
+
+    Raises
+    ------
+    PyengineError
+        If the file can't be read, or is a damaged PNG.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pyengine.images.writing import save
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(np.zeros((2, 2, 3), np.uint8), f"{folder}/black.png", metadata="made of nothing")
+    ...     read_metadata(f"{folder}/black.png")
+    'made of nothing'
+    """
+    file = source if isinstance(source, ImageFile) else ImageFile.read(source, "image")
+    if not file.content.startswith(_PNG):
+        return None
+    text = _open(file.content, f"image {file.path}").info.get(KEYWORD)
+    return text if isinstance(text, str) else None
+
+
 def _read(source: Source, name: str, decode: Callable[[Image.Image], NDArray[Any]]) -> tuple[NDArray[Any], str]:
     """Make an array of any source; with it comes the name, and the path where it has one, for error messages."""
     if isinstance(source, (str, os.PathLike)):
-        name = f"{name} {os.fspath(source)}"
-        return _from_pillow(_open(Path(source), name), name, decode), name
+        source = ImageFile.read(source, name)
+    if isinstance(source, ImageFile):
+        name = f"{name} {source.path}"
+        return _from_pillow(_open(source.content, name), name, decode), name
     if isinstance(source, Image.Image):
         return _from_pillow(source, name, decode), name
     if isinstance(source, np.ndarray):
@@ -225,19 +302,7 @@ def _read(source: Source, name: str, decode: Callable[[Image.Image], NDArray[Any
     raise PyengineError(f"{name}: pass a path, a PIL image or a numpy array, not {type(source).__name__}")
 
 
-def _open(path: Path, name: str) -> Image.Image:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise PyengineError(f"{name}: no such file: check the path") from None
-    except IsADirectoryError:
-        raise PyengineError(f"{name}: is a folder: name an image file in it") from None
-    except PermissionError:
-        raise PyengineError(f"{name}: no permission to read it: change the file's permissions") from None
-    except (OSError, ValueError) as error:
-        raise PyengineError(f"{name}: cannot be read ({_reason(error)}): check the path") from error
-    if not content:
-        raise PyengineError(f"{name}: the file is empty: export or download it again")
+def _open(content: bytes, name: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(content))
     except UnidentifiedImageError:
@@ -306,7 +371,7 @@ def _undecodable(name: str, error: Exception) -> PyengineError:
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return _too_large(name, "it has more pixels than Pillow trusts")
     return PyengineError(
-        f"{name}: cannot be decoded ({_reason(error)}), perhaps damaged or truncated: export it again, as PNG"
+        f"{name}: cannot be decoded ({one_line(error)}), perhaps damaged or truncated: export it again, as PNG"
     )
 
 
@@ -390,200 +455,3 @@ def _composite(rgb: Float32, alpha: Float32, name: str) -> Float32:
     mean = (rgb * alpha).sum((0, 1), dtype=np.float64) / opacity
     composite: Float32 = rgb * alpha + mean.astype(np.float32) * (1 - alpha)
     return composite.clip(0, 1)  # rounding may exceed 1
-
-
-def to_uint8(image: Float32) -> ByteImage:
-    """Levels 0 to 255 of an image, rounded to the nearest (half up) and clipped.
-
-    Examples
-    --------
-    >>> to_uint8(np.float32([-0.1, 0.0, 0.5, 1.0, 1.1]))
-    array([  0,   0, 128, 255, 255], dtype=uint8)
-    """
-    levels: ByteImage = np.floor(np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
-    return levels
-
-
-def check_output(path: str | os.PathLike[str]) -> None:
-    """Refuse, before the work, a path that `save` could not write to after it.
-
-    Raises
-    ------
-    PyengineError
-        If the suffix names no format of `save`, the path is a folder, or its folder is missing or read-only.
-
-    Examples
-    --------
-    >>> check_output("out.gif")
-    Traceback (most recent call last):
-    ...
-    pyengine.errors.PyengineError: out.gif: cannot write this format: end the name in .png, .jpg, ...
-    """
-    _format(path)
-    check_place(path)
-
-
-def check_place(path: str | os.PathLike[str]) -> None:
-    """Refuse, before the work, a path that `write_atomically` could not write to after it.
-
-    Raises
-    ------
-    PyengineError
-        If the path is a folder, or its folder is missing or read-only.
-
-    Examples
-    --------
-    >>> check_place("no such folder/report.json")
-    Traceback (most recent call last):
-    ...
-    pyengine.errors.PyengineError: no such folder/report.json: the folder ... does not exist: create it
-    """
-    target = Path(os.path.realpath(path))
-    try:
-        if target.is_dir():
-            raise PyengineError(f"{path}: is a folder: name a file in it")
-        if not target.parent.is_dir():
-            raise PyengineError(f"{path}: the folder {target.parent} does not exist: create it")
-        # Permissions do not tell of read-only file systems or names too long; making a file does.
-        trial = _beside(target)
-        trial.touch(exist_ok=False)
-        trial.unlink()
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def save(image: ByteImage, path: str | os.PathLike[str]) -> None:
-    """Write uint8 (H, W, 3) in the format that the suffix names; see `write_atomically`.
-
-    Raises
-    ------
-    PyengineError
-        If the format or the place cannot take the image.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save(np.full((2, 2, 3), 51, np.uint8), Path(folder) / "grey.png")
-    ...     load(Path(folder) / "grey.png")[0, 0]
-    array([0.2, 0.2, 0.2], dtype=float32)
-    """
-    kind, options = _format(path)
-    height, width = image.shape[:2]
-    limit = _LONGEST_SIDE.get(kind)
-    if limit is not None and max(width, height) > limit:
-        raise PyengineError(f"{path}: {width}x{height} exceeds {kind}'s {limit} pixels a side: use .png")
-    picture = Image.fromarray(image)
-    write_atomically(path, lambda file: picture.save(file, kind, **options))
-
-
-def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
-    """Have `write` fill a temporary file, then put it in the place of `path` in one step.
-
-    Readers see the old file or the new one, never a part. If anything fails, the old one is untouched and
-    nothing is left behind. As with a plain `open`, a new file gets the permissions that the umask leaves, an
-    existing one keeps its own, and a link keeps pointing where it did.
-
-    Raises
-    ------
-    PyengineError
-        If the system refuses: no such folder, no permission, a full disk.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_atomically(Path(folder) / "notes", lambda file: file.write(b"done"))
-    ...     (Path(folder) / "notes").read_bytes()
-    b'done'
-    """
-    target = Path(os.path.realpath(path))
-    temporary = _beside(target)
-    try:
-        temporary.touch(exist_ok=False)
-        try:
-            with temporary.open("wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            if target.exists():
-                shutil.copymode(target, temporary)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _format(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
-    suffix = Path(path).suffix.lower()
-    if suffix not in _FORMATS:
-        raise PyengineError(f"{path}: cannot write this format: end the name in {', '.join(_FORMATS)}")
-    return _FORMATS[suffix]
-
-
-def _beside(target: Path) -> Path:
-    """Name a temporary file in the same folder, hence on the same file system."""
-    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
-
-
-def _unwritable(path: str | os.PathLike[str], error: Exception) -> PyengineError:
-    return PyengineError(f"{path}: cannot be written ({_reason(error)}): choose another place")
-
-
-def _reason(error: Exception) -> str:
-    """One line, without the number and the temporary name that an OSError carries."""
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-    return " ".join(text.split())
-
-
-def resize(image: Float32, size: tuple[int, int]) -> Float32:
-    """Scale an image that does not wrap, such as an exemplar, to a smaller size.
-
-    The filter is Hamming's: it has no negative lobes, so it neither rings nor overshoots; it is sharper than
-    a bilinear one and, at ratios other than 2, far more even than a box.
-
-    Parameters
-    ----------
-    image : numpy.ndarray
-        Float32 (H, W, 3), or a mask (H, W).
-    size : tuple of int
-        Width and height.
-
-    Examples
-    --------
-    >>> resize(np.full((6, 8, 3), 0.25, np.float32), (4, 3)).shape
-    (3, 4, 3)
-    """
-    return _resample(image, size, Image.Resampling.HAMMING, margin=0)
-
-
-def upsample_circular(image: Float32, size: tuple[int, int]) -> Float32:
-    """Scale an image that wraps around to a larger size, bilinearly; the result wraps around too.
-
-    Parameters
-    ----------
-    image : numpy.ndarray
-        Float32 (H, W, 3), or a mask (H, W).
-    size : tuple of int
-        Width and height, neither smaller than the image's.
-
-    Examples
-    --------
-    >>> columns = np.zeros((1, 2, 3), np.float32)
-    >>> columns[:, 0] = 1
-    >>> upsample_circular(columns, (4, 1))[0, :, 0]
-    array([0.75, 0.75, 0.25, 0.25], dtype=float32)
-    """
-    # A bilinear sample reaches half a pixel over the edge.
-    return _resample(image, size, Image.Resampling.BILINEAR, margin=1)
-
-
-def _resample(image: Float32, size: tuple[int, int], resampling: Image.Resampling, margin: int) -> Float32:
-    """Resize channel by channel, in floating point, with `margin` pixels of the opposite side in reach."""
-    height, width = image.shape[:2]
-    box = (margin, margin, margin + width, margin + height)
-    padded = np.pad(np.atleast_3d(image), ((margin, margin), (margin, margin), (0, 0)), mode="wrap")
-    channels = (Image.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(padded, 2, 0))
-    resampled = np.dstack([np.asarray(channel.resize(size, resampling, box)) for channel in channels])
-    return resampled.reshape(*resampled.shape[:2], *image.shape[2:])

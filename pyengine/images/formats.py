@@ -1,0 +1,76 @@
+"""The formats that images are written in, a row each: help and errors are made from this one table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pyengine.errors import PyengineError
+
+KEYWORD = "pyengine"
+"""Names the text in a file, where the format carries one."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format to write images in, as near to lossless as it goes.
+
+    Attributes
+    ----------
+    name : str
+        Pillow's, which error messages use as well.
+    suffixes : tuple of str
+        The endings of files' names, the usual one first.
+    help : str
+        What there is to know before choosing it, in a few words.
+    options : mapping, default empty
+        Pillow's, for writing.
+    longest_side : int, optional
+        Pixels that a side may have; None, the default, where there is no such limit.
+    carries_text : bool, default False
+        Whether a text is written into the file (see `writing.save`).
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    help: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    longest_side: int | None = None
+    carries_text: bool = False
+
+
+FORMATS = (
+    Format("PNG", (".png",), "lossless, and carries its recipe", carries_text=True),
+    # JPEG stores sides up to 65535, but libjpeg writes 65500 at most.
+    Format("JPEG", (".jpg", ".jpeg"), "quality 95", {"quality": 95, "subsampling": 0}, longest_side=65500),
+    Format("TIFF", (".tif", ".tiff"), "lossless", {"compression": "tiff_adobe_deflate"}),
+    Format("WEBP", (".webp",), "lossless, sides up to 16383", {"lossless": True}, longest_side=16383),
+)
+
+
+def format_of(path: str | os.PathLike[str]) -> Format:
+    """The format that a path's suffix names.
+
+    Raises
+    ------
+    PyengineError
+        If the suffix names none.
+
+    Examples
+    --------
+    >>> format_of("out.TIF").name
+    'TIFF'
+    >>> format_of("out.gif")
+    Traceback (most recent call last):
+    ...
+    pyengine.errors.PyengineError: out.gif: cannot write this format: end the name in .png, .jpg, ...
+    """
+    suffix = Path(path).suffix.lower()
+    for row in FORMATS:
+        if suffix in row.suffixes:
+            return row
+    suffixes = ", ".join(suffix for row in FORMATS for suffix in row.suffixes)
+    raise PyengineError(f"{path}: cannot write this format: end the name in {suffixes}")
