@@ -8,33 +8,46 @@ from pyengine.errors import PyengineError
 if TYPE_CHECKING:
     from pyengine.api import synthesize
     from pyengine.engine import Engine
+    from pyengine.network.library import ModelInfo, import_model, list_models, remove_model
     from pyengine.objective import Objective
     from pyengine.quality.measures import Comparison, compare
+    from pyengine.recipe import Recipe
     from pyengine.result import Iteration, Progress, Result
 
-__all__ = [
-    "Comparison",
-    "Engine",
-    "Iteration",
-    "Objective",
-    "Progress",
-    "PyengineError",
-    "Result",
-    "compare",
-    "synthesize",
-]
 __version__ = "0.1.0"
 
 _HOMES = {
     "Comparison": "quality.measures",
     "Engine": "engine",
     "Iteration": "result",
+    "ModelInfo": "network.library",
     "Objective": "objective",
     "Progress": "result",
+    "Recipe": "recipe",
     "Result": "result",
     "compare": "quality.measures",
+    "import_model": "network.library",
+    "list_models": "network.library",
+    "remove_model": "network.library",
     "synthesize": "api",
 }
+
+__all__ = [
+    "Comparison",
+    "Engine",
+    "Iteration",
+    "ModelInfo",
+    "Objective",
+    "Progress",
+    "PyengineError",
+    "Recipe",
+    "Result",
+    "compare",
+    "import_model",
+    "list_models",
+    "remove_model",
+    "synthesize",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,29 +3,54 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from pyengine.devices import Precision
 from pyengine.engine import Engine
 from pyengine.images.reading import Source
-from pyengine.recipe import Options
+from pyengine.images.regions import RegionSource
+from pyengine.losses.options import Weights
+from pyengine.methods import Method
+from pyengine.network.graphs import Padding, Pooling
+from pyengine.recipe import PreserveColor, Recipe
 from pyengine.result import Progress, Result
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
+ENGINE_ARGUMENTS = ("device", "model", "threads", "precision", "memory_limit")
 
 
 def synthesize(
     exemplar: Source | None = None,
     *,
+    exemplars: Sequence[Source] | None = None,
+    exemplar_weights: Sequence[float] | None = None,
+    size: tuple[int, int] | int | None = None,
+    content: Source | None = None,
+    content_strength: float = 1.0,
+    init: Source | None = None,
+    style_scale: float = 1.0,
+    preserve_color: PreserveColor | None = None,
+    exemplar_regions: RegionSource | Sequence[RegionSource] | None = None,
+    output_regions: RegionSource | None = None,
+    keep: Source | None = None,
+    fill: Source | None = None,
+    seamless: bool = False,
+    method: Method = "histogram",
+    weights: Weights | None = None,
+    structure: bool = False,
+    gram_layers: Sequence[str] | None = None,
+    histogram_layers: Sequence[str] | None = None,
+    content_layers: Sequence[str] | None = None,
+    padding: Padding | None = None,
+    pooling: Pooling = "average",
+    seed: int = 0,
+    levels: int | None = None,
+    iterations: int | Sequence[int] | None = None,
     device: str = "auto",
     model: str | os.PathLike[str] = "vgg16",
     threads: int | None = None,
     precision: Precision | None = None,
     memory_limit: int | None = None,
     callback: Callable[[Progress], None] | None = None,
-    **options: Unpack[Options],
 ) -> Result:
     """Synthesise an image that looks like the exemplar: a texture, a picture in its style, a layout, a filled hole.
 
@@ -39,67 +64,82 @@ def synthesize(
     Parameters
     ----------
     exemplar : image
-        Of at least 16x16 pixels. What is less than half opaque is not measured.
-    exemplars : list of images, instead of `exemplar`
-        Their statistics are pooled, every pixel counting alike.
+        The picture that the result looks like, of at least 16x16 pixels. What is less than half opaque is not measured.
+        Default: None, where `exemplars` are given.
+    exemplars : list of images, optional
+        Several pictures instead of one; their statistics are pooled, every pixel counting alike. Default: None.
     exemplar_weights : list of float, optional
-        By which the exemplars' statistics are interpolated instead.
+        The weights by which the exemplars' statistics are interpolated instead. Default: None, they are pooled.
     size : (width, height) or int, optional
-        Of the result, in pixels, both 16 to 16383; by default that of the content, of the picture to fill, of
-        `output_regions`, of `init`, or of the exemplar, the first of these that there is. A content of another shape is
-        stretched.
+        The result's size in pixels, both sides 16 to 16383. Default: None, that of the content, of the picture to fill,
+        of `output_regions`, of `init`, or of the exemplar, the first of these that there is. A content of another shape
+        is stretched.
     content : image, optional
-        Style transfer: the result shows this picture in the exemplar's style.
+        Style transfer: the result shows this picture in the exemplar's style. Default: None.
     content_strength : float
-        Above 1, more of the content shows; below, more of the style.
+        Above 1, more of the content shows; below, more of the style. Default: 1.
     init : image, "noise" or "content", optional
-        What to start from; by default the content if there is one, else noise. With `keep`, `fill` or `seamless`, the
-        picture that is kept, if it is not the exemplar.
+        What to start from. Default: None, the content if there is one, else noise. With `keep`, `fill` or `seamless`,
+        the picture that is kept, if it is not the exemplar.
     style_scale : float
-        Size of the exemplar's features in the result, against their own; with `content`, against those of the exemplar
-        reduced to the result's area. 0 < style_scale <= 8.
+        The size of the exemplar's features in the result, against their own; with `content`, against those of the
+        exemplar reduced to the result's area. 0 < style_scale <= 8. Default: 1.
     preserve_color : {"luminance", "match"}, optional
         Keep the content's colours: by transferring luminance only, or by giving the exemplar the content's mean and
-        covariance of colours first.
+        covariance of colours first. Default: None, the colours are the exemplar's.
     exemplar_regions, output_regions : index image, or list of masks, optional
         Painting by numbers: each region of the output is matched to the exemplar's region of the same number. An index
         image has whole numbers, of which 0 is no region, or flat colours, of which black is none; a list has one soft
         mask for each of regions 1, 2, ... With several exemplars, `exemplar_regions` is a list of one such for each.
-        Left out, all of the k-th exemplar is region k. With `content`, what is in no region is left as the content.
+        Where it is left out, all of the k-th exemplar is region k. With `content`, what is in no region is left as the
+        content. Default: None, there are no regions.
     keep, fill : mask, optional
         White is what is kept of a picture, or what is filled in it; the rest is the other. `fill="alpha"` fills what is
         less than half opaque. The picture is `init`, or else the exemplar, which is then not measured in the hole. What
-        is kept stays the same to the last bit.
+        is kept stays the same to the last bit. Default: None, all of the result is made.
     seamless : bool
-        Make a band at the picture's borders again, an eighth of the shorter side wide, so that it tiles.
+        Make a band at the picture's borders again, an eighth of the shorter side wide, so that it tiles. Default: False.
     method : {"histogram", "gatys"}
         "gatys" is the baseline: Gram losses only, on one scale under zero padding, 500 iterations (Gatys et al. 2015).
-    weights : "auto", "thresholds" or dict
+        Default: "histogram".
+    weights : "auto", "thresholds" or dict, optional
         "auto" needs no tuning; "thresholds" is the paper's own scheme, which limits each term's gradient (Risser et
         al., sec. 6). A dict has numbers by kind of term ("gram", "histogram", "structure", "content", "variation") or
         by kind and layer ("gram/relu1_1"): factors of the losses as defined in the paper, or "auto" as for those not
-        named; 0 leaves a term out. The total variation is left out unless it is named.
+        named; 0 leaves a term out. The total variation is left out unless it is named. Default: None, those of the
+        method, which are "auto" for "histogram".
     structure : bool
         Match Gram matrices of translated feature maps as well, for regular patterns (Berger and Memisevic 2016).
-    gram_layers, histogram_layers, content_layers : sequence of str
-        Feature maps of the network, such as "relu3_1".
-    padding : {"wrap", "zeros"}
-        What the network sees beyond the border. Only with "wrap" does the result tile.
+        Default: False.
+    gram_layers, histogram_layers, content_layers : sequence of str, optional
+        Feature maps of the network, such as "relu3_1". Default: None, the first of each of the network's first four
+        blocks for Gram matrices (relu1_1, relu2_1, relu3_1 and relu4_1 of a VGG), of these the first and the last for
+        histograms, and the last for the content.
+    padding : {"wrap", "zeros"}, optional
+        What the network sees beyond the border. Only with "wrap" does the result tile. Default: None, that of the
+        method: "wrap" for "histogram".
     pooling : {"average", "max"}
+        The network's pools. Default: "average".
     seed : int
-        Of the noise. The same seed on the same machine gives the same image, bit for bit.
+        The seed of the noise. The same seed on the same machine gives the same image, bit for bit. Default: 0.
     levels : int, optional
-        Of the pyramid, each half as large as the next; by default as many as keep the coarsest at 32 pixels or more.
+        Levels of the pyramid, each half as large as the next. Default: None, as many as keep the coarsest at 32 pixels
+        or more.
     iterations : int or sequence of int, optional
-        Of the optimiser at each level, or at each, coarsest first.
+        How many iterations the optimiser gets at each level, or at each in turn, coarsest first. Default: None, 60 at
+        the finest level and 100 at each other.
     device : {"auto", "cpu", "cuda", "cuda:1", "tensorrt", "tensorrt:1"}
+        Where to compute; see `Engine`. Default: "auto", a GPU if one works.
     model : str or path
+        The network whose features are matched; see `Engine`. Default: "vgg16".
     threads : int, optional
+        Threads on a CPU; see `Engine`. Default: None, one for every core.
     precision : {"float32", "tf32", "float16"}, optional
+        What the network computes in; see `Engine`. Default: None, float32 on a CPU and TF32 on a GPU.
     memory_limit : int, optional
-        See `Engine`.
+        Bytes to take at most; see `Engine`. Default: None, most of what there is.
     callback : callable, optional
-        Called with a `Progress` after each iteration; `Progress.stop` ends the run and keeps the image.
+        Called with a `Progress` after each iteration; `Progress.stop` ends the run and keeps the image. Default: None.
 
     Returns
     -------
@@ -113,6 +153,7 @@ def synthesize(
     See Also
     --------
     Engine : the same for many images, with the network made once.
+    Recipe : the arguments, checked, to keep or to run later.
 
     Examples
     --------
@@ -122,5 +163,7 @@ def synthesize(
     >>> result.image.shape, len(result.history)
     ((48, 48, 3), 3)
     """
-    with Engine(device, model, threads, precision, memory_limit) as engine:
-        return engine.synthesize(exemplar, callback=callback, **options)
+    options = dict(locals())
+    callback = options.pop("callback")
+    with Engine(**{name: options.pop(name) for name in ENGINE_ARGUMENTS}) as engine:
+        return engine.run(Recipe.create(**options), callback)

@@ -11,14 +11,14 @@ from pyengine.arrays import Float32
 from pyengine.images.masks import dilate, reduce
 from pyengine.images.resampling import resize
 from pyengine.kernels import Kernels
-from pyengine.losses import WHOLE, Region, Sample
-from pyengine.network.weights import pools_before
+from pyengine.losses.base import EVERYWHERE, Region, Sample
+from pyengine.network.architecture import Architecture
 
 RIM = 2
-"""Pixels of what is kept that count with what is made: else there is nothing against an edge in between."""
+"""Pixels of what is kept that count with what is made: without them there is nothing against an edge in between."""
 
 INNER = 0.25
-"""Share of a region's pixels that do not touch others, at which they are enough to be measured alone."""
+"""The share of a region's pixels that must not touch others for these to be measured alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +30,9 @@ class Exemplar:
     image : float32 (H, W, 3)
         RGB in [0, 1].
     masks : float32 (R, H, W), optional
-        How much each pixel counts for each region; None: all alike, in the only region.
+        How much each pixel belongs to each region. None, the default: all to the only region.
     factor : float
-        Of what its pixels count, against other exemplars'.
+        How much a pixel counts against those of other exemplars. Default: 1.
     """
 
     image: Float32
@@ -50,19 +50,19 @@ class Exemplar:
             return self
         return replace(self, image=resize(self.image, size), masks=resize_masks(self.masks, size))
 
-    def counts(self, region: int, pools: int = 0) -> Float32 | None:
-        """How much each pixel (H, W) counts for a region, after so many pools; None: all alike."""
+    def coverage(self, region: int, halvings: int = 0) -> Float32 | None:
+        """How much each pixel (H, W) counts for a region, after so many halvings; None: all alike."""
         if self.masks is None:
             return None
-        mask = reduce(self.masks[region], pools)
+        mask = reduce(self.masks[region], halvings)
         # At a region's border, features are of what lies beyond as well; if there are enough others, do without them.
         inner: Float32 = mask * (dilate(1 - mask, 1, wrap=False) == 0)
         return inner if inner.sum() >= INNER * mask.sum() else mask
 
-    def sample(self, region: int, features: Float32, layer: str, kernels: Kernels) -> Sample:
+    def sample(self, region: int, features: Float32, halvings: int, kernels: Kernels) -> Sample:
         """What a loss measures in a region on one of this picture's feature maps."""
-        counts = self.counts(region, pools_before(layer))
-        return Sample(features, None if counts is None else kernels.weigh(counts.ravel()), self.factor)
+        coverage = self.coverage(region, halvings)
+        return Sample(features, None if coverage is None else kernels.cover(coverage.ravel()), self.factor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +72,10 @@ class Level:
     Attributes
     ----------
     size : (width, height)
+        The output's size at this scale.
     exemplars : tuple of Exemplar
     regions : tuple of str
-        Their names; one, of no name, where nothing is painted.
+        The regions' names. Default: one, without a name, where nothing is painted.
     masks : float32 (R, H, W), optional
         How much each pixel belongs to each region; None: all alike, to the only region.
     content : float32 (H, W, 3), optional
@@ -127,23 +128,25 @@ class Level:
             return image
         return np.where(self.free[:, :, None], image, self.picture)
 
-    def loss_regions(self, layers: tuple[str, ...], kernels: Kernels, *, wrap: bool) -> list[Region]:
-        """The regions, as losses see them on the layers' feature maps.
+    def loss_regions(
+        self, maps: tuple[str, ...], architecture: Architecture, kernels: Kernels, *, wrap: bool
+    ) -> list[Region]:
+        """The regions, as losses see them on some of a network's feature maps.
 
         What is kept does not count, but for a rim of a few pixels, where it meets what is made.
         """
         if self.masks is None and self.free is None:
-            return [WHOLE]
+            return [EVERYWHERE]
         width, height = self.size
         masks = np.ones((1, height, width), np.float32) if self.masks is None else self.masks
         made = np.ones((height, width), np.float32) if self.free is None else self.free.astype(np.float32)
         near = masks * dilate(made, RIM, wrap=wrap)
-        by_pools = {
-            pools: [kernels.weigh(reduce(mask, pools).ravel()) for mask in near]
-            for pools in {*map(pools_before, layers)}
+        halvings = {layer: architecture.pools(layer) for layer in maps}
+        by_halvings = {
+            count: [kernels.cover(reduce(mask, count).ravel()) for mask in near] for count in {*halvings.values()}
         }
         return [
-            Region(name, float((mask * made).mean()), {layer: by_pools[pools_before(layer)][k] for layer in layers})
+            Region(name, float((mask * made).mean()), {layer: by_halvings[halvings[layer]][k] for layer in maps})
             for k, (name, mask) in enumerate(zip(self.regions, masks, strict=True))
         ]
 

@@ -1,55 +1,60 @@
-"""What a synthesis takes of memory, and how it is made to fit: the image whole, or in tiles."""
+"""The memory budget: what each level of a synthesis takes, and how it is made to fit, the image whole or in tiles."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from itertools import zip_longest
 
 from pyengine.errors import PyengineError
+from pyengine.level import Level
+from pyengine.losses import KINDS
+from pyengine.losses.base import ChannelLoss
 from pyengine.losses.options import LossOptions
-from pyengine.losses.structure import SHIFTS
-from pyengine.network.graphs import SMALLEST, WINOGRAD_TILE
-from pyengine.network.tiles import margins
-from pyengine.network.weights import CHANNELS, pools_before
-from pyengine.tiled import MATCHED
+from pyengine.network.architecture import Architecture
+from pyengine.network.footprint import IMAGE_BYTES, map_bytes, network_bytes
+from pyengine.network.graphs import LEAST_SIDE, WINOGRAD_TILE
+from pyengine.network.tiles import Tiling, margins
+from pyengine.optimizers.lbfgs import STATE
+from pyengine.recipe import Recipe
 
 TEMPORARY_BYTES = {1: 1000, WINOGRAD_TILE: 190}
-"""For each pixel of an image that is evaluated, by grain: maps that sessions keep for a moment, and kernels' scratch.
-Measured, on a CPU (docs/performance.md)."""
+"""Bytes that an evaluation takes for each pixel besides the network's arrays, by the alignment (1 is without Winograd's
+convolutions): maps that sessions keep for a moment, and kernels' scratch. Measured, on a CPU (docs/performance.md)."""
 
 MEASURING_BYTES = {1: 1060, WINOGRAD_TILE: 370}
 """The same for an exemplar that is measured, with its histograms."""
 
 BASE_BYTES = 470 * 10**6
-"""On a CPU: Python, the libraries, the weights, and what an evaluation takes whatever the size."""
+"""Bytes that a run takes on a CPU whatever the size: Python, the libraries, the weights, and what an evaluation keeps."""
 
-VECTOR_BYTES = 12
-"""For each pixel, of an image in float32."""
-
-VECTORS = 2
+IMAGES = 2
 """Images there are at a time, besides the rows of the optimiser's matrix: one that is evaluated, and its gradient."""
 
+MATCHED = 2
+"""While this many channels of the network's first map are in memory, one is matched to the exemplar at a time."""
+
 CHANNEL_BYTES = 4 + 12 // MATCHED
-"""For each pixel and channel of the first map that is in memory; one that is matched takes as much for its gradient,
-and 8 for sorting."""
+"""Bytes for each pixel and channel of the first map that is in memory; one that is matched takes as much for its
+gradient, and 8 for sorting."""
 
 ROWS_BYTES = 130 * 10**6
-"""Of the optimiser's matrix, where it is in a file: the part that is in use."""
+"""Bytes in use of the optimiser's matrix, where it is in a file."""
 
 LARGEST_TILE, SMALLEST_TILE = 2048, 128
+"""Pixels on a side of a tile, at most and at least."""
 
 CHANNELS_AT_A_TIME = (16, 8, 4)
+"""Channels of the first map that may be looked at together, the fastest first."""
 
 COMFORTABLE_TILE = 768
 """Pixels on a side, below which the halo costs more than a file for the optimiser's matrix does."""
 
-WEIGHT_BYTES = 12
-"""For each pixel and painted region: what counts for it, on maps of all sizes, whole and in tiles."""
+COVERAGE_BYTES = 12
+"""Bytes for each pixel and painted region: what counts for it, on maps of all sizes, whole and in tiles."""
 
 SHARE = 0.8
-"""Of the device's memory that is used where nobody says how much."""
+"""The share of the device's memory that is used where nobody says how much."""
 
 
 @dataclass(frozen=True)
@@ -59,91 +64,154 @@ class Plan:
     Attributes
     ----------
     side : int, optional
-        Of a tile, in pixels; None: the image whole.
+        Pixels on a side of a tile; None, the default: the image whole.
     channels : int
-        Of the network's first map that are looked at together, where there are tiles.
+        How many channels of the network's first map are looked at together, where there are tiles. Default: 16.
     spill : bool
-        Whether the optimiser's matrix is in a file rather than in memory.
+        Whether the optimiser's matrix is in a file rather than in memory. Default: False.
     """
 
     side: int | None = None
     channels: int = CHANNELS_AT_A_TIME[0]
     spill: bool = False
 
+    def __str__(self) -> str:
+        image = "the image whole" if self.side is None else f"tiles of {self.side} pixels"
+        return f"{image}, the optimiser's state {'in a file' if self.spill else 'in memory'}"
 
-WHOLE = Plan()
+
+IN_MEMORY = Plan()
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What is to be kept in memory for an image, whatever its size.
+    """What a level wants to have in memory, whatever its size.
 
     Attributes
     ----------
-    layers : tuple of str
+    maps : tuple of str
         The feature maps that an image needs as a whole.
     reaches : dict of str to int
-        Those that tiles need, and how many pixels further on each is looked at.
-    bytes : int
-        Of what was measured.
-    kept : float
-        Bytes for each pixel that are kept all the time.
-    maps : float
-        Bytes for each pixel of the whole maps that an evaluation keeps.
+        The feature maps that tiles give out, and how many pixels around a pixel of each are looked at.
+    measured_bytes : int
+        Bytes of what was measured on exemplars.
+    pixel_bytes : float
+        Bytes for each pixel of the output that are kept all the time.
+    whole_map_bytes : float
+        Bytes for each pixel of the output of the maps that tiles do without only as a whole.
     """
 
-    layers: tuple[str, ...]
+    maps: tuple[str, ...]
     reaches: Mapping[str, int]
-    bytes: int
-    kept: float
-    maps: float
+    measured_bytes: int
+    pixel_bytes: float
+    whole_map_bytes: float
 
     @classmethod
-    def of(cls, losses: LossOptions, exemplar_pixels: int, regions: int = 0, pictures: int = 0) -> Demand:
-        """What losses need that were measured on so many pixels.
+    def of(
+        cls, losses: LossOptions, architecture: Architecture, exemplar_pixels: int, regions: int = 0, pictures: int = 0
+    ) -> Demand:
+        """The demand of losses that are measured on so many pixels.
 
         Parameters
         ----------
         losses : LossOptions
+            On the architecture.
+        architecture : Architecture
         exemplar_pixels : int
+            Pixels of all exemplars together.
         regions : int
-            That are painted.
+            Regions that are painted. Default: 0.
         pictures : int
-            Of the output's size that are kept besides: a start, a content, what is left of a picture.
+            Pictures of the output's size that are kept besides: a start, a content, what is left of a picture.
+            Default: 0.
         """
-        first = "relu1_1"
-        histograms = losses.used("histogram")
-        reaches = {
-            layer: max(max(shift) for shift in SHIFTS) if layer in losses.used("structure") else 0
-            for layer in losses.layers
-            if layer != first or layer in (*losses.used("gram"), *losses.used("structure"), *losses.used("content"))
+        kinds = [(kind, layer) for name, kind in KINDS.items() for layer in losses.used(name) if layer in losses.maps]
+        reaches: dict[str, int] = {}
+        for layer in losses.maps:
+            looked_at = [kind.reach for kind, own in kinds if own == layer and not issubclass(kind, ChannelLoss)]
+            # The first map is too large to be kept whole; what needs it so computes it again, a few channels at a time.
+            if layer != architecture.first or looked_at:
+                reaches[layer] = max(looked_at, default=0)
+        kept = {
+            source: sum(map_bytes(architecture, layer) for kind, layer in kinds if kind.keeps_map and kind.source == source)
+            for source in ("exemplars", "content")
         }
         return cls(
-            losses.layers,
-            reaches or {first: 0},
-            exemplar_pixels * math.ceil(sum(map(_map_bytes, histograms))),
-            sum(map(_map_bytes, losses.used("content"))) + regions * WEIGHT_BYTES + pictures * VECTOR_BYTES,
-            sum(_map_bytes(layer) for layer in histograms if layer != first),
+            losses.maps,
+            reaches or {architecture.first: 0},
+            exemplar_pixels * math.ceil(kept["exemplars"]),
+            kept["content"] + regions * COVERAGE_BYTES + pictures * IMAGE_BYTES,
+            sum(
+                map_bytes(architecture, layer)
+                for kind, layer in kinds
+                if issubclass(kind, ChannelLoss) and layer != architecture.first
+            ),
         )
 
-    def plan(
-        self, size: tuple[int, int], layers: Sequence[str], limit: float, rows: int, *, grain: int, on_cpu: bool
-    ) -> Plan:
-        """The fastest way that takes no more than so many bytes.
+
+def level_demand(level: Level, losses: LossOptions, architecture: Architecture, exemplar_pixels: int) -> Demand:
+    """The demand of a level whose exemplars have so many pixels; of `level`, only which pictures there are counts."""
+    regions = 0 if level.masks is None and level.free is None else len(level.regions)
+    pictures = [level.init, level.content, level.picture, level.free]  # the last stands for where the gradient counts
+    return Demand.of(
+        losses, architecture, exemplar_pixels, regions, sum(picture is not None for picture in pictures)
+    )
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The memory that runs may take, for one network on one device.
+
+    Attributes
+    ----------
+    limit : float
+        Bytes that a run may take.
+    architecture : Architecture
+        That of the network.
+    alignment : callable
+        From the (height, width) of an image to how its parts must lie, see `ModelSessions.alignment`.
+    on_cpu : bool
+        Whether Python is in the same memory, and the optimiser's matrix may go to a file. Default: True.
+    """
+
+    limit: float
+    architecture: Architecture
+    alignment: Callable[[tuple[int, int]], int]
+    on_cpu: bool = True
+
+    def plans(self, recipe: Recipe, losses: LossOptions) -> list[Plan]:
+        """How each level of a synthesis fits, coarsest first.
+
+        Parameters
+        ----------
+        recipe : Recipe
+        losses : LossOptions
+            The recipe's, on the architecture.
+
+        Raises
+        ------
+        PyengineError
+            A level does not fit, the finest that does not is named; or an exemplar can't be measured.
+        """
+        self.check_exemplars(recipe.level, losses)
+        plans = []
+        for level in reversed(range(len(recipe.sizes))):  # the size that was asked for comes first
+            pixels = sum(width * height for width, height in recipe.exemplar_sizes(level))
+            demand = level_demand(recipe.level, losses, self.architecture, pixels)
+            plans.append(self.plan(recipe.sizes[level][::-1], demand, losses))
+        return plans[::-1]
+
+    def plan(self, size: tuple[int, int], demand: Demand, losses: LossOptions) -> Plan:
+        """The fastest way to evaluate and optimise an image in no more than the limit.
 
         Parameters
         ----------
         size : (height, width)
-        layers : sequence of str
-            The network's feature maps, first to last.
-        limit : float
-            Bytes.
-        rows : int
-            Of the optimiser's matrix.
-        grain : int
-            As in `Tiling`.
-        on_cpu : bool
-            Whether Python is in the same memory, and the matrix may go to a file.
+            The image's.
+        demand : Demand
+        losses : LossOptions
+            On the architecture; what can't be done in tiles is refused.
 
         Raises
         ------
@@ -152,116 +220,82 @@ class Demand:
 
         Examples
         --------
-        >>> demand = Demand(("relu1_1", "relu4_1"), {"relu1_1": 0, "relu4_1": 0}, bytes=0, kept=0.0, maps=32.0)
-        >>> layers = ["relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu4_1"]
+        >>> from pyengine.network.modelfile import load
+        >>> budget = Budget(3e9, load("vgg16").architecture, alignment=lambda size: 4)
+        >>> losses = LossOptions().on(budget.architecture)
+        >>> demand = Demand.of(losses, budget.architecture, exemplar_pixels=0)
         >>> for side in (512, 2048, 4096):
-        ...     print(demand.plan((side, side), layers, 3e9, rows=28, grain=4, on_cpu=True))
-        Plan(side=None, channels=16, spill=False)
-        Plan(side=1216, channels=4, spill=True)
-        Plan(side=928, channels=4, spill=True)
+        ...     print(budget.plan((side, side), demand, losses))
+        the image whole, the optimiser's state in memory
+        tiles of 1216 pixels, the optimiser's state in a file
+        tiles of 928 pixels, the optimiser's state in a file
         """
+        plan = self._fastest(size, demand)
+        if plan.side is not None:
+            if losses.weights == "thresholds":
+                raise PyengineError(
+                    "weights='thresholds' need the whole image in memory: give 'auto', or more memory_limit"
+                )
+            wrap = losses.padding == "wrap"
+            # Refuses a size that can't be cut.
+            Tiling(size, plan.side, self.architecture, demand.reaches, wrap=wrap, alignment=self.alignment(size))
+        return plan
+
+    def _fastest(self, size: tuple[int, int], demand: Demand) -> Plan:
         pixels = size[0] * size[1]
-        always = (BASE_BYTES if on_cpu else 0) + self.bytes + pixels * (self.kept + VECTOR_BYTES * VECTORS)
-        matrix = pixels * VECTOR_BYTES * rows
-        if always + matrix + pixels * evaluation_bytes(layers, self.layers, grain) <= limit:
-            return WHOLE
-        each = evaluation_bytes(layers, self.reaches, grain)
-        unit, halo = margins(layers, self.reaches, grain)
-        for spilled, least in (
-            ((False, COMFORTABLE_TILE), (True, SMALLEST_TILE)) if on_cpu else ((False, SMALLEST_TILE),)
-        ):
-            kept = always + (ROWS_BYTES if spilled else matrix)
+        base = BASE_BYTES if self.on_cpu else 0
+        always = base + demand.measured_bytes + pixels * (demand.pixel_bytes + IMAGE_BYTES * IMAGES)
+        matrix = pixels * IMAGE_BYTES * STATE
+        if always + matrix + pixels * self.evaluation_bytes(size, demand.maps) <= self.limit:
+            return IN_MEMORY
+        each = self.evaluation_bytes(size, demand.reaches)
+        unit, halo = margins(self.architecture, demand.reaches, self.alignment(size))
+        ways = ((False, COMFORTABLE_TILE), (True, SMALLEST_TILE)) if self.on_cpu else ((False, SMALLEST_TILE),)
+        for spill, least in ways:
+            kept = always + (ROWS_BYTES if spill else matrix)
             for channels in CHANNELS_AT_A_TIME:
                 matching = pixels * channels * CHANNEL_BYTES
-                if matching > (limit - kept) / 8 and channels != CHANNELS_AT_A_TIME[-1]:
+                if matching > (self.limit - kept) / 8 and channels != CHANNELS_AT_A_TIME[-1]:
                     continue  # the rest is better spent on tiles
-                needed = kept + max(matching, pixels * self.maps)
-                room = max(limit - needed, 0) / each
+                needed = kept + max(matching, pixels * demand.whole_map_bytes)
+                room = max(self.limit - needed, 0) / each
                 side = min(int(room**0.5) - 2 * halo, LARGEST_TILE) // unit * unit
                 if pixels <= room:  # one tile, without a halo
                     side = -(-max(size) // unit) * unit
                 if side >= least:
-                    return Plan(side, channels, spilled)
+                    return Plan(side, channels, spill)
         needed = math.ceil(needed + (SMALLEST_TILE + 2 * halo) ** 2 * each)
         raise PyengineError(
             f"size {size[1]}x{size[0]} pixels needs about {needed / 1e9:.1f} GB ({needed} bytes) even in tiles, and "
-            f"{limit / 1e9:.1f} GB ({limit:.0f} bytes) may be used: make it smaller, or give more memory_limit"
+            f"{self.limit / 1e9:.1f} GB ({self.limit:.0f} bytes) may be used: make it smaller, or give more memory_limit"
         )
 
 
-def network_bytes(layers: Sequence[str], wanted: Collection[str], grain: int, *, gradient: bool) -> float:
-    """Of a network's arrays, for each pixel of the image; see `Network`.
+    def evaluation_bytes(self, size: tuple[int, int], maps: Collection[str]) -> float:
+        """Bytes of an evaluation with its gradient, for each pixel of the image."""
+        alignment = self.alignment(size)
+        own = network_bytes(self.architecture, maps, winograd=alignment > 1, gradient=True)
+        return own + TEMPORARY_BYTES[alignment]
 
-    Parameters
-    ----------
-    layers : sequence of str
-        The network's feature maps, first to last.
-    wanted : collection of str
-        Those given out.
-    grain : int
-        As in `Tiling`.
-    gradient : bool
-        Whether there is a way back.
+    def check_exemplars(self, level: Level, losses: LossOptions) -> None:
+        """Raise PyengineError for an exemplar that can't be measured: none is in tiles."""
+        for exemplar in level.exemplars:
+            size = exemplar.image.shape[0], exemplar.image.shape[1]
+            own = network_bytes(self.architecture, losses.style_maps, winograd=False, gradient=False)
+            self._check_whole("exemplar of", size, own + MEASURING_BYTES[self.alignment(size)])
 
-    Examples
-    --------
-    >>> layers = ["relu1_1", "relu1_2", "relu2_1"]
-    >>> network_bytes(layers, ["relu1_1", "relu2_1"], 4, gradient=False)  # 64 and 128 / 4 channels, and the image
-    396.0
-    >>> network_bytes(layers, ["relu1_1", "relu2_1"], 4, gradient=True)  # bits of relu1_2, 2 * 64 channels on the way
-    928.0
-    """
-    if not gradient:
-        return VECTOR_BYTES + sum(map(_map_bytes, wanted))
-    used = layers[: max(map(layers.index, wanted)) + 1]
-    total = 2.0 * (VECTOR_BYTES + max(map(_map_bytes, used)))
-    for layer, following in zip_longest(used, used[1:]):
-        if layer not in wanted:
-            total += _map_bytes(layer) / (32 if grain > 1 else 1)
-        elif following is not None and pools_before(following) > pools_before(layer):
-            total += 2 * _map_bytes(layer)  # a gradient of its own
-        else:
-            total += _map_bytes(layer)
-    return total
+    def check_whole(self, size: tuple[int, int], maps: Collection[str]) -> None:
+        """Raise PyengineError for an image of a (height, width) that can't be evaluated whole."""
+        self._check_whole("an image", size, self.evaluation_bytes(size, maps))
 
-
-def evaluation_bytes(layers: Sequence[str], wanted: Collection[str], grain: int) -> float:
-    """Of an evaluation with its gradient, for each pixel; parameters are those of `network_bytes`."""
-    return network_bytes(layers, wanted, grain, gradient=True) + TEMPORARY_BYTES[grain]
-
-
-def check_whole(
-    what: str,
-    size: tuple[int, int],
-    layers: Sequence[str],
-    wanted: Collection[str],
-    limit: float,
-    *,
-    grain: int,
-    gradient: bool,
-    on_cpu: bool,
-) -> None:
-    """Raise PyengineError, naming `what`, for an image that can't be evaluated, or an exemplar measured, at once.
-
-    Parameters are those of `network_bytes` and `Demand.plan`.
-    """
-    height, width = size
-    if gradient:
-        each = evaluation_bytes(layers, wanted, grain)
-    else:
-        each = network_bytes(layers, wanted, grain, gradient=False) + MEASURING_BYTES[grain]
-    base = BASE_BYTES if on_cpu else 0
-    needed = math.ceil(base + height * width * each)
-    if needed > limit:
-        side = int((max(limit - base, 0) / each) ** 0.5)
-        remedy = f"at most {side} pixels on a side fit, or " if side >= SMALLEST else ""
-        raise PyengineError(
-            f"{what} {width}x{height} pixels needs about {needed / 1e9:.1f} GB ({needed} bytes), and "
-            f"{limit / 1e9:.1f} GB ({limit:.0f} bytes) may be used: {remedy}give more memory_limit"
-        )
-
-
-def _map_bytes(layer: str) -> float:
-    """Of a feature map, for each pixel of the image."""
-    pools = pools_before(layer)
-    return 4 * CHANNELS[pools] / float(4**pools)
+    def _check_whole(self, what: str, size: tuple[int, int], each: float) -> None:
+        height, width = size
+        base = BASE_BYTES if self.on_cpu else 0
+        needed = math.ceil(base + height * width * each)
+        if needed > self.limit:
+            side = int((max(self.limit - base, 0) / each) ** 0.5)
+            remedy = f"at most {side} pixels on a side fit, or " if side >= LEAST_SIDE else ""
+            raise PyengineError(
+                f"{what} {width}x{height} pixels needs about {needed / 1e9:.1f} GB ({needed} bytes), and "
+                f"{self.limit / 1e9:.1f} GB ({self.limit:.0f} bytes) may be used: {remedy}give more memory_limit"
+            )

@@ -18,14 +18,14 @@ LARGE, MULTIPLE = 256, 16
 """Sides so large are multiples of 16 at coarser levels, so that an output that wraps round can be cut into tiles there,
 whatever its size at the finest; the proportions change by 3 % at most."""
 
-BAND = 256
-"""Rows that get their noise at a time."""
+ROWS_AT_A_TIME = 256
+"""Rows of an image that get their noise at a time."""
 
 DETAIL = 0.3
-"""Share of the exemplar's fine detail that enlarging makes up for with noise."""
+"""The share of the exemplar's fine detail that enlarging makes up for with noise."""
 
-FINEST_ITERATIONS = 60
-COARSER_ITERATIONS = 100
+FINEST_ITERATIONS, COARSER_ITERATIONS = 60, 100
+"""How many iterations the finest level gets by default, and each coarser one."""
 
 
 def default_levels(*sizes: tuple[int, int], coarsest: int = COARSEST) -> int:
@@ -94,7 +94,7 @@ def white_noise(level: Level, generator: np.random.Generator) -> Float32:
     image = np.empty((height, width, 3), np.float32)
     colours = np.concatenate([exemplar.image.reshape(-1, 3) for exemplar in level.exemplars])
     for region, where in _territories(level):
-        mass = np.cumsum(_counts(level, region))
+        mass = np.cumsum(_coverage(level, region))
         drawn = generator.random(np.count_nonzero(where)) * mass[-1]
         image[where] = colours[np.minimum(np.searchsorted(mass, drawn, "right"), len(colours) - 1)]
     return image
@@ -117,13 +117,13 @@ def add_detail(image: Float32, level: Level, generator: np.random.Generator) -> 
     detail = np.concatenate([_detail(exemplar.image) for exemplar in level.exemplars])
     mixings = []
     for region, where in _territories(level):
-        counts = _counts(level, region)
-        deviation = detail - np.average(detail, axis=0, weights=counts)
-        values, axes = np.linalg.eigh((counts * deviation.T) @ deviation / counts.sum())
+        coverage = _coverage(level, region)
+        deviation = detail - np.average(detail, axis=0, weights=coverage)
+        values, axes = np.linalg.eigh((coverage * deviation.T) @ deviation / coverage.sum())
         mixings.append((where, axes * np.sqrt(np.maximum(values, 0))))
     detailed = np.empty_like(image)
-    for begin in range(0, len(image), BAND):  # noise in float64 takes more than an evaluation in tiles
-        rows = slice(begin, begin + BAND)
+    for begin in range(0, len(image), ROWS_AT_A_TIME):  # noise in float64 takes more than an evaluation in tiles
+        rows = slice(begin, begin + ROWS_AT_A_TIME)
         noise = generator.standard_normal(image[rows].shape)
         for where, mixing in mixings:
             noise[where[rows]] = noise[where[rows]] @ mixing.T
@@ -138,13 +138,13 @@ def _detail(image: Float32) -> Float32:
     return (image - smooth).reshape(-1, 3)
 
 
-def _counts(level: Level, region: int) -> Float64:
+def _coverage(level: Level, region: int) -> Float64:
     """How much each pixel of the exemplars, one after another, counts for a region."""
-    counts = []
+    coverage = []
     for exemplar in level.exemplars:
-        own = exemplar.counts(region)
-        counts.append(exemplar.factor * (np.ones(exemplar.image[:, :, 0].size) if own is None else own.ravel()))
-    return np.concatenate(counts, dtype=np.float64)
+        own = exemplar.coverage(region)
+        coverage.append(exemplar.factor * (np.ones(exemplar.image[:, :, 0].size) if own is None else own.ravel()))
+    return np.concatenate(coverage, dtype=np.float64)
 
 
 def _territories(level: Level) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:

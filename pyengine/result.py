@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pyengine.arrays import Float32
+from pyengine.document import to_document
 from pyengine.images.writing import save, to_uint8
 from pyengine.recipe import Recipe
+from pyengine.versions import versions
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,8 @@ class Result:
     recipe : Recipe
     stopped : bool
         Whether a callback ended the run early.
+    made_with : dict of str to str
+        The engine's "model", its "origin", the "device" and the "precision".
     """
 
     image: npt.NDArray[np.uint8] = field(repr=False)
@@ -93,15 +100,53 @@ class Result:
     timings: dict[str, float]
     recipe: Recipe
     stopped: bool
+    made_with: Mapping[str, str] = field(default_factory=dict)
+
+    def report(self) -> dict[str, Any]:
+        """What `pyengine synthesize --json` prints: how the picture came about, and the recipe to make it again.
+
+        Files are named, with the hash of their contents, but not the folders they are in.
+
+        Examples
+        --------
+        >>> import pyengine
+        >>> pyengine.synthesize(np.eye(20), iterations=1).report()["recipe"]["exemplar"]
+        {'in_memory': 'an array of float64, (20, 20)'}
+        """
+        levels = []
+        for level, size in enumerate(self.recipe.sizes):
+            states = [state for state in self.history if state.level == level]
+            levels.append(
+                {
+                    "size": size,
+                    "iterations": len(states),
+                    "value": states[-1].value if states else None,
+                    "terms": states[-1].terms if states else {},
+                    "weights": states[-1].weights if states else {},
+                }
+            )
+        return {
+            **self._provenance(),
+            "size": self.recipe.sizes[-1],
+            "seed": self.recipe.seed,
+            "levels": levels,
+            "stopped": self.stopped,
+            "timings": self.timings,
+            "versions": versions(),
+        }
+
+    def _provenance(self) -> dict[str, Any]:
+        return {**to_document(self.recipe.arguments, for_result=True), "engine": dict(self.made_with)}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the image; the suffix says the format: .png, .jpg, .tif or .webp.
 
-        The file is complete or not there: an existing one is replaced in one step.
+        The file is complete or not there: an existing one is replaced in one step. A PNG carries its recipe, from which
+        `Recipe.from_json` and `pyengine synthesize --recipe` make it again.
 
         Raises
         ------
         PyengineError
             An unknown suffix, or a folder that is missing or can't be written.
         """
-        save(self.image, path)
+        save(self.image, path, metadata=json.dumps(self._provenance()))

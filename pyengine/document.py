@@ -1,0 +1,184 @@
+"""A recipe as JSON: its arguments by their own names, pictures as files by name and hash of their contents."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyengine import __version__
+from pyengine.errors import PyengineError
+from pyengine.images.reading import ImageFile
+
+KEYWORDS: dict[str, tuple[str, ...]] = {
+    "exemplar": (),
+    "exemplars": (),
+    "content": (),
+    "init": ("noise", "content"),
+    "exemplar_regions": (),
+    "output_regions": (),
+    "keep": (),
+    "fill": ("alpha",),
+}
+"""The arguments that are pictures, or lists of them, and the words that may stand in the place of one."""
+
+
+@dataclass(frozen=True)
+class FileReference:
+    """A picture that was read from a file: its path as it was given, and the hash of the file's contents."""
+
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """A picture that was no file, in words."""
+
+    description: str
+
+
+def open_files(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the files that arguments name, each once; what is no path stays as it is."""
+
+    def opened(name: str, value: Any, keywords: tuple[str, ...]) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [opened(f"{name}[{k}]", item, ()) for k, item in enumerate(value)]
+        if isinstance(value, (str, os.PathLike)) and value not in keywords:
+            return ImageFile.read(value, name)
+        return value
+
+    return {
+        name: opened(name, value, KEYWORDS[name]) if name in KEYWORDS else value for name, value in arguments.items()
+    }
+
+
+def without_pictures(opened: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that were given, with references in the place of pictures."""
+
+    def reference(value: Any) -> Any:
+        if isinstance(value, list):
+            return [reference(item) for item in value]
+        if isinstance(value, ImageFile):
+            return FileReference(value.path, value.sha256)
+        if isinstance(value, str):
+            return value
+        if isinstance(value, np.ndarray):
+            return InMemory(f"an array of {value.dtype}, {value.shape}")
+        return InMemory(f"a {type(value).__name__}")
+
+    return {
+        name: reference(value) if name in KEYWORDS else _plain(value)
+        for name, value in opened.items()
+        if value is not None
+    }
+
+
+def _plain(value: Any) -> Any:
+    """The same in the types that JSON has."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def to_document(arguments: Mapping[str, Any], *, for_result: bool) -> dict[str, Any]:
+    """What JSON holds of a recipe's arguments, and the version.
+
+    Parameters
+    ----------
+    arguments : dict
+        From `without_pictures`.
+    for_result : bool
+        Whether it goes into a result, which tells of the files' names, but not of the folders they are in, and where
+        words stand for what was no file. Otherwise paths are kept as they were given.
+
+    Raises
+    ------
+    PyengineError
+        A picture that was no file, unless it is for a result.
+    """
+
+    def entry(name: str, value: Any) -> Any:
+        if isinstance(value, list) and name.partition("[")[0] in KEYWORDS:
+            return [entry(f"{name}[{k}]", item) for k, item in enumerate(value)]
+        if isinstance(value, FileReference):
+            return {"file": value.path.name if for_result else str(value.path), "sha256": value.sha256}
+        if isinstance(value, InMemory):
+            if not for_result:
+                raise PyengineError(
+                    f"{name} is {value.description}, in memory, which JSON can't hold: save it, and give its path"
+                )
+            return {"in_memory": value.description}
+        return value
+
+    return {"pyengine": __version__, "recipe": {name: entry(name, value) for name, value in arguments.items()}}
+
+
+def from_document(text: str, folder: Path, overridden: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    """The arguments that a JSON text holds, files read.
+
+    Parameters
+    ----------
+    text : str
+        What `to_document` gives, or only its "recipe".
+    folder : Path
+        Where files are that are named without a folder.
+    overridden : mapping
+        Arguments that others are given for: their files are not looked for.
+    known : frozenset of str
+        The names that arguments may have.
+
+    Raises
+    ------
+    PyengineError
+        It is no such text, or a file is missing or is another than it was.
+    """
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise PyengineError(f"recipe: this is not JSON ({error})") from None
+    recipe = document.get("recipe", document) if isinstance(document, dict) else None
+    if not isinstance(recipe, dict):
+        raise PyengineError("recipe: this JSON is no recipe: give what `--json`, `to_json` or a PNG of pyengine's holds")
+    unknown = sorted(recipe.keys() - known - {"pyengine"})
+    if unknown:
+        raise PyengineError(f"recipe: there is no argument {unknown[0]!r}: choose {', '.join(sorted(known))}")
+    version = document.get("pyengine", __version__)
+    if version != __version__:
+        warnings.warn(
+            f"the recipe is of pyengine {version}, this is {__version__}: the picture may differ", stacklevel=3
+        )
+    return {
+        name: _found(name, value, folder) if name in KEYWORDS else value
+        for name, value in recipe.items()
+        if name not in overridden and name != "pyengine"
+    }
+
+
+def _found(name: str, value: Any, folder: Path) -> Any:
+    """The picture, or pictures, that an argument names."""
+    if isinstance(value, list):
+        return [_found(f"{name}[{k}]", item, folder) for k, item in enumerate(value)]
+    if isinstance(value, str):
+        return value if value in KEYWORDS.get(name, ()) else ImageFile.read(folder / value, name)
+    if not isinstance(value, dict) or not ({"file", "in_memory"} & value.keys()):
+        raise PyengineError(f"recipe: {name}={value!r}: give a file's path")
+    if "in_memory" in value:
+        raise PyengineError(
+            f"recipe: {name} was {value['in_memory']}, in memory, which no recipe holds: give {name} as well"
+        )
+    file = ImageFile.read(folder / str(value["file"]), name)
+    if value.get("sha256", file.sha256) != file.sha256:
+        raise PyengineError(
+            f"{name} {file.path}: another picture than the recipe's, whose sha256 is {value['sha256']}: "
+            f"put that in its place, or give {name} as well"
+        )
+    return file

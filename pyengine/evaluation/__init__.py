@@ -1,0 +1,45 @@
+"""The losses as a function of an image: of the whole image at once, or of one tile after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from pyengine.arrays import Float32, Float64
+
+
+class Evaluator(Protocol):
+    """Losses as a function of images of one size. Not for several threads at once."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays that its network's sessions read and write."""
+        ...
+
+    def evaluate(
+        self, image: Float32, weights: Mapping[str, float], values: Float64, *, gradient: bool
+    ) -> Float32 | None:
+        """Evaluate all losses.
+
+        Parameters
+        ----------
+        image : float32 (H, W, 3)
+            On the device; not checked.
+        weights : dict of str to float
+            Factors of the gradients, by the losses' names.
+        values : float64 (K,)
+            Zeros, to which the losses' values are written, before any weight.
+        gradient : bool
+            Whether the gradient is wanted.
+
+        Returns
+        -------
+        float32 (H, W, 3) or None
+            The sum of the gradients times their weights, with respect to the image, if it is wanted. The next
+            evaluation may overwrite it.
+        """
+        ...
+
+    def gradient_sizes(self, image: Float32) -> dict[str, float]:
+        """Size of each loss's own gradient with respect to its feature map, by name; see `Objective.gradient_sizes`."""
+        ...

@@ -1,0 +1,197 @@
+"""The pictures that a recipe is made from, as they were given: read, checked, and brought to size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pyengine.arrays import Float32
+from pyengine.checks import is_number
+from pyengine.errors import PyengineError
+from pyengine.images.masks import band, fill_by_reflection
+from pyengine.images.reading import Source, load_mask, load_with_alpha
+from pyengine.network.graphs import LEAST_SIDE
+
+LARGEST_SIDE = 16383
+"""Pixels that a side may have: what a WebP file can hold."""
+
+LARGEST_SCALE = 8.0
+"""The largest `style_scale`."""
+
+BAND_SHARE = 8
+"""With `seamless`, how many times the width of the band that is made again at each border the shorter side is."""
+
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture as given, and which of its pixels are opaque; None: all."""
+
+    image: Float32
+    opaque: Flags | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height)."""
+        return self.image.shape[1], self.image.shape[0]
+
+
+def load_picture(source: Source, name: str) -> Picture:
+    """Read a picture.
+
+    Raises
+    ------
+    PyengineError
+        It can't be read, is too small, or nowhere opaque; the message begins with `name`.
+
+    Examples
+    --------
+    >>> load_picture(np.zeros((20, 30), np.uint8), "content").size
+    (30, 20)
+    """
+    image, alpha = load_with_alpha(source, name)
+    height, width = image.shape[:2]
+    if min(width, height) < LEAST_SIDE:
+        raise PyengineError(
+            f"{name} of {width}x{height} pixels: both sides must be at least {LEAST_SIDE}; enlarge it first"
+        )
+    opaque = None if alpha is None else alpha > 0.5
+    if opaque is not None and not opaque.any():
+        raise PyengineError(f"{name}: no pixel is more than half opaque: remove its alpha channel")
+    return Picture(image, opaque)
+
+
+def load_exemplars(exemplar: Source | None, exemplars: Any) -> list[Picture]:
+    """Read the only exemplar, or all of several."""
+    if (exemplar is None) == (exemplars is None):
+        raise PyengineError("give either one exemplar, or a list of exemplars")
+    if exemplar is not None:
+        return [load_picture(exemplar, "exemplar")]
+    if not isinstance(exemplars, (list, tuple)) or not exemplars:
+        raise PyengineError(f"exemplars, a {type(exemplars).__name__}: give a list of at least one picture")
+    return [load_picture(source, f"exemplars[{k}]") for k, source in enumerate(exemplars)]
+
+
+def load_init(init: Any, content: Picture | None) -> Picture | None:
+    """Read the picture to start from; None for noise."""
+    if init is None:
+        return content
+    if isinstance(init, str) and init == "noise":
+        return None
+    if isinstance(init, str) and init == "content":
+        if content is None:
+            raise PyengineError("init='content' without content: give the picture to start from")
+        return content
+    return load_picture(init, "init")
+
+
+def exemplar_factors(pictures: list[Picture], sizes: list[tuple[int, int]], weights: Any) -> list[float]:
+    """How much a pixel of each exemplar counts: alike, or so that exemplars count as much as their weights say."""
+    if weights is None:
+        return [1.0] * len(pictures)
+    if isinstance(weights, np.ndarray):
+        weights = weights.tolist()
+    if not isinstance(weights, (list, tuple)) or len(weights) != len(pictures):
+        raise PyengineError(f"exemplar_weights={weights!r}: give a list of {len(pictures)}, one for each exemplar")
+    if not all(is_number(w) and 0 <= w < float("inf") for w in weights) or not any(weights):
+        raise PyengineError(f"exemplar_weights={weights!r}: give numbers that are not negative, and not all 0")
+    opaque = [1.0 if picture.opaque is None else float(picture.opaque.mean()) for picture in pictures]
+    pixels = [share * width * height for share, (width, height) in zip(opaque, sizes, strict=True)]
+    return [float(w) / n * sum(pixels) / sum(weights) for w, n in zip(weights, pixels, strict=True)]
+
+
+def style_sizes(
+    own: list[tuple[int, int]], scale: Any, final: tuple[int, int], *, transfer: bool
+) -> list[tuple[int, int]]:
+    """The (width, height) at which each exemplar is measured.
+
+    A style is seen at the content's scale: a larger picture is reduced to the output's area.
+
+    Examples
+    --------
+    >>> style_sizes([(64, 64)], 1.0, (32, 32), transfer=True), style_sizes([(64, 64)], 2.0, (32, 32), transfer=False)
+    ([(32, 32)], [(128, 128)])
+    """
+    if not is_number(scale) or not 0 < scale <= LARGEST_SCALE:
+        raise PyengineError(f"style_scale={scale!r}: give a number above 0, and at most {LARGEST_SCALE:g}")
+    sizes = []
+    for width, height in own:
+        fit = min(1.0, (final[0] * final[1] / (width * height)) ** 0.5) if transfer else 1.0
+        size = round(width * fit * scale), round(height * fit * scale)
+        if min(size) < LEAST_SIDE or max(size) > LARGEST_SIDE:
+            raise PyengineError(
+                f"style_scale={scale!r}: an exemplar of {width}x{height} pixels would be measured at "
+                f"{size[0]}x{size[1]}; both sides must be {LEAST_SIDE} to {LARGEST_SIDE}"
+            )
+        sizes.append(size)
+    return sizes
+
+
+@dataclass(frozen=True, eq=False)
+class Hole:
+    """A picture of which only a part is made.
+
+    Attributes
+    ----------
+    picture : Picture
+    image : float32 (H, W, 3)
+        The picture, continued to where it is not known.
+    known : bool (H, W)
+        Where it may be measured.
+    free : bool (H, W)
+        Where it is made: what is not known, and with `seamless` also a band at the borders.
+    """
+
+    picture: Picture
+    image: Float32
+    known: Flags
+    free: Flags
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height)."""
+        return self.picture.size
+
+    @classmethod
+    def create(
+        cls, pictures: list[Picture], init: Picture | None, keep: Source | None, fill: Source | None, seamless: bool
+    ) -> Hole | None:
+        """The hole in `init`, or else in the only exemplar; None where none is asked for."""
+        if keep is None and fill is None and not seamless:
+            return None
+        if keep is not None and fill is not None:
+            raise PyengineError("keep and fill: give one of them, they say the same")
+        if init is None and len(pictures) > 1:
+            raise PyengineError("keep, fill or seamless with several exemplars: give the picture they are about as init")
+        picture = init or pictures[0]
+        shape = picture.image.shape[:2]
+        known = np.ones(shape, np.bool_) if picture.opaque is None else picture.opaque
+        if isinstance(fill, str) and fill == "alpha":
+            if picture.opaque is None:
+                raise PyengineError("fill='alpha': the picture has no transparent pixels: give a mask")
+        elif fill is not None:
+            known = known & ~_selected(fill, "fill", shape)
+        elif keep is not None:
+            known = known & _selected(keep, "keep", shape)
+        free = ~known
+        if seamless:
+            free = free | band(shape, max(min(shape) // BAND_SHARE, 1))
+        if not free.any():
+            raise PyengineError("nothing is to be filled: white is filled with fill, black with keep")
+        if not known.any():
+            raise PyengineError("nothing is to be kept: white is filled with fill, black with keep")
+        return cls(picture, fill_by_reflection(picture.image, known), known, free)
+
+
+def _selected(source: Source, name: str, shape: tuple[int, ...]) -> Flags:
+    """Where a mask is white rather than black."""
+    mask = load_mask(source, name)
+    if mask.shape != shape:
+        raise PyengineError(
+            f"{name} of {mask.shape[1]}x{mask.shape[0]} pixels: the picture has {shape[1]}x{shape[0]}, so must it"
+        )
+    return mask > 0.5
