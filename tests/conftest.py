@@ -13,13 +13,14 @@ import pytest
 from PIL import Image
 
 import pyengine
-from pyengine.kernels import PixelWeights
+from pyengine.kernels import Coverage
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.network.network import Vgg
 from pyengine.network.sessions import Provider
 from pyengine.network.weights import Weights
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+VGG16 = load("vgg16").architecture
 
 
 @pytest.fixture(scope="session")
@@ -57,12 +58,12 @@ def graphs(weights: Weights, *, half: bool = False) -> Vgg:
     return Vgg(weights, CpuKernels(threads=1), Provider(), threads=1, half=half)
 
 
-def pixel_weights(array: np.ndarray | None) -> PixelWeights | None:
-    """One weight a pixel, as the losses take them."""
+def coverage(array: np.ndarray | None) -> Coverage | None:
+    """How much each pixel counts, as the losses take it."""
     if array is None:
         return None
     values = np.ascontiguousarray(array, np.float32).ravel()
-    return PixelWeights(values, float(values.sum(dtype=np.float64)))
+    return Coverage(values, float(values.sum(dtype=np.float64)))
 
 
 def features(shape: tuple[int, int], content: str = "relu", seed: int = 0) -> np.ndarray:

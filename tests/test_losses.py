@@ -8,24 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from conftest import pixel_weights, relative_error
+from conftest import VGG16, coverage, relative_error
 
 from pyengine import PyengineError
-from pyengine.kernels import PixelWeights
+from pyengine.kernels import Coverage
 from pyengine.kernels.cpu import CpuKernels
-from pyengine.losses import Region, Sample
+from pyengine.losses import KINDS
+from pyengine.losses.base import IMAGE, Region, Sample
 from pyengine.losses.content import ContentLoss
 from pyengine.losses.gram import GramLoss
-from pyengine.losses.histogram import HistogramLoss
 from pyengine.losses.options import LossOptions
 from pyengine.losses.structure import SHIFTS, StructureLoss
 from pyengine.losses.variation import VariationLoss
-from pyengine.tuning import THRESHOLDS, auto_weight, threshold_weights
+from pyengine.losses.weighting import term_weights, threshold_weights
 
 KERNELS = CpuKernels(threads=1)
 LAYER = "relu3_1"
-KINDS = ["gram", "histogram", "structure", "structure within", "content"]
-MEASURE = {"gram": GramLoss.measure, "histogram": HistogramLoss.measure, "structure": StructureLoss.measure}
+SETUPS = ["gram", "histogram", "structure", "structure within", "content"]
 
 
 def feature_map(seed: int, height: int = 7, width: int = 9) -> np.ndarray:
@@ -34,15 +33,15 @@ def feature_map(seed: int, height: int = 7, width: int = 9) -> np.ndarray:
     return np.maximum(noise + np.roll(noise, 1, 2) + 0.2, 0).astype(np.float32)
 
 
-def soft(seed: int, pixels: int) -> PixelWeights:
+def soft(seed: int, pixels: int) -> Coverage:
     """A third of them 0."""
     random = np.random.default_rng(seed)
-    return pixel_weights(random.random(pixels) * (random.random(pixels) < 0.67))
+    return coverage(random.random(pixels) * (random.random(pixels) < 0.67))
 
 
-def plain(weights: PixelWeights | None) -> np.ndarray | None:
-    """As the reference takes them."""
-    return None if weights is None else weights.values
+def plain(given: Coverage | None) -> np.ndarray | None:
+    """As the reference takes it."""
+    return None if given is None else given.values
 
 
 def evaluate(loss: Any, features: np.ndarray, **options: Any) -> float:
@@ -73,15 +72,14 @@ SETTINGS = {
 def make(kind: str, samples: list[Sample], region: Region) -> Any:
     kind, _, within = kind.partition(" ")
     if kind == "content":
-        return ContentLoss.measure(LAYER, feature_map(1), KERNELS, region)
-    options = {"wrap": False} if within else {}
-    return MEASURE[kind](LAYER, samples, KERNELS, region, **options)
+        samples = [Sample(feature_map(1))]
+    return KINDS[kind].measure(LAYER, samples, KERNELS, region, wrap=not within)
 
 
 def union(samples: list[Sample]) -> tuple[np.ndarray, np.ndarray]:
     """All samples as one map (C, N) with one weight a pixel."""
     maps = [reference.flat(sample.features) for sample in samples]
-    counts = [s.factor * reference.weights(plain(s.weights), m.shape[1]) for s, m in zip(samples, maps, strict=True)]
+    counts = [s.factor * reference.weights(plain(s.coverage), m.shape[1]) for s, m in zip(samples, maps, strict=True)]
     return np.hstack(maps), np.concatenate(counts)
 
 
@@ -94,16 +92,16 @@ def structure_targets(samples: list[Sample], shifts=SHIFTS) -> dict[tuple[int, i
         sums = np.zeros((5, 5)), 0.0
         for sample in samples:
             pairs = sample.factor * reference.pair_weights(
-                *sample.features.shape[1:], shift, plain(sample.weights), False
+                *sample.features.shape[1:], shift, plain(sample.coverage), False
             )
-            total = reference.translated_gram(sample.features, shift, plain(sample.weights), False) * pairs.sum()
+            total = reference.translated_gram(sample.features, shift, plain(sample.coverage), False) * pairs.sum()
             sums = sums[0] + total, sums[1] + pairs.sum()
         targets[shift] = sums[0] / sums[1]
     return targets
 
 
 def expected(kind: str, features: np.ndarray, samples: list[Sample], region: Region) -> tuple[float, np.ndarray]:
-    w = plain(region.weights.get(LAYER))
+    w = plain(region.coverage.get(LAYER))
     flat = reference.flat(features)
     if kind == "gram":
         value, gradient = reference.gram_loss(flat, reference.gram(*union(samples)), w)
@@ -118,7 +116,7 @@ def expected(kind: str, features: np.ndarray, samples: list[Sample], region: Reg
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SETUPS)
 def test_value_and_gradient(kind, setting):
     samples, region = SETTINGS[setting].samples, SETTINGS[setting].region
     features = feature_map(0)
@@ -134,7 +132,7 @@ def test_value_and_gradient(kind, setting):
     assert relative_error(found - before, 100 * gradient) < 1e-5
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SETUPS)
 def test_names(kind):
     samples = [Sample(feature_map(1))]
     name = f"{kind.partition(' ')[0]}/{LAYER}"
@@ -171,7 +169,7 @@ def test_only_the_proportions_of_factors_count(kind):
 
 @pytest.mark.parametrize("kind", ["gram", "histogram", "structure"])
 @pytest.mark.parametrize(
-    "empty", [Sample(feature_map(4), None, 0.0), Sample(feature_map(4), pixel_weights(np.zeros(63)))]
+    "empty", [Sample(feature_map(4), None, 0.0), Sample(feature_map(4), coverage(np.zeros(63)))]
 )
 def test_a_sample_that_counts_nothing_changes_nothing(kind, empty):
     features = feature_map(0)
@@ -182,7 +180,7 @@ def test_a_sample_that_counts_nothing_changes_nothing(kind, empty):
     assert empty.mass == 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SETUPS)
 def test_what_lies_outside_a_region_changes_nothing(kind):
     """Neither of the exemplar nor of the output."""
     w, w_s = soft(3, 63).values, soft(2, 63).values
@@ -191,26 +189,26 @@ def test_what_lies_outside_a_region_changes_nothing(kind):
     target, changed_target = feature_map(1), feature_map(1)
     changed[:, 0] = 77
     changed_target[:, 0] = 99
-    region = Region("1", 0.5, {LAYER: pixel_weights(w)})
+    region = Region("1", 0.5, {LAYER: coverage(w)})
     values = []
     for output, exemplar in ((features, target), (changed, target), (features, changed_target)):
         gradient = np.full_like(features, np.nan)
-        values.append(evaluate(make(kind, [Sample(exemplar, pixel_weights(w_s))], region), output, gradient=gradient))
+        values.append(evaluate(make(kind, [Sample(exemplar, coverage(w_s))], region), output, gradient=gradient))
         assert not gradient[:, 0].any()
     assert values == pytest.approx([values[0]] * 3, rel=1e-6)
 
 
 def test_whether_a_region_has_pixels():
-    region = Region("1", 0.5, {"relu1_1": pixel_weights([0, 0.1]), "relu4_1": pixel_weights([0, 0])})
+    region = Region("1", 0.5, {"relu1_1": coverage([0, 0.1]), "relu4_1": coverage([0, 0])})
     assert region.has_pixels("relu1_1")
     assert not region.has_pixels("relu4_1")
-    assert region.has_pixels("relu2_1")  # no weights: every pixel counts
+    assert region.has_pixels("relu2_1")  # no coverage: every pixel counts
 
 
 def test_content_keeps_a_copy_of_its_target():
     """A network writes its maps where they were."""
     features = feature_map(1)
-    loss = ContentLoss.measure(LAYER, features, KERNELS)
+    loss = ContentLoss.measure(LAYER, [Sample(features)], KERNELS)
     features += 1
     assert evaluate(loss, features) == pytest.approx(1, rel=1e-5)
 
@@ -237,7 +235,7 @@ def test_an_output_without_pairs_has_no_structure():
     """A region of one pixel, which no translation leads back into."""
     w = np.zeros(63, np.float32)
     w[30] = 1
-    loss = make("structure", [Sample(feature_map(1))], Region("1", 0.1, {LAYER: pixel_weights(w)}))
+    loss = make("structure", [Sample(feature_map(1))], Region("1", 0.1, {LAYER: coverage(w)}))
     gradient = np.full((5, 7, 9), np.nan, np.float32)
     assert evaluate(loss, feature_map(0), gradient=gradient) == 0
     assert not gradient.any()
@@ -271,59 +269,92 @@ def test_structure_sees_what_a_gram_matrix_does_not():
 @pytest.mark.parametrize("size", [(7, 9), (1, 5), (2, 2)])
 def test_variation(wrap, size):
     image = np.random.default_rng(0).random((*size, 3)).astype(np.float32)
-    loss = VariationLoss(1.0, wrap)
+    loss = VariationLoss.measure(IMAGE, [Sample(image)], KERNELS, wrap=wrap)
     value, gradient = reference.variation(image, wrap)
     assert evaluate(loss, image) == pytest.approx(value, rel=1e-5)
-    found = np.ones_like(image)  # to be added to
+    found = np.full_like(image, np.nan)  # to be overwritten
     assert evaluate(loss, image, weight=2.0, gradient=found) == pytest.approx(value, rel=1e-5)
+    assert relative_error(found, 2 * gradient) < 1e-5
+    found = np.ones_like(image)
+    evaluate(loss, image, weight=2.0, gradient=found, accumulate=True)
     assert relative_error(found - 1, 2 * gradient) < 1e-5
+
+
+def test_variation_has_a_name_without_a_layer_and_the_exemplars_as_unit():
+    images = [np.random.default_rng(seed).random((5, 6 + seed, 3)).astype(np.float32) for seed in (0, 1)]
+    loss = VariationLoss.measure(IMAGE, [Sample(images[0], None, 3.0), Sample(images[1])], KERNELS)
+    assert loss.name == "variation"
+    values = [reference.variation(image, False)[0] for image in images]
+    assert loss.magnitude == pytest.approx(np.average(values, weights=[3 * 30, 35]), rel=1e-5)
 
 
 # ------------------------------------------------------------------ options
 
 
 def test_a_weight_of_a_layer_goes_before_that_of_its_kind():
-    options = LossOptions({"gram": 2, "gram/relu1_1": 0, "gram/relu3_1": "auto", "histogram": 0, "variation": 3})
+    weights = {"gram": 2, "gram/relu1_1": 0, "gram/relu3_1": "auto", "histogram": 0, "variation": 3}
+    options = LossOptions(weights).on(VGG16)
     assert [options.weight("gram", f"relu{b}_1") for b in (1, 2, 3, 4)] == [0, 2, "auto", 2]
     assert options.used("gram") == ("relu2_1", "relu3_1", "relu4_1")
     assert options.used("histogram") == ()
-    assert options.layers == options.style_layers == ("relu2_1", "relu3_1", "relu4_1")
+    assert options.maps == options.style_maps == ("relu2_1", "relu3_1", "relu4_1")
     assert options.weight("variation") == 3
+    assert options.used("variation") == (IMAGE,)
 
 
 @pytest.mark.parametrize("weights", ["auto", "thresholds", {}])
 def test_default_weights(weights):
-    options = LossOptions(weights, structure_layers=["relu3_1"], content_layers=["relu4_2"])
-    assert {options.weight(kind, "relu4_1") for kind in ("gram", "histogram", "structure", "content")} == {"auto"}
+    kinds = ("gram", "histogram", "structure", "content")
+    options = LossOptions(weights, {"content": ["relu4_2"]}, kinds, content=True).on(VGG16)
+    assert {options.weight(kind, "relu4_1") for kind in kinds} == {"auto"}
     assert options.weight("variation") == 0
-    assert options.layers == ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu4_2")
-    assert "relu4_2" not in options.style_layers
+    assert set(options.maps) == {"relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu4_2"}
+    assert options.content_maps == ("relu4_2",)
+    assert "relu4_2" not in options.style_maps
+
+
+def test_default_layers_are_the_papers():
+    """Risser et al., sec. 4.3."""
+    layers = LossOptions().on(VGG16).layers
+    assert layers["gram"] == ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+    assert layers["histogram"] == ("relu1_1", "relu4_1")
+    assert layers["content"] == ("relu4_1",)
+    assert layers["structure"] == ("relu3_1",)
+
+
+def test_default_layers_of_a_network_of_one_block():
+    layers = LossOptions().on(VGG16.up_to("relu1_2")).layers
+    assert {layers[kind] for kind in ("gram", "histogram", "structure", "content")} == {("relu1_1",)}
 
 
 def test_a_layer_of_several_kinds_is_there_once():
-    options = LossOptions(gram_layers=["relu4_1", "relu1_1"], histogram_layers=["relu4_1"], content_layers=["relu4_1"])
-    assert options.layers == ("relu4_1", "relu1_1")
+    layers = {"gram": ["relu4_1", "relu1_1"], "histogram": ["relu4_1"], "content": ["relu4_1"]}
+    options = LossOptions(layers=layers, kinds=("gram", "histogram", "content"), content=True).on(VGG16)
+    assert sorted(options.maps) == ["relu1_1", "relu4_1"]
+    assert options.content_maps == ("relu4_1",)
+
+
+def test_a_weight_that_is_named_brings_its_loss():
+    assert LossOptions({"structure": 0.5}).on(VGG16).used("structure") == ("relu3_1",)
+    assert LossOptions({"structure": "auto"}).on(VGG16).used("structure") == ("relu3_1",)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weights": {"structure": 1}}, r"structure=1: there is no layer for it"),
-        ({"weights": {"structure": "auto"}}, r"structure='auto': there is no layer for it"),
-        ({"weights": {"content/relu4_1": 1}}, r"there is no term 'content/relu4_1'"),
-        ({"weights": {"variation/relu1_1": 1}}, r"there is no term 'variation/relu1_1'"),
-        ({"weights": {"gram/relu1_1/2": 1}}, r"there is no term 'gram/relu1_1/2'"),
-        ({"weights": {"style": 1}}, r"there is no term 'style': choose gram, histogram, structure, content, variation"),
+        ({"weights": {"structure": 1}, "layers": {"structure": []}}, r"structure=1: there is no layer for it"),
+        ({"weights": {"content/relu4_1": 1}}, r"content/relu4_1=1: there is no content"),
+        ({"weights": {"gram/relu1_1": 1}, "layers": {"gram": ["relu2_1"]}}, r"there is no term 'gram/relu1_1'"),
+        ({"weights": {"style": 1}}, r"there is no term 'style': choose histogram, gram, structure, content, variation"),
         ({"weights": {3: 1}}, r"there is no term 3"),
         ({"weights": {"gram": True}}, r"gram=True: give a number"),
         ({"weights": {"gram": float("inf")}}, r"gram=inf"),
         ({"weights": {"gram": None}}, r"gram=None"),
         ({"weights": "automatic"}, r"weights='automatic': give 'auto', 'thresholds', or numbers by term"),
-        ({"weights": {"gram": 0, "histogram": 0, "content": 1}, "content_layers": ["relu4_1"]}, r"nothing is left"),
-        ({"weights": {"gram": 0, "histogram": 0, "variation": 1}}, r"nothing is left to match"),
-        ({"weights": {f"gram/relu{b}_1": 0 for b in (1, 2, 3, 4)} | {"histogram": 0}}, r"nothing is left to match"),
-        ({"content_layers": "relu4_1"}, r"content_layers='relu4_1': give a sequence of names"),
-        ({"structure_layers": [3]}, r"structure_layers=\[3\]: give a sequence of names"),
+        ({"weights": {"gram": 0, "histogram": 0, "content": 1}, "content": True}, r"nothing is left"),
+        ({"layers": {"gram": [], "histogram": []}}, r"nothing is left to match"),
+        ({"layers": {"content": "relu4_1"}}, r"content_layers='relu4_1': give a sequence of names"),
+        ({"layers": {"gram": [3]}}, r"gram_layers=\[3\]: give a sequence of names"),
     ],
 )
 def test_bad_options(options, message):
@@ -332,29 +363,65 @@ def test_bad_options(options, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": {"variation/relu1_1": 1}}, r"there is no term 'variation/relu1_1'"),
+        ({"weights": {"gram/relu1_1/2": 1}}, r"there is no term 'gram/relu1_1/2'"),
+        ({"weights": {"gram/relu9_1": 1}}, r"there is no term 'gram/relu9_1'"),
+        ({"weights": {"gram": 0, "histogram": 0, "variation": 1}}, r"nothing is left to match"),
+        ({"weights": {f"gram/relu{b}_1": 0 for b in (1, 2, 3, 4)} | {"histogram": 0}}, r"nothing is left to match"),
+        ({"layers": {"gram": ["relu9_1"]}}, r"layer 'relu9_1': this vgg16 has relu1_1, "),
+    ],
+)
+def test_bad_options_on_a_network(options, message):
+    with pytest.raises(PyengineError, match=message) as error:
+        LossOptions(**options).on(VGG16)
+    assert "\n" not in str(error.value)
+
+
 def test_weights_of_no_term_that_is_used_may_be_0():
     """So that one dict serves with and without a content."""
-    assert LossOptions({"content": 0, "structure": 0, "variation": 0}).used("content") == ()
+    assert LossOptions({"content": 0, "structure": 0, "variation": 0}).on(VGG16).used("content") == ()
 
 
-# ------------------------------------------------------------------- tuning
+# ---------------------------------------------------------------- weighting
+
+
+def of_kind(kind: str, layer: str, region: str = "", factor: float = 1.0) -> Any:
+    """A loss of a kind whose values are so many times larger."""
+    samples = [Sample(np.float32(factor) * feature_map(1))]
+    if layer == IMAGE:
+        samples = [Sample(np.float32(factor) * np.random.default_rng(0).random((4, 4, 3), np.float32))]
+    return KINDS[kind].measure(layer, samples, KERNELS, Region(region))
 
 
 def test_weights_by_thresholds_limit_gradients_and_enlarge_none():
-    sizes = {f"{kind}/relu1_1/{k}": size for kind in THRESHOLDS for k, size in enumerate((1e-9, 0.5, 7, 1e6))}
-    sizes |= {"variation": 1e3, "gram/relu4_1": 0.0}
+    losses = [of_kind(kind, IMAGE if kind == "variation" else LAYER, f"{k}") for kind in KINDS for k in range(4)]
+    numbers = (1e-9, 0.5, 7, 1e6)
+    sizes = {loss.name: numbers[int(loss.region.name)] for loss in losses} | {losses[0].name: 0.0}
     shares = {name: 0.25 if name.endswith("2") else 1.0 for name in sizes}
-    weights = threshold_weights(sizes, shares)
+    weights = threshold_weights(losses, sizes, shares)
     assert list(weights) == list(sizes)
-    for name, weight in weights.items():
-        limit = THRESHOLDS[name.partition("/")[0]]
-        assert weight * sizes[name] <= shares[name] * limit * (1 + 1e-12)
-        assert weight == shares[name] or weight * sizes[name] == pytest.approx(shares[name] * limit)
-        assert (weight == shares[name]) == (sizes[name] <= limit)
+    for loss in losses:
+        name, limit = loss.name, loss.threshold
+        assert weights[name] * sizes[name] <= shares[name] * limit * (1 + 1e-12)
+        assert weights[name] == shares[name] or weights[name] * sizes[name] == pytest.approx(shares[name] * limit)
+        assert (weights[name] == shares[name]) == (sizes[name] <= limit)
 
 
-def test_an_automatic_weight_is_in_units_of_the_magnitude():
-    assert auto_weight("gram/relu3_1", 10.0) == pytest.approx(auto_weight("gram/relu3_1", 1.0) / 10)
-    assert auto_weight("gram/relu3_1/7", 10.0) == auto_weight("gram/relu3_1", 10.0)
-    assert auto_weight("gram/relu3_1", 0.0) == 0
-    assert auto_weight("variation", 0.5) > 0
+@pytest.mark.parametrize("kind", ["gram", "histogram", "structure", "content"])
+def test_an_automatic_weight_is_in_units_of_the_magnitude(kind):
+    one, ten = of_kind(kind, "relu3_1"), of_kind(kind, "relu3_1", factor=10)
+    assert one.auto_weight(2) * one.magnitude == pytest.approx(ten.auto_weight(2) * ten.magnitude)
+    assert one.auto_weight(0) > one.auto_weight(2) > one.auto_weight(4) == one.auto_weight(9) > 0
+    assert of_kind(kind, "relu3_1", factor=0).auto_weight(2) == 0
+
+
+def test_weights_are_as_given_or_automatic_times_the_share():
+    losses = [of_kind("gram", "relu3_1"), of_kind("gram", "relu1_1"), of_kind("variation", IMAGE)]
+    options = LossOptions({"gram/relu1_1": 3.0, "variation": "auto"}).on(VGG16)
+    weights = term_weights(losses, options, VGG16)
+    assert weights["gram/relu3_1"] == losses[0].auto_weight(2)
+    assert weights["gram/relu1_1"] == 3
+    assert weights["variation"] == pytest.approx(1 / losses[2].magnitude)
