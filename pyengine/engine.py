@@ -164,6 +164,11 @@ class Engine:
         self.weights.check_layers(recipe.losses.layers)
         return self._run(recipe, callback)
 
+    def run(self, recipe: Recipe, *, callback: Callable[[Progress], None] | None = None) -> Result:
+        """TODO(lead)."""
+        self.weights.check_layers(recipe.losses.layers)
+        return self._run(recipe, callback)
+
     def objective(self, exemplar: Source | None = None, **options: Unpack[Options]) -> Objective:
         """The paper's objective as a function of an image, for an optimiser of your own.
 

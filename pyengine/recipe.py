@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
 import numpy as np
@@ -114,6 +115,11 @@ class Recipe:
     def at(self, level: int) -> Level:
         """What the output is made from at a level of the pyramid."""
         return self.level.reduced(self.sizes[level], self.exemplar_sizes(level))
+
+    @classmethod
+    def from_json(cls, text: str, folder: Path, **overrides: Any) -> Recipe:
+        """TODO(lead)."""
+        raise NotImplementedError
 
     @classmethod
     def create(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from pyengine.arrays import Float32
 from pyengine.images.writing import save, to_uint8
 from pyengine.recipe import Recipe
+from pyengine.versions import versions
 
 
 @dataclass(frozen=True)
@@ -105,3 +107,26 @@ class Result:
             An unknown suffix, or a folder that is missing or can't be written.
         """
         save(self.image, path)
+
+    def report(self) -> dict[str, Any]:
+        """TODO(lead): recipe."""
+        levels = []
+        for level, size in enumerate(self.recipe.sizes):
+            states = [state for state in self.history if state.level == level]
+            levels.append(
+                {
+                    "size": size,
+                    "iterations": len(states),
+                    "value": states[-1].value if states else None,
+                    "terms": states[-1].terms if states else {},
+                    "weights": states[-1].weights if states else {},
+                }
+            )
+        return {
+            "size": self.recipe.sizes[-1],
+            "seed": self.recipe.seed,
+            "levels": levels,
+            "stopped": self.stopped,
+            "timings": self.timings,
+            "versions": versions(),
+        }

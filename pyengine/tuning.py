@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias
 
 from pyengine.network.graphs import Padding
 
-Weight: TypeAlias = "float | Literal['auto']"
-Weights: TypeAlias = "Literal['auto', 'thresholds'] | Mapping[str, Weight]"
+Weight: TypeAlias = float | Literal["auto"]
+Weights: TypeAlias = Literal["auto", "thresholds"] | Mapping[str, Weight]
 """How all terms are weighted, or numbers by kind ("gram") or by kind and layer ("gram/relu1_1")."""
 
 GRAM_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
