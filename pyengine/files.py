@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import uuid
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pyengine.errors import PyengineError
+
+LOGGER = logging.getLogger(__name__)
 
 
 def check_place(path: str | os.PathLike[str]) -> None:
@@ -77,6 +80,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise _unwritable(path, error) from error
+    LOGGER.info("wrote %s", path)
 
 
 def _beside(target: Path) -> Path:

@@ -74,3 +74,15 @@ def format_of(path: str | os.PathLike[str]) -> Format:
             return row
     suffixes = ", ".join(suffix for row in FORMATS for suffix in row.suffixes)
     raise PyengineError(f"{path}: cannot write this format: end the name in {suffixes}")
+
+
+def choices() -> str:
+    """All formats and what there is to know of them, for a sentence.
+
+    Examples
+    --------
+    >>> choices()
+    '.png (lossless, and carries its recipe), .jpg (quality 95), .tif (lossless) or .webp (lossless, ...)'
+    """
+    *most, last = [f"{row.suffixes[0]} ({row.help})" for row in FORMATS]
+    return f"{', '.join(most)} or {last}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,8 +26,9 @@ from pyengine.errors import PyengineError
 from pyengine.files import one_line
 from pyengine.images.formats import KEYWORD
 
+LOGGER = logging.getLogger(__name__)
+
 Indices: TypeAlias = NDArray[np.uint32]
-Source: TypeAlias = "str | os.PathLike[str] | ImageFile | Image.Image | NDArray[Any]"
 
 # Further frames of these are previews and layers; the first is the picture. Phones write MPO in .jpg files.
 _FIRST_FRAME_IS_THE_PICTURE = {"MPO", "PSD"}
@@ -98,12 +100,17 @@ class ImageFile:
             raise PyengineError(f"{name}: cannot be read ({one_line(error)}): check the path") from error
         if not content:
             raise PyengineError(f"{name}: the file is empty: export or download it again")
+        LOGGER.info("read %s", name)
         return cls(Path(path), content)
 
     @cached_property
     def sha256(self) -> str:
         """Of the content, in hexadecimal digits."""
         return hashlib.sha256(self.content).hexdigest()
+
+
+Source: TypeAlias = str | os.PathLike[str] | ImageFile | Image.Image | NDArray[Any]
+"""Whatever an image can be read from."""
 
 
 def load(source: Source, name: str = "exemplar") -> Float32:

@@ -13,7 +13,7 @@ from pyengine.errors import PyengineError
 from pyengine.images.masks import one_hot
 from pyengine.images.reading import FIRST_COLOR, Source, load_indices, load_mask
 
-RegionSource: TypeAlias = "Source | Sequence[Source]"
+RegionSource: TypeAlias = Source | Sequence[Source]
 """An index image, in which 0 is no region, or one soft mask for each of the regions 1, 2, ..."""
 
 

@@ -12,7 +12,7 @@ from pyengine.kernels import Coverage, Kernels
 from pyengine.network.architecture import Architecture
 from pyengine.network.tiles import Window
 
-Weight: TypeAlias = "float | Literal['auto']"
+Weight: TypeAlias = float | Literal["auto"]
 
 IMAGE = "image"
 """The layer of losses on the image itself, which is (H, W, 3), and no feature map of the network."""

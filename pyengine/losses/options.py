@@ -13,7 +13,7 @@ from pyengine.losses.base import IMAGE, Weight
 from pyengine.network.architecture import Architecture
 from pyengine.network.graphs import Padding, Pooling
 
-Weights: TypeAlias = "Literal['auto', 'thresholds'] | Mapping[str, Weight]"
+Weights: TypeAlias = Literal["auto", "thresholds"] | Mapping[str, Weight]
 """How all terms are weighted, or numbers by kind ("gram") or by kind and layer ("gram/relu1_1")."""
 
 USUAL = tuple(kind.kind for kind in KINDS.values() if not kind.optional and kind.source == "exemplars")

@@ -1,0 +1,204 @@
+"""`pyengine synthesize`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pyengine.cli import options, parsing
+from pyengine.cli.output import Output, reports
+from pyengine.cli.progress import progress
+from pyengine.errors import PyengineError
+from pyengine.images.formats import choices
+
+RECIPE = "pyengine.recipe:Recipe.create"
+
+_of = options.of(RECIPE)
+_recipe = options.together(
+    [
+        _of(
+            "--size", type=parsing.size, metavar="WxH", unset="that of the content, or else of the exemplar",
+            help="Make the result this large, in pixels; one number makes a square.",
+        ),
+        _of(
+            "--exemplar-weights", type=parsing.numbers, metavar="W,W...", unset="pooled, every pixel counting alike",
+            help="Interpolate the statistics of several exemplars by these weights.",
+        ),
+        _of(
+            "--content", metavar="FILE", unset="none",
+            help="Show this picture in the exemplar's style.",
+        ),
+        _of(
+            "--content-strength", metavar="S",
+            help="Show more of the content above 1, and more of the style below.",
+        ),
+        _of(
+            "--init", metavar="FILE", unset="content if there is one, else noise",
+            help="Start from this picture, from noise or from content.",
+        ),
+        _of(
+            "--style-scale", metavar="S",
+            help="Make the exemplar's features larger or smaller by this factor.",
+        ),
+        _of(
+            "--preserve-color", unset="the exemplar's colours",
+            help="Keep the content's colours, by transferring luminance only or by matching the exemplar's to them.",
+        ),
+        _of(
+            "--exemplar-regions", multiple=True, metavar="FILE", unset="all of the k-th exemplar is region k",
+            help="Divide the exemplar into the regions of this index image. Give it again for each exemplar, or for a "
+            "soft mask of each region.",
+        ),
+        _of(
+            "--output-regions", multiple=True, metavar="FILE", unset="no regions",
+            help="Paint by numbers: lay the result out by the regions of this index image. Give it again for a soft "
+            "mask of each region.",
+        ),
+        _of(
+            "--keep", metavar="FILE", unset="nothing is kept",
+            help="Keep what is white in this mask, and make the rest again.",
+        ),
+        _of(
+            "--fill", metavar="FILE", unset="all is made",
+            help="Make again what is white in this mask, or with alpha what is transparent, and keep the rest.",
+        ),
+        _of(
+            "--seamless/--no-seamless",
+            help="Make a band at the borders again, so that the picture tiles.",
+        ),
+        _of(
+            "--method",
+            help="Match histograms as well, or as Gatys et al. 2015 nothing but Gram matrices.",
+        ),
+        _of(
+            "--weight", "weights", type=parsing.weight, multiple=True, metavar="TERM=W", unset="auto",
+            help="Weight gram, histogram, structure, content or variation, or one layer's, as gram/relu1_1, by a "
+            "number or by auto. Give it again for each term.",
+        ),
+        click.option(
+            "--thresholds", is_flag=True,
+            help="Weight terms by the paper's own scheme instead (Risser et al., sec. 6).",
+        ),
+        _of(
+            "--structure/--no-structure",
+            help="Match arrangements too, for regular patterns.",
+        ),
+        _of(
+            "--gram-layers", type=parsing.names, metavar="L,L...",
+            help="Match Gram matrices on these feature maps.",
+        ),
+        _of(
+            "--histogram-layers", type=parsing.names, metavar="L,L...",
+            help="Match histograms on these feature maps.",
+        ),
+        _of(
+            "--content-layers", type=parsing.names, metavar="L,L...", unset="relu4_1",
+            help="Match the content on these feature maps.",
+        ),
+        _of(
+            "--padding", unset="wrap, or with gatys zeros",
+            help="Continue images beyond their borders in this way; only with wrap does the result tile.",
+        ),
+        _of(
+            "--pooling",
+            help="Pool the network's feature maps by their average or their maximum.",
+        ),
+        options.seed(RECIPE),
+        _of(
+            "--levels", metavar="N", unset="as many as its size allows",
+            help="Work on so many sizes, each half as large as the next.",
+        ),
+        _of(
+            "--iterations", type=parsing.iterations, metavar="N[,N...]", unset="by level",
+            help="Optimise at most so many times at every level, or at each, coarsest first.",
+        ),
+    ]
+)  # fmt: skip
+
+
+@click.command()
+@click.argument("exemplars", metavar="EXEMPLAR...", nargs=-1, type=options.file)
+@click.option(
+    "-o", "--output", required=True, type=options.file, metavar="FILE",
+    help=f"Write the image to this file. Its suffix says the format: {choices()}.",
+)  # fmt: skip
+@click.option(
+    "--recipe", "recipe_file", type=options.file, metavar="FILE",
+    help="Make a picture again: a PNG that pyengine wrote, or what --json printed. Exemplars and options that are "
+    "given as well take the place of the recipe's.",
+)  # fmt: skip
+@_recipe
+@options.engine
+@reports
+def command(exemplars: tuple[Path, ...], output: Path, recipe_file: Path | None, out: Output, **typed: Any) -> None:
+    """Make an image that looks like the EXEMPLAR: a texture, or what the options say.
+
+    Several exemplars are mixed, or with --output-regions the first is region 1, the second region 2, and so on.
+    """
+    from pyengine.engine import Engine
+    from pyengine.images.writing import check_output
+    from pyengine.recipe import Recipe
+
+    check_output(output)
+    if not exemplars and recipe_file is None:
+        raise PyengineError("Missing argument 'EXEMPLAR...': give a picture, or --recipe")
+    wanted = options.given({name: typed.pop(name) for name in options.parameters(options.ENGINE)})
+    arguments = _arguments(exemplars, **typed)
+    options.check_not_an_input(output, *_files(arguments), *([] if recipe_file is None else [recipe_file]))
+    if recipe_file is None:
+        recipe = Recipe.create(**arguments)
+    else:
+        text, named = _read(recipe_file)
+        wanted = {**named, **wanted}
+        recipe = Recipe.from_json(text, recipe_file.parent, **arguments)
+    with Engine(**wanted) as engine, progress(out) as callback:
+        result = engine.run(recipe, callback=callback)
+    result.save(output)
+    out.document({"output": str(output), **result.report()})
+    width, height = result.recipe.sizes[-1]
+    seconds = result.timings["total"]
+    out.say(f"{output}: {width}x{height} pixels, {len(result.history)} iterations, {seconds:.1f} s")
+
+
+def _arguments(exemplars: tuple[Path, ...], *, thresholds: bool, **typed: Any) -> dict[str, Any]:
+    """What `Recipe.create` is to be called with."""
+    arguments = options.given(typed)
+    if thresholds and "weights" in arguments:
+        raise PyengineError("--weight and --thresholds: give one of them")
+    if thresholds:
+        arguments["weights"] = "thresholds"
+    elif "weights" in arguments:
+        arguments["weights"] = dict(arguments["weights"])
+    for name in ("exemplar_regions", "output_regions"):
+        if name in arguments:
+            files = arguments[name]
+            arguments[name] = files[0] if len(files) == 1 else list(files)
+    if exemplars:  # both are said, as a recipe may have the other
+        one, several = (exemplars[0], None) if len(exemplars) == 1 else (None, list(exemplars))
+        arguments |= {"exemplar": one, "exemplars": several}
+    return arguments
+
+
+def _files(arguments: dict[str, Any]) -> list[Path]:
+    """What may be a file to read."""
+    names = ("exemplar", "exemplars", "content", "init", "exemplar_regions", "output_regions", "keep", "fill")
+    values = [arguments[name] for name in names if arguments.get(name) is not None]
+    return [Path(file) for value in values for file in (value if isinstance(value, list) else [value])]
+
+
+def _read(file: Path) -> tuple[str, dict[str, Any]]:
+    """A recipe's text, and what it says of the engine."""
+    from pyengine.images.reading import ImageFile, read_metadata
+
+    source = ImageFile.read(file, "recipe")
+    try:
+        text = read_metadata(source) or source.content.decode()
+        named = dict(json.loads(text).get("engine", {}))
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise PyengineError(
+            f"recipe {file}: there is none in it: give a PNG that pyengine wrote, or what --json printed"
+        ) from None
+    return text, {name: named[name] for name in ("model", "precision") if name in named}
