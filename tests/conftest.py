@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import pyengine
+from pyengine import _core
 from pyengine.kernels import PixelWeights
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.network.network import Vgg
@@ -20,6 +21,10 @@ from pyengine.network.sessions import Provider
 from pyengine.network.weights import Weights
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def pytest_report_header() -> str:
+    return f"kernels: {_core.simd} of {', '.join(_core.simd_supported)}"
 
 
 @pytest.fixture(scope="session")
