@@ -18,7 +18,7 @@ setup(
             sorted(map(str, Path("csrc").glob("*.cpp"))),
             include_dirs=["csrc"],
             depends=sorted(map(str, Path("csrc").glob("*.hpp"))),
-            cxx_std=17,
+            cxx_std=20,
             extra_compile_args=compile_args,
             extra_link_args=link_args,
         )

@@ -10,45 +10,52 @@
 namespace pyengine {
 namespace {
 
-// Memory is the limit, for the narrowest vectors too: no need to choose.
+// Memory is the limit, for the narrowest vectors too: there is no need to choose.
 using vector = Baseline::vector;
 constexpr std::size_t lanes = Baseline::lanes;
 constexpr std::size_t block = 16384;   // pixels of one channel in one unit of work
 constexpr std::size_t stretch = 1024;  // pixels summed in float32
 
-// One vector of pixels, or one pixel: sum += w (O - T)^2; gradient, if not null, = or += factor w (O - T).
+// Pixels of one channel, and what their gradient is: = or += factor w (O - T).
+struct Row {
+    const float *features, *target;
+    const float *coverage;  // or null
+    float *gradient;        // or null
+    float factor;
+    bool accumulate;
+};
+
+// Takes in one vector of pixels, or one pixel: sum += w (O - T)^2.
 template <class V>
-FORCE_INLINE void add_pixels(const float *features, const float *target, const float *weights, std::size_t p,
-                             float factor, bool accumulate, float *gradient, V &sum) {
+FORCE_INLINE void add_pixels(const Row &row, std::size_t p, V &sum) {
     V difference, other;
-    std::memcpy(&difference, features + p, sizeof(V));
-    std::memcpy(&other, target + p, sizeof(V));
+    std::memcpy(&difference, row.features + p, sizeof(V));
+    std::memcpy(&other, row.target + p, sizeof(V));
     difference = difference - other;
     V pull = difference;
-    if (weights) {
-        std::memcpy(&other, weights + p, sizeof(V));
+    if (row.coverage) {
+        std::memcpy(&other, row.coverage + p, sizeof(V));
         pull = pull * other;
     }
     sum += pull * difference;
-    if (!gradient) return;
-    pull = pull * factor;
-    if (accumulate) {
-        std::memcpy(&other, gradient + p, sizeof(V));
+    if (!row.gradient) return;
+    pull = pull * row.factor;
+    if (row.accumulate) {
+        std::memcpy(&other, row.gradient + p, sizeof(V));
         pull += other;
     }
-    std::memcpy(gradient + p, &pull, sizeof(V));
+    std::memcpy(row.gradient + p, &pull, sizeof(V));
 }
 
-double add_row(const float *features, const float *target, const float *weights, std::size_t length, float factor,
-               bool accumulate, float *gradient) {
+// The row is passed by value, so that the compiler knows that no store changes it.
+double add_row(const Row row, std::size_t length) {
     double total = 0;
     for (std::size_t p = 0; p < length;) {
         const std::size_t end = std::min(p + stretch, length);
         vector sums = {};
         float lane[lanes], rest = 0;
-        for (; p + lanes <= end; p += lanes)
-            add_pixels(features, target, weights, p, factor, accumulate, gradient, sums);
-        for (; p < end; ++p) add_pixels(features, target, weights, p, factor, accumulate, gradient, rest);
+        for (; p + lanes <= end; p += lanes) add_pixels(row, p, sums);
+        for (; p < end; ++p) add_pixels(row, p, rest);
         std::memcpy(lane, &sums, sizeof lane);
         for (const float sum : lane) total += sum;
         total += rest;
@@ -58,17 +65,26 @@ double add_row(const float *features, const float *target, const float *weights,
 
 }  // namespace
 
-double content_loss(const float *features, const float *target, const float *weights, double total,
-                    std::size_t channels, std::size_t pixels, float *gradient, double scale, bool accumulate,
-                    int threads) {
-    const std::size_t blocks = (pixels + block - 1) / block, units = channels * blocks;
-    const double norm = 1.0 / (static_cast<double>(channels) * total);
-    const float factor = static_cast<float>(2 * scale * norm);
+double content_loss(const Map &map, const float *target, const Gradient &gradient, int threads) {
+    if (map.total == 0) {
+        gradient.vanish(map.size());
+        return 0.0;
+    }
+    const std::size_t blocks = (map.pixels + block - 1) / block, units = map.channels * blocks;
+    const double norm = 1.0 / (static_cast<double>(map.channels) * map.total);
+    const float factor = static_cast<float>(2 * gradient.scale * norm);
     std::vector<double> sums(units);
     parallel_for(units, useful_threads(units, threads), [&](std::size_t unit, int) {
-        const std::size_t p = unit % blocks * block, start = unit / blocks * pixels + p;
-        sums[unit] = add_row(features + start, target + start, weights ? weights + p : nullptr,
-                             std::min(block, pixels - p), factor, accumulate, gradient ? gradient + start : nullptr);
+        const std::size_t p = unit % blocks * block, start = unit / blocks * map.pixels + p;
+        const Row row{
+            .features = map.features + start,
+            .target = target + start,
+            .coverage = map.coverage ? map.coverage + p : nullptr,
+            .gradient = gradient.out ? gradient.out + start : nullptr,
+            .factor = factor,
+            .accumulate = gradient.accumulate,
+        };
+        sums[unit] = add_row(row, std::min(block, map.pixels - p));
     });
     double sum = 0;
     for (const double s : sums) sum += s;

@@ -2,11 +2,13 @@
 //
 // A hot loop is written once, as a FORCE_INLINE template over a Simd struct, and instantiated in one thin wrapper per
 // instruction set; the wrapper's target attribute decides what the compiler may emit. Elsewhere than on x86, or with a
-// compiler that knows no target attribute, the baseline wrapper is the only one.
+// compiler that knows no target attribute, the baseline wrapper is the only one. PYENGINE_SIMD forces a set, so that each
+// can be tested on a machine that has better ones.
 #pragma once
 
 #include <cstddef>
 #include <cstring>
+#include <vector>
 
 #if defined(__GNUC__)
 #define FORCE_INLINE inline __attribute__((always_inline))
@@ -92,22 +94,27 @@ using Avx512 = Simd<16, 6, 4, 8, 3>;
 using Avx2 = Simd<8, 3, 4, 6, 2>;
 using Baseline = Simd<4, 3, 3, 4, 2>;
 
+// The instruction sets, the best last.
 enum class Isa { baseline, avx2, avx512 };
 
+const char *name_of(Isa isa);
+
+// Those that this machine has.
+std::vector<Isa> supported();
+
+// The best of them, or the one that the environment variable PYENGINE_SIMD names. Throws std::runtime_error where it names
+// none of them.
+Isa choose();
+
+// The one in use: what everything that depends on the instruction set asks.
 inline Isa isa() {
-#ifdef X86_TARGETS
-    static const Isa chosen = __builtin_cpu_supports("avx512f")                                    ? Isa::avx512
-                              : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? Isa::avx2
-                                                                                                   : Isa::baseline;
+    static const Isa chosen = choose();
     return chosen;
-#else
-    return Isa::baseline;
-#endif
 }
 
 }  // namespace pyengine
 
-// Defines `return_type name(parameters)`, which calls `body<Simd>(arguments)` compiled for the machine at hand.
+// Defines `return_type name(parameters)`, which calls `body<Simd>(arguments)` compiled for the instruction set in use.
 #ifdef X86_TARGETS
 #define DISPATCH(name, body, parameters, arguments)                              \
     TARGET_AVX512 void name##_avx512 parameters { body<Avx512> arguments; }      \

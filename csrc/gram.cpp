@@ -13,7 +13,7 @@ namespace {
 // Both operands of A B^T are rows, contiguous along the pixels that are summed over. So a tile of the result is a
 // block of dot products: each accumulator is a vector of partial sums along the pixels, and nothing is transposed.
 // The rows are copied chunk by chunk into a scratch whose row stride is no power of two, since rows that are a power of
-// two apart would share a few cache sets; the copy also applies the weights and pads with zeros.
+// two apart would share a few cache sets; the copy also applies the coverage and pads with zeros.
 
 constexpr std::size_t chunk = 2048;          // pixels summed in float32: enough to make adding up the lanes cheap
 constexpr std::size_t stride = chunk + 16;   // floats between two rows of the scratch
@@ -39,19 +39,26 @@ FORCE_INLINE float sum_lanes(const typename Vector<Lanes>::type &v) {
     }
 }
 
-// One chunk's contribution to rows [first, last) of the result (C, C) = or += left right^T, or of its upper triangle.
+// One chunk's contribution to rows [first, last) of the result, (C, C), or of its upper triangle: = or += left right^T.
 // `left` holds the rows from `first` on, `right` those too for the triangle, else all; both go on with rows for the
 // last tiles, whose sums are not kept.
+struct Chunk {
+    const float *left, *right;
+    std::size_t length, first, last, channels;
+    bool triangle, add;
+    double *result;
+};
+
+// What describes the work is passed by value here and below, so that the compiler knows that no store changes it.
 template <class S>
-FORCE_INLINE void gram_chunk(const float *left, const float *right, std::size_t length, std::size_t first,
-                             std::size_t last, std::size_t channels, bool triangle, double *result, bool add) {
+FORCE_INLINE void gram_chunk(const Chunk of) {
     constexpr std::size_t R = S::gram_rows, K = S::gram_columns;
-    const std::size_t origin = triangle ? first : 0;
-    for (std::size_t i = first; i < last; i += R) {
-        for (std::size_t j = triangle ? i : 0; j < channels; j += K) {
+    const std::size_t origin = of.triangle ? of.first : 0;
+    for (std::size_t i = of.first; i < of.last; i += R) {
+        for (std::size_t j = of.triangle ? i : 0; j < of.channels; j += K) {
             typename S::vector sums[R][K] = {};
-            const float *a = left + (i - first) * stride, *b = right + (j - origin) * stride;
-            for (std::size_t p = 0; p < length; p += S::lanes) {
+            const float *a = of.left + (i - of.first) * stride, *b = of.right + (j - origin) * stride;
+            for (std::size_t p = 0; p < of.length; p += S::lanes) {
                 typename S::vector x[R], y;
                 UNROLL
                 for (std::size_t r = 0; r < R; ++r) S::load(x[r], a + r * stride + p);
@@ -66,19 +73,16 @@ FORCE_INLINE void gram_chunk(const float *left, const float *right, std::size_t 
             for (std::size_t r = 0; r < R; ++r) {
                 UNROLL
                 for (std::size_t c = 0; c < K; ++c) {
-                    if (i + r >= last || j + c >= channels) continue;
-                    double &entry = result[(i + r) * channels + j + c];
-                    entry = (add ? entry : 0.0) + sum_lanes<S::lanes>(sums[r][c]);
+                    if (i + r >= of.last || j + c >= of.channels) continue;
+                    double &entry = of.result[(i + r) * of.channels + j + c];
+                    entry = (of.add ? entry : 0.0) + sum_lanes<S::lanes>(sums[r][c]);
                 }
             }
         }
     }
 }
 
-DISPATCH(run_gram_chunk, gram_chunk,
-         (const float *left, const float *right, std::size_t length, std::size_t first, std::size_t last,
-          std::size_t channels, bool triangle, double *result, bool add),
-         (left, right, length, first, last, channels, triangle, result, add))
+DISPATCH(run_gram_chunk, gram_chunk, (const Chunk &chunk), (chunk))
 
 // ------------------------------------------------------------------------------------------------------------ D F
 // An ordinary matrix product, blocked along the pixels only: the sum over the channels is short enough for a strip of F
@@ -98,46 +102,55 @@ FORCE_INLINE void pack_matrix(const float *matrix, std::size_t channels, float *
 DISPATCH(run_pack_matrix, pack_matrix, (const float *matrix, std::size_t channels, float *packed),
          (matrix, channels, packed))
 
-// out (C, width) = or += matrix features diag(w), all three with rows `pixels` apart; `scratch` takes C x block floats.
+// A block of pixels of the result, (C, width): out = or += matrix features diag(w). Rows of `features` and of `out` are
+// `pixels` apart.
+struct Block {
+    const float *packed;    // the matrix
+    const float *features;
+    const float *coverage;  // w, or null
+    std::size_t channels, pixels, width;
+    bool accumulate;
+    float *out;
+    float *scratch;  // C x block
+};
+
 template <class S>
-FORCE_INLINE void gradient_block(const float *packed, const float *features, const float *weights,
-                                 std::size_t channels, std::size_t pixels, std::size_t width, float *out,
-                                 bool accumulate, float *scratch) {
+FORCE_INLINE void gradient_block(const Block of) {
     constexpr std::size_t R = S::gradient_rows, V = S::gradient_vectors, L = S::lanes, strip = V * L;
     static_assert(block % strip == 0, "a block is made of whole strips");
-    for (std::size_t j = 0; j < channels; ++j) {
-        for (std::size_t s = 0; s < width; s += strip) {
-            float *to = scratch + s * channels + j * strip;
-            const float *from = features + j * pixels + s;
-            if (s + strip <= width) {
+    for (std::size_t j = 0; j < of.channels; ++j) {
+        for (std::size_t s = 0; s < of.width; s += strip) {
+            float *to = of.scratch + s * of.channels + j * strip;
+            const float *from = of.features + j * of.pixels + s;
+            if (s + strip <= of.width) {
                 std::memcpy(to, from, strip * sizeof(float));
             } else {
-                std::fill(std::copy(from, from + (width - s), to), to + strip, 0.0f);
+                std::fill(std::copy(from, from + (of.width - s), to), to + strip, 0.0f);
             }
         }
     }
-    for (std::size_t s = 0; s < width; s += strip) {
-        const std::size_t here = std::min(strip, width - s);
-        for (std::size_t i = 0; i < channels; i += R) {
+    for (std::size_t s = 0; s < of.width; s += strip) {
+        const std::size_t here = std::min(strip, of.width - s);
+        for (std::size_t i = 0; i < of.channels; i += R) {
             typename S::vector sums[R][V] = {};
-            S::multiply(packed + i * channels, scratch + s * channels, strip, channels, sums);
+            S::multiply(of.packed + i * of.channels, of.scratch + s * of.channels, strip, of.channels, sums);
             UNROLL
             for (std::size_t r = 0; r < R; ++r) {
-                if (i + r >= channels) break;
-                float *to = out + (i + r) * pixels + s;
-                if (here == strip && !weights) {
+                if (i + r >= of.channels) break;
+                float *to = of.out + (i + r) * of.pixels + s;
+                if (here == strip && !of.coverage) {
                     UNROLL
                     for (std::size_t v = 0; v < V; ++v) {
                         typename S::vector old = {};
-                        if (accumulate) S::load(old, to + v * L);
-                        S::store(to + v * L, accumulate ? old + sums[r][v] : sums[r][v]);
+                        if (of.accumulate) S::load(old, to + v * L);
+                        S::store(to + v * L, of.accumulate ? old + sums[r][v] : sums[r][v]);
                     }
                 } else {
                     float row[strip];
                     std::memcpy(row, sums[r], sizeof row);
                     for (std::size_t p = 0; p < here; ++p) {
-                        const float value = weights ? weights[s + p] * row[p] : row[p];
-                        to[p] = accumulate ? to[p] + value : value;
+                        const float value = of.coverage ? of.coverage[s + p] * row[p] : row[p];
+                        to[p] = of.accumulate ? to[p] + value : value;
                     }
                 }
             }
@@ -145,19 +158,20 @@ FORCE_INLINE void gradient_block(const float *packed, const float *features, con
     }
 }
 
-DISPATCH(run_gradient_block, gradient_block,
-         (const float *packed, const float *features, const float *weights, std::size_t channels, std::size_t pixels,
-          std::size_t width, float *out, bool accumulate, float *scratch),
-         (packed, features, weights, channels, pixels, width, out, accumulate, scratch))
+DISPATCH(run_gradient_block, gradient_block, (const Block &part), (part))
 
 constexpr std::size_t padding = 16;  // more rows than any tile has
 
 }  // namespace
 
-void gram(const float *features, const float *other, const float *weights, double total, std::size_t channels,
-          std::size_t pixels, double *gram, int threads) {
-    const bool triangle = features == other;
-    const bool separate = weights || !triangle;  // whether the left rows are not the right ones
+void gram(const Map &map, const float *other, double *gram, int threads) {
+    const std::size_t channels = map.channels, pixels = map.pixels;
+    if (map.total == 0) {
+        std::fill_n(gram, channels * channels, 0.0);
+        return;
+    }
+    const bool triangle = map.features == other;
+    const bool separate = map.coverage || !triangle;  // whether the left rows are not the right ones
     const std::size_t slices = std::clamp(pixels / least_slice, std::size_t{1}, most_slices);
     const std::size_t slice = (pixels + slices - 1) / slices;
     const std::size_t bands = (channels + band - 1) / band;
@@ -187,12 +201,23 @@ void gram(const float *features, const float *other, const float *weights, doubl
                 std::fill(std::copy_n(other + i * pixels + p, length, row), row + padded, 0.0f);
             }
             for (std::size_t i = first; separate && i < last; ++i) {
-                const float *from = features + i * pixels + p;
+                const float *from = map.features + i * pixels + p;
+                const float *coverage = map.coverage ? map.coverage + p : nullptr;
                 float *row = left_rows + (i - first) * stride;
-                for (std::size_t k = 0; k < length; ++k) row[k] = weights ? from[k] * weights[p + k] : from[k];
+                for (std::size_t k = 0; k < length; ++k) row[k] = coverage ? from[k] * coverage[k] : from[k];
                 std::fill(row + length, row + padded, 0.0f);
             }
-            run_gram_chunk(left_rows, right_rows, length, first, last, channels, triangle, result, p > begin);
+            run_gram_chunk({
+                .left = left_rows,
+                .right = right_rows,
+                .length = length,
+                .first = first,
+                .last = last,
+                .channels = channels,
+                .triangle = triangle,
+                .add = p > begin,
+                .result = result,
+            });
         }
     });
 
@@ -200,25 +225,39 @@ void gram(const float *features, const float *other, const float *weights, doubl
         for (std::size_t j = triangle ? i : 0; j < channels; ++j) {
             double sum = 0;
             for (std::size_t s = 0; s < slices; ++s) sum += partial.data()[(s * channels + i) * channels + j];
-            gram[i * channels + j] = sum / total;
+            gram[i * channels + j] = sum / map.total;
             if (triangle) gram[j * channels + i] = gram[i * channels + j];
         }
     });
 }
 
-void gram_gradient(const float *features, const float *matrix, const float *weights, std::size_t channels,
-                   std::size_t pixels, float *out, bool accumulate, int threads) {
-    const std::size_t units = (pixels + block - 1) / block;
+template <class Real>
+void gram_gradient(const Map &map, const Real *difference, const Gradient &gradient, int threads) {
+    const std::size_t channels = map.channels, units = (map.pixels + block - 1) / block;
     threads = useful_threads(units, threads);
+    std::vector<float> matrix(channels * channels);
+    for (std::size_t i = 0; i < matrix.size(); ++i) matrix[i] = static_cast<float>(gradient.scale * difference[i]);
     Buffer<float> packed((channels + padding) * channels);
-    run_pack_matrix(matrix, channels, packed.data());
+    run_pack_matrix(matrix.data(), channels, packed.data());
     std::vector<Buffer<float>> scratch;
     for (int t = 0; t < threads; ++t) scratch.emplace_back(channels * block);
     parallel_for(units, threads, [&](std::size_t unit, int thread) {
         const std::size_t p = unit * block;
-        run_gradient_block(packed.data(), features + p, weights ? weights + p : nullptr, channels, pixels,
-                           std::min(block, pixels - p), out + p, accumulate, scratch[thread].data());
+        run_gradient_block({
+            .packed = packed.data(),
+            .features = map.features + p,
+            .coverage = map.coverage ? map.coverage + p : nullptr,
+            .channels = channels,
+            .pixels = map.pixels,
+            .width = std::min(block, map.pixels - p),
+            .accumulate = gradient.accumulate,
+            .out = gradient.out + p,
+            .scratch = scratch[thread].data(),
+        });
     });
 }
+
+template void gram_gradient(const Map &, const float *, const Gradient &, int);
+template void gram_gradient(const Map &, const double *, const Gradient &, int);
 
 }  // namespace pyengine

@@ -1,17 +1,16 @@
 // Gram matrices of feature maps and the gradient of a loss on one.
 #pragma once
 
-#include <cstddef>
+#include "map.hpp"
 
 namespace pyengine {
 
-// gram (C, C) = A diag(w) B^T / total, with A = `features` and B = `other`, both (C, N); `weights` null means 1 for
-// every pixel, `total` is their sum. Where `other` is `features`, the same pointer, half of the work is spared.
-void gram(const float *features, const float *other, const float *weights, double total, std::size_t channels,
-          std::size_t pixels, double *gram, int threads);
+// gram (C, C) = A diag(w) B^T / total, with w the coverage, A = `map` and B = `other` (C, N); zeros where `total` is 0.
+// Where `other` is the map itself, the same pointer, half of the work is spared.
+void gram(const Map &map, const float *other, double *gram, int threads);
 
-// out (C, N) = or += matrix F diag(w), with matrix (C, C).
-void gram_gradient(const float *features, const float *matrix, const float *weights, std::size_t channels,
-                   std::size_t pixels, float *out, bool accumulate, int threads);
+// The gradient is D F diag(w), with D = `difference` (C, C), times the scale rounded to float32, and F = `map`.
+template <class Real>
+void gram_gradient(const Map &map, const Real *difference, const Gradient &gradient, int threads);
 
 }  // namespace pyengine

@@ -1,6 +1,7 @@
 #include "histogram.hpp"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <type_traits>
@@ -45,14 +46,14 @@ constexpr std::size_t few = 64;        // samples that are sorted sooner than th
 // A channel's samples, and the memory to sort them in.
 class Sorter {
 public:
-    Sorter(std::size_t pixels, bool weighted)
+    Sorter(std::size_t pixels, bool covered)
         : pixels_(pixels), shift_(pixels < many ? 32 : pixels < most ? 21 : 18), parts_((std::size_t{1} << 32) >> shift_),
           ends_(parts_ + rest), fingers_(parts_ + rest), numbers_(parts_ > 1 ? pixels : 0), slots_(pixels),
-          masses_(weighted ? pixels : 0) {}
+          masses_(covered ? pixels : 0) {}
 
-    // Takes in a channel. Pixels that are 0, or of no weight, are no samples, and are counted.
-    void part(const float *row, const float *weights) {
-        row_ = row, weights_ = weights, zeros_ = 0, zero_mass_ = 0;
+    // Takes in a channel. Pixels that are 0, or whose coverage is, are no samples, and are counted.
+    void part(const float *row, const float *coverage) {
+        row_ = row, coverage_ = coverage, zeros_ = 0, zero_mass_ = 0;
         std::fill(ends_.begin(), ends_.end(), 0u);
         if (parts_ > 1) {
             for (std::size_t i = 0; i < pixels_; ++i) numbers_.data()[i] = part_of(static_cast<std::uint32_t>(i));
@@ -63,23 +64,23 @@ public:
         std::copy(ends_.begin(), ends_.end(), fingers_.begin());
         go(ends_, [&](std::size_t i, std::size_t at) {
             slots_.data()[at] = key_of(bits_of(row[i]));
-            if (weights) masses_.data()[at] = weights[i];
+            if (coverage) masses_.data()[at] = coverage[i];
         });
         size_ = ends_[parts_ - 1];
         zeros_ = pixels_ - size_;
         zero_mass_ = static_cast<double>(zeros_);
-        if (!weights) return;
+        if (!coverage) return;
         zeros_ = 0, zero_mass_ = 0;
         for (std::size_t i = 0; i < pixels_; ++i) {
             const bool zero = row[i] == 0;
-            zeros_ += zero & (weights[i] != 0);
-            zero_mass_ += weights[i] * static_cast<float>(zero);
+            zeros_ += zero & (coverage[i] != 0);
+            zero_mass_ += coverage[i] * static_cast<float>(zero);
         }
     }
 
     std::size_t size() const { return size_; }
-    std::size_t zeros() const { return zeros_; }    // pixels that are 0 and of some weight ...
-    double zero_mass() const { return zero_mass_; }  // ... and their weight
+    std::size_t zeros() const { return zeros_; }     // pixels that are 0 and count
+    double zero_mass() const { return zero_mass_; }  // what they count together
     float mass(Sample sample) const { return masses_.data()[slot(sample)]; }
 
     // Calls range(first, last) for stretches of the samples in rising order, no value in two, and between the negative
@@ -122,7 +123,7 @@ private:
 
     // In these loops a branch on what is a sample would be guessed wrong too often.
     std::uint32_t is_sample(std::size_t i) const {
-        return (bits_of(row_[i]) << 1 != 0) & (!weights_ || weights_[i] != 0);
+        return (bits_of(row_[i]) << 1 != 0) & (!coverage_ || coverage_[i] != 0);
     }
 
     std::uint16_t part_of(std::uint32_t i) const {
@@ -177,7 +178,7 @@ private:
     std::size_t pixels_;
     int shift_;
     std::size_t parts_;
-    const float *row_ = nullptr, *weights_ = nullptr;
+    const float *row_ = nullptr, *coverage_ = nullptr;
     std::size_t size_ = 0, zeros_ = 0;
     double zero_mass_ = 0;
     std::vector<std::uint32_t> ends_, fingers_;
@@ -191,7 +192,7 @@ private:
 // ---------------------------------------------------------------------------------------------------------- matching
 
 // Goes once up the quantile function Q_S and returns its means over intervals that follow on one another. Mass is an
-// integer where there are no weights: with N_o, the output's pixels, for a sample of the exemplar and N_s for one of
+// integer where there is no coverage: with N_o, the output's pixels, for a sample of the exemplar and N_s for one of
 // the output, both sides reach N_s N_o, and every comparison is exact.
 template <class Mass>
 class Climb {
@@ -261,19 +262,19 @@ double match_atoms(Climb<Mass> climb, Sorter &sorter, Mass zero_mass, const Mass
 template <class Emit>
 double match_channel(const Histogram::Quantiles &quantiles, std::size_t pixels, double total, const Map &map,
                      Sorter &sorter, const Emit &emit) {
-    if (!map.weights && quantiles.edges.empty()) {
+    if (!map.coverage && quantiles.edges.empty()) {
         const std::uint64_t unit = pixels;
         return match_atoms(Climb<std::uint64_t>(quantiles, map.pixels), sorter, sorter.zeros() * unit,
                            [=](Sample) { return unit; }, emit);
     }
     const double unit = total / map.total;
-    const auto mass_of = [&](Sample sample) { return map.weights ? sorter.mass(sample) * unit : unit; };
+    const auto mass_of = [&](Sample sample) { return map.coverage ? sorter.mass(sample) * unit : unit; };
     return match_atoms(Climb<double>(quantiles, 1.0), sorter, sorter.zero_mass() * unit, mass_of, emit);
 }
 
 std::vector<std::unique_ptr<Sorter>> sorters(const Map &map, int threads) {
     std::vector<std::unique_ptr<Sorter>> all;
-    for (int t = 0; t < threads; ++t) all.push_back(std::make_unique<Sorter>(map.pixels, map.weights != nullptr));
+    for (int t = 0; t < threads; ++t) all.push_back(std::make_unique<Sorter>(map.pixels, map.coverage != nullptr));
     return all;
 }
 
@@ -286,21 +287,21 @@ Histogram::Histogram(const Map &exemplar, int threads)
     const auto work = sorters(exemplar, threads);
     parallel_for(exemplar.channels, threads, [&](std::size_t channel, int thread) {
         Sorter &sorter = *work[thread];
-        const bool weighted = exemplar.weights != nullptr;
-        sorter.part(exemplar.features + channel * exemplar.pixels, exemplar.weights);
+        const bool covered = exemplar.coverage != nullptr;
+        sorter.part(exemplar.features + channel * exemplar.pixels, exemplar.coverage);
         Quantiles &quantiles = quantiles_[channel];
         quantiles.zero_step = no_step;
         quantiles.zeros = sorter.zeros();
         quantiles.values.reserve(sorter.size() + 1);
-        quantiles.edges.reserve(weighted ? sorter.size() + 1 : 0);
+        quantiles.edges.reserve(covered ? sorter.size() + 1 : 0);
         double mass = 0;
         const auto add = [&](float value, double step) {
             quantiles.values.push_back(value);
-            if (weighted) quantiles.edges.push_back(mass += step);
+            if (covered) quantiles.edges.push_back(mass += step);
         };
         sorter.ascend(
             [&](const Sample *sample, const Sample *stop) {
-                for (; sample < stop; ++sample) add(value(*sample), weighted ? sorter.mass(*sample) : 1.0);
+                for (; sample < stop; ++sample) add(value(*sample), covered ? sorter.mass(*sample) : 1.0);
             },
             [&] {
                 if (!sorter.zeros()) return;
@@ -310,61 +311,33 @@ Histogram::Histogram(const Map &exemplar, int threads)
     });
 }
 
-std::size_t Histogram::nbytes() const {
-    std::size_t bytes = 0;
-    for (const Quantiles &q : quantiles_) bytes += q.values.size() * sizeof(float) + q.edges.size() * sizeof(double);
-    return bytes;
-}
-
-void Histogram::match(const Map &map, float *out, int threads) const {
+double Histogram::loss(const Map &map, std::size_t first, const Gradient &gradient, int threads) const {
     if (total_ == 0 || map.total == 0) {
-        std::copy_n(map.features, map.channels * map.pixels, out);
-        return;
-    }
-    threads = useful_threads(map.channels, threads);
-    const auto work = sorters(map, threads);
-    parallel_for(map.channels, threads, [&](std::size_t channel, int thread) {
-        const float *row = map.features + channel * map.pixels;
-        float *to = out + channel * map.pixels;
-        Sorter &sorter = *work[thread];
-        sorter.part(row, map.weights);
-        const float zero = static_cast<float>(match_channel(
-            quantiles_[channel], pixels_, total_, map, sorter,
-            [&](Sample sample, double matched) { sorter.keep(sample, static_cast<float>(matched)); }));
-        sorter.pixels(zero, [&](std::size_t i, float matched) {
-            to[i] = matched;
-            if (map.weights && map.weights[i] == 0) to[i] = row[i];
-        });
-    });
-}
-
-double Histogram::loss(const Map &map, std::size_t first, float *gradient, double scale, bool accumulate,
-                       int threads) const {
-    if (total_ == 0 || map.total == 0) {
-        if (gradient && !accumulate) std::fill_n(gradient, map.channels * map.pixels, 0.0f);
+        gradient.vanish(map.size());
         return 0.0;
     }
     threads = useful_threads(map.channels, threads);
     const auto work = sorters(map, threads);
-    const double norm = 1.0 / (static_cast<double>(map.channels) * map.total), factor = 2 * scale * norm;
+    const double norm = 1.0 / (static_cast<double>(map.channels) * map.total), factor = 2 * gradient.scale * norm;
+    const bool accumulate = gradient.accumulate;
     std::vector<double> sums(map.channels);
     parallel_for(map.channels, threads, [&](std::size_t channel, int thread) {
-        const float *row = map.features + channel * map.pixels, *weights = map.weights;
+        const float *row = map.features + channel * map.pixels, *coverage = map.coverage;
         Sorter &sorter = *work[thread];
-        sorter.part(row, weights);
+        sorter.part(row, coverage);
         double sum = 0;
         const double zero = match_channel(quantiles_[first + channel], pixels_, total_, map, sorter,
                                           [&](Sample sample, double matched) {
                                               const double distance = value(sample) - matched;
-                                              const double pull = weights ? sorter.mass(sample) * distance : distance;
+                                              const double pull = coverage ? sorter.mass(sample) * distance : distance;
                                               sum += pull * distance;
                                               sorter.keep(sample, static_cast<float>(factor * distance));
                                           });
         sums[channel] = sum + sorter.zero_mass() * zero * zero;
-        if (!gradient) return;
-        float *to = gradient + channel * map.pixels;
+        if (!gradient.out) return;
+        float *to = gradient.out + channel * map.pixels;
         sorter.pixels(static_cast<float>(-factor * zero), [&](std::size_t i, float slope) {
-            const float pull = weights ? slope * weights[i] : slope;
+            const float pull = coverage ? slope * coverage[i] : slope;
             to[i] = accumulate ? to[i] + pull : pull;
         });
     });

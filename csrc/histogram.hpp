@@ -2,18 +2,11 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <vector>
 
-namespace pyengine {
+#include "map.hpp"
 
-// A float32 map (C, N). `weights` is null or has one weight a pixel, whose sum is `total` (N without weights).
-struct Map {
-    const float *features;
-    const float *weights;
-    double total;
-    std::size_t channels, pixels;
-};
+namespace pyengine {
 
 // The distribution of every channel of an exemplar, as the step function Q_S of its quantiles.
 class Histogram {
@@ -21,18 +14,14 @@ public:
     Histogram(const Map &exemplar, int threads);
 
     std::size_t channels() const { return quantiles_.size(); }
-    std::size_t nbytes() const;
 
-    // out (C, N) = R(O).
-    void match(const Map &map, float *out, int threads) const;
-
-    // sum w (O - R(O))^2 / (C sum w); gradient, if not null, = or += scale 2 w (O - R(O)) / (C sum w). The map's C
-    // channels are those from the exemplar's `first` on.
-    double loss(const Map &map, std::size_t first, float *gradient, double scale, bool accumulate, int threads) const;
+    // sum w (O - R(O))^2 / (C sum w), with w the coverage, O = `map`, and R(O) its match; the gradient is
+    // 2 w (O - R(O)) / (C sum w). The map's C channels are those from the exemplar's `first` on.
+    double loss(const Map &map, std::size_t first, const Gradient &gradient, int threads) const;
 
     // One channel: the steps' values in rising order. One step, the `zero_step`th, stands for all `zeros` samples that
     // are 0, if there are any; every other is one sample. `edges` are the masses up to each step's end, kept only where
-    // there are weights: without, they follow from counting.
+    // there is a coverage: without, they follow from counting.
     struct Quantiles {
         std::vector<float> values;
         std::vector<double> edges;

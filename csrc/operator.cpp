@@ -5,14 +5,17 @@
 // ceil(w / 4)) of the map before the pool, uint16 (mask.hpp).
 //
 // ONNX Runtime finds `RegisterCustomOps` in this module when a session's options are told its path. Its C interface is a
-// table of functions and the structure of an operator, both of which only ever grow at their ends. No package index has
-// the header, so what is used of it is declared here.
+// table of functions (OrtApi) and the structure of an operator (OrtCustomOp), both of which only ever grow at their ends.
+// No package index has the header, so what is used of it is declared here, under the names of its documentation.
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
+#include <cstring>
 #include <exception>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <new>
 #include <stdexcept>
@@ -23,77 +26,86 @@
 namespace pyengine {
 namespace {
 
-struct Status;
+struct Status;  // null stands for success
 struct SessionOptions;
 struct Domain;
 struct Value;
 struct ShapeInfo;
 struct KernelInfo;
 struct KernelContext;
+struct Operator;
+
+using Table = const void *const *;
 
 struct ApiBase {
-    const void *const *(*get)(std::uint32_t version);
-    const char *(*version)();
+    Table (*GetApi)(std::uint32_t version);  // null where there is no such version
+    const char *(*GetVersionString)();
 };
 
-constexpr std::uint32_t api_version = 17;  // the first with `parallel_for`; ONNX Runtime 1.17
+// ONNX Runtime 1.17 is the first with KernelContext_ParallelFor; its table has the same number.
+constexpr int minor_version = 17;
+constexpr int failed = 1;  // ORT_FAIL
 
-// The interface: each member is the function at one position of the table.
+// The function at one position of the table.
+template <class Signature>
+class Function {
+public:
+    Function(Table table, std::size_t position)
+        : function_(reinterpret_cast<Signature *>(const_cast<void *>(table[position]))) {
+        if (!function_)
+            throw std::runtime_error("ONNX Runtime's C interface has no function at position " +
+                                     std::to_string(position) + ", which pyengine needs: take another version of it");
+    }
+
+    template <class... Arguments>
+    auto operator()(Arguments... arguments) const {
+        return function_(arguments...);
+    }
+
+private:
+    Signature *function_;
+};
+
+// The functions that are used, each with its position in the table.
 struct Api {
-    const void *const *table;
+    Table table;
+    Function<Status *(int code, const char *text)> CreateStatus{table, 0};
+    Function<int(const Status *)> GetErrorCode{table, 1};
+    Function<const char *(const Status *)> GetErrorMessage{table, 2};
+    Function<Status *(const char *name, Domain **)> CreateCustomOpDomain{table, 26};
+    Function<Status *(Domain *, const Operator *)> CustomOpDomain_Add{table, 27};
+    Function<Status *(SessionOptions *, Domain *)> AddCustomOpDomain{table, 28};
+    Function<Status *(const Value *, void **)> GetTensorMutableData{table, 51};
+    Function<Status *(const ShapeInfo *, std::size_t *)> GetDimensionsCount{table, 61};
+    Function<Status *(const ShapeInfo *, std::int64_t *, std::size_t rank)> GetDimensions{table, 62};
+    Function<Status *(const Value *, ShapeInfo **)> GetTensorTypeAndShape{table, 65};
+    Function<Status *(const KernelInfo *, const char *name, std::int64_t *)> KernelInfoGetAttribute_int64{table, 86};
+    Function<Status *(const KernelContext *, std::size_t index, const Value **)> KernelContext_GetInput{table, 90};
+    Function<Status *(KernelContext *, std::size_t index, const std::int64_t *shape, std::size_t rank, Value **)>
+        KernelContext_GetOutput{table, 91};
+    Function<void(Status *)> ReleaseStatus{table, 93};
+    Function<void(ShapeInfo *)> ReleaseTensorTypeAndShapeInfo{table, 99};
+    Function<Status *(const KernelInfo *, std::size_t index, int *constant, const Value **)>
+        KernelInfoGetConstantInput_tensor{table, 249};
+    Function<Status *(const KernelContext *, void (*body)(void *, std::size_t), std::size_t total, std::size_t batches,
+                      void *data)>
+        KernelContext_ParallelFor{table, 274};
 
-    template <class F>
-    F *at(std::size_t position) const {
-        return reinterpret_cast<F *>(const_cast<void *>(table[position]));
-    }
-
-    Status *fail(const char *text) const { return at<Status *(int, const char *)>(0)(1, text); }
-    const char *message(const Status *status) const { return at<const char *(const Status *)>(2)(status); }
-    Status *create_domain(const char *name, Domain **out) const {
-        return at<Status *(const char *, Domain **)>(26)(name, out);
-    }
-    Status *add_operator(Domain *domain, const void *op) const {
-        return at<Status *(Domain *, const void *)>(27)(domain, op);
-    }
-    Status *add_domain(SessionOptions *options, Domain *domain) const {
-        return at<Status *(SessionOptions *, Domain *)>(28)(options, domain);
-    }
-    Status *data(const Value *value, void **out) const { return at<Status *(const Value *, void **)>(51)(value, out); }
-    Status *rank(const ShapeInfo *info, std::size_t *out) const {
-        return at<Status *(const ShapeInfo *, std::size_t *)>(61)(info, out);
-    }
-    Status *dimensions(const ShapeInfo *info, std::int64_t *out, std::size_t rank) const {
-        return at<Status *(const ShapeInfo *, std::int64_t *, std::size_t)>(62)(info, out, rank);
-    }
-    Status *shape_info(const Value *value, ShapeInfo **out) const {
-        return at<Status *(const Value *, ShapeInfo **)>(65)(value, out);
-    }
-    Status *attribute(const KernelInfo *info, const char *name, std::int64_t *out) const {
-        return at<Status *(const KernelInfo *, const char *, std::int64_t *)>(86)(info, name, out);
-    }
-    Status *input(const KernelContext *context, std::size_t index, const Value **out) const {
-        return at<Status *(const KernelContext *, std::size_t, const Value **)>(90)(context, index, out);
-    }
-    Status *output(KernelContext *context, std::size_t index, const std::int64_t *shape, std::size_t rank,
-                   Value **out) const {
-        return at<Status *(KernelContext *, std::size_t, const std::int64_t *, std::size_t, Value **)>(91)(
-            context, index, shape, rank, out);
-    }
-    void release(Status *status) const { at<void(Status *)>(93)(status); }
-    void release(ShapeInfo *info) const { at<void(ShapeInfo *)>(99)(info); }
-    Status *constant_input(const KernelInfo *info, std::size_t index, int *constant, const Value **out) const {
-        return at<Status *(const KernelInfo *, std::size_t, int *, const Value **)>(249)(info, index, constant, out);
-    }
-    Status *parallel_for(const KernelContext *context, void (*body)(void *, std::size_t), std::size_t total,
-                         std::size_t batches, void *data) const {
-        return at<Status *(const KernelContext *, void (*)(void *, std::size_t), std::size_t, std::size_t, void *)>(274)(
-            context, body, total, batches, data);
+    // Throws what can be seen to be wrong with the table: a status has to come back as it was made.
+    void test() const {
+        constexpr const char *text = "a test of the interface";
+        Status *const made = CreateStatus(failed, text);
+        const bool same = made && GetErrorCode(made) == failed && std::strcmp(GetErrorMessage(made), text) == 0;
+        if (made) ReleaseStatus(made);
+        if (!same)
+            throw std::runtime_error(
+                "ONNX Runtime's C interface is not laid out as pyengine knows it: take another version of it");
     }
 
     void check(Status *status) const {
         if (!status) return;
-        const std::string text = message(status);
-        release(status);
+        const std::string text = GetErrorMessage(status);
+        ReleaseStatus(status);
         throw std::runtime_error(text);
     }
 
@@ -104,21 +116,21 @@ struct Api {
             function();
             return nullptr;
         } catch (const std::exception &error) {
-            return fail(error.what());
+            return CreateStatus(failed, error.what());
         }
     }
 
     template <std::size_t Rank>
     std::array<std::size_t, Rank> shape(const Value *value) const {
         ShapeInfo *info = nullptr;
-        check(shape_info(value, &info));
-        const auto free = [this](ShapeInfo *held) { release(held); };
+        check(GetTensorTypeAndShape(value, &info));
+        const auto free = [this](ShapeInfo *held) { ReleaseTensorTypeAndShapeInfo(held); };
         const std::unique_ptr<ShapeInfo, decltype(free)> held(info, free);
         std::size_t found = 0;
-        check(rank(info, &found));
+        check(GetDimensionsCount(info, &found));
         if (found != Rank) throw std::runtime_error("Convolution: an input of " + std::to_string(found) + " dimensions");
         std::array<std::int64_t, Rank> sizes;
-        check(dimensions(info, sizes.data(), Rank));
+        check(GetDimensions(info, sizes.data(), Rank));
         std::array<std::size_t, Rank> result;
         for (std::size_t d = 0; d < Rank; ++d) result[d] = static_cast<std::size_t>(sizes[d]);
         return result;
@@ -127,7 +139,7 @@ struct Api {
     template <class T>
     T *pointer(const Value *value) const {
         void *memory = nullptr;
-        check(data(value, &memory));
+        check(GetTensorMutableData(value, &memory));
         return static_cast<T *>(memory);
     }
 };
@@ -136,15 +148,22 @@ struct Api {
 class Node {
 public:
     Node(const Api &api, const KernelInfo *info) : api_(api) {
-        const Value *filters = constant(info, 1), *biases = constant(info, 2);
-        const auto shape = api.shape<4>(filters);
+        const Value *values = constant(info, 1), *biases = constant(info, 2);
+        const auto shape = api.shape<4>(values);
         if (shape[2] != 3 || shape[3] != 3 || api.shape<1>(biases)[0] != shape[0])
             throw std::runtime_error("Convolution: the filters have to be (O, I, 3, 3), the biases (O,)");
-        border_ = static_cast<Border>(attribute(info, "border", 2));
-        relu_ = attribute(info, "relu", 1) != 0;
-        pooling_ = static_cast<Pooling>(attribute(info, "pool", 2));
-        convolution_ = std::make_unique<Winograd>(api.pointer<const float>(filters), api.pointer<const float>(biases),
-                                                  shape[0], shape[1]);
+        const Filters filters{
+            .values = api.pointer<const float>(values),
+            .biases = api.pointer<const float>(biases),
+            .outputs = shape[0],
+            .inputs = shape[1],
+        };
+        const Stage stage{
+            .border = static_cast<Border>(attribute(info, "border", 2)),
+            .relu = attribute(info, "relu", 1) != 0,
+            .pooling = static_cast<Pooling>(attribute(info, "pool", 2)),
+        };
+        convolution_ = std::make_unique<Winograd>(filters, stage);
     }
 
     Status *compute(KernelContext *context) const {
@@ -154,16 +173,17 @@ public:
 private:
     void run(KernelContext *context) const {
         const Value *in = nullptr;
-        api_.check(api_.input(context, 0, &in));
+        api_.check(api_.KernelContext_GetInput(context, 0, &in));
         const auto shape = api_.shape<4>(in);
-        const std::size_t border = border_ == Border::given ? 2 : 0;
+        const Stage &stage = convolution_->stage();
+        const std::size_t border = stage.border == Border::given ? 2 : 0;
         if (shape[0] != 1 || shape[1] != convolution_->inputs() || shape[2] <= border || shape[3] <= border)
             throw std::runtime_error("Convolution: x has to be (1, I, H, W), with the filters' I");
         const std::size_t height = shape[2] - border, width = shape[3] - border;
-        const bool pooled = pooling_ != Pooling::none;
+        const bool pooled = stage.pooling != Pooling::none;
         Value *const out = output(context, 0, pooled ? (height + 1) / 2 : height, pooled ? (width + 1) / 2 : width);
         Value *const mask = output(context, 1, masks(height), masks(width));
-        // On ONNX Runtime's own threads: a second set would fight with them for the cores.
+        // It runs on ONNX Runtime's own threads: a second set would fight with them for the cores.
         const Loop loop = [&](std::size_t units, const std::function<void(std::size_t)> &body) {
             struct Work {
                 const std::function<void(std::size_t)> &body;
@@ -177,11 +197,17 @@ private:
                     work->failed = true;
                 }
             };
-            api_.check(api_.parallel_for(context, call, units, 0, &work));
+            api_.check(api_.KernelContext_ParallelFor(context, call, units, std::size_t{0}, &work));
             if (work.failed) throw std::bad_alloc();  // there is nothing else that can fail
         };
-        convolution_->run(api_.pointer<const float>(in), height, width, border_, relu_, pooling_,
-                          api_.pointer<float>(out), mask ? api_.pointer<Mask>(mask) : nullptr, loop);
+        const Maps maps{
+            .height = height,
+            .width = width,
+            .in = api_.pointer<const float>(in),
+            .out = api_.pointer<float>(out),
+            .mask = mask ? api_.pointer<Mask>(mask) : nullptr,
+        };
+        convolution_->run(maps, loop);
     }
 
     // Null where the graph does not ask for it.
@@ -189,13 +215,13 @@ private:
         const std::int64_t sizes[] = {1, static_cast<std::int64_t>(convolution_->outputs()),
                                       static_cast<std::int64_t>(height), static_cast<std::int64_t>(width)};
         Value *out = nullptr;
-        api_.check(api_.output(context, index, sizes, 4, &out));
+        api_.check(api_.KernelContext_GetOutput(context, index, sizes, std::size(sizes), &out));
         return out;
     }
 
     std::int64_t attribute(const KernelInfo *info, const char *name, std::int64_t most) const {
         std::int64_t value = 0;
-        api_.check(api_.attribute(info, name, &value));
+        api_.check(api_.KernelInfoGetAttribute_int64(info, name, &value));
         if (value < 0 || value > most)
             throw std::runtime_error(std::string("Convolution: ") + name + " has to be 0 to " + std::to_string(most));
         return value;
@@ -204,72 +230,95 @@ private:
     const Value *constant(const KernelInfo *info, std::size_t index) const {
         int constant = 0;
         const Value *value = nullptr;
-        api_.check(api_.constant_input(info, index, &constant, &value));
+        api_.check(api_.KernelInfoGetConstantInput_tensor(info, index, &constant, &value));
         if (!constant) throw std::runtime_error("Convolution: filters and biases have to be constants");
         return value;
     }
 
     Api api_;
-    Border border_{};
-    bool relu_{};
-    Pooling pooling_{};
     std::unique_ptr<Winograd> convolution_;
 };
 
-// The structure of an operator, up to what has `version` 16; what comes later is left empty.
+// OrtCustomOp, as it was in version 16.
 struct Operator {
     std::uint32_t version;
-    void *(*create)(const Operator *, const void *const *, const KernelInfo *);
-    const char *(*name)(const Operator *);
-    const char *(*provider)(const Operator *);
-    int (*input_type)(const Operator *, std::size_t);
-    std::size_t (*inputs)(const Operator *);
-    int (*output_type)(const Operator *, std::size_t);
-    std::size_t (*outputs)(const Operator *);
-    void (*compute)(void *, KernelContext *);
-    void (*destroy)(void *);
-    int (*input_kind)(const Operator *, std::size_t);
-    int (*output_kind)(const Operator *, std::size_t);
-    int (*input_memory)(const Operator *, std::size_t);
-    int (*least_inputs)(const Operator *);
-    int (*alike_inputs)(const Operator *);
-    int (*least_outputs)(const Operator *);
-    int (*alike_outputs)(const Operator *);
-    Status *(*create_or_fail)(const Operator *, const void *const *, const KernelInfo *, void **);
-    Status *(*compute_or_fail)(void *, KernelContext *);
-    void *later[7];
+    void *(*CreateKernel)(const Operator *, Table, const KernelInfo *);
+    const char *(*GetName)(const Operator *);
+    const char *(*GetExecutionProviderType)(const Operator *);
+    int (*GetInputType)(const Operator *, std::size_t);
+    std::size_t (*GetInputTypeCount)(const Operator *);
+    int (*GetOutputType)(const Operator *, std::size_t);
+    std::size_t (*GetOutputTypeCount)(const Operator *);
+    void (*KernelCompute)(void *, KernelContext *);
+    void (*KernelDestroy)(void *);
+    int (*GetInputCharacteristic)(const Operator *, std::size_t);
+    int (*GetOutputCharacteristic)(const Operator *, std::size_t);
+    int (*GetInputMemoryType)(const Operator *, std::size_t);
+    int (*GetVariadicInputMinArity)(const Operator *);
+    int (*GetVariadicInputHomogeneity)(const Operator *);
+    int (*GetVariadicOutputMinArity)(const Operator *);
+    int (*GetVariadicOutputHomogeneity)(const Operator *);
+    Status *(*CreateKernelV2)(const Operator *, Table, const KernelInfo *, void **);
+    Status *(*KernelComputeV2)(void *, KernelContext *);
+    void *later[7];  // what versions 17 and 18 added, all of which may be left out
 };
 
-constexpr int float32 = 1, uint16 = 4;  // of the types of tensors
-
-int zero(const Operator *, std::size_t) { return 0; }
-int one(const Operator *) { return 1; }
+constexpr int float32 = 1, uint16 = 4;            // ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT and _UINT16
+constexpr int required = 0, optional = 1;         // INPUT_OUTPUT_REQUIRED and _OPTIONAL
+constexpr int default_memory = 0;                 // OrtMemTypeDefault
+constexpr auto one = [](const Operator *) { return 1; };  // for what only concerns operators of any number of inputs
 
 const Operator convolution = {
-    16,
-    nullptr,  // see create_or_fail
-    [](const Operator *) { return "Convolution"; },
-    [](const Operator *) -> const char * { return nullptr; },  // the CPU's
-    [](const Operator *, std::size_t) { return float32; },
-    [](const Operator *) { return std::size_t{3}; },
-    [](const Operator *, std::size_t index) { return index == 0 ? float32 : uint16; },
-    [](const Operator *) { return std::size_t{2}; },
-    nullptr,  // see compute_or_fail
-    [](void *node) { delete static_cast<Node *>(node); },
-    zero,  // required
-    [](const Operator *, std::size_t index) { return index == 0 ? 0 : 1; },  // the mask is optional
-    zero,  // in the provider's memory
-    one,
-    one,
-    one,
-    one,
-    [](const Operator *, const void *const *table, const KernelInfo *info, void **node) -> Status * {
-        const Api api{table};
+    .version = 16,
+    .CreateKernel = nullptr,  // CreateKernelV2 takes its place
+    .GetName = [](const Operator *) { return "Convolution"; },
+    .GetExecutionProviderType = [](const Operator *) -> const char * { return nullptr; },  // null stands for the CPU's
+    .GetInputType = [](const Operator *, std::size_t) { return float32; },
+    .GetInputTypeCount = [](const Operator *) { return std::size_t{3}; },
+    .GetOutputType = [](const Operator *, std::size_t index) { return index == 0 ? float32 : uint16; },
+    .GetOutputTypeCount = [](const Operator *) { return std::size_t{2}; },
+    .KernelCompute = nullptr,  // KernelComputeV2 takes its place
+    .KernelDestroy = [](void *node) { delete static_cast<Node *>(node); },
+    .GetInputCharacteristic = [](const Operator *, std::size_t) { return required; },
+    .GetOutputCharacteristic = [](const Operator *, std::size_t index) { return index == 0 ? required : optional; },
+    .GetInputMemoryType = [](const Operator *, std::size_t) { return default_memory; },
+    .GetVariadicInputMinArity = one,
+    .GetVariadicInputHomogeneity = one,
+    .GetVariadicOutputMinArity = one,
+    .GetVariadicOutputHomogeneity = one,
+    .CreateKernelV2 = [](const Operator *, Table table, const KernelInfo *info, void **node) -> Status * {
+        const Api api{table};  // complete, as was seen at the registration
         return api.attempt([&] { *node = new Node(api, info); });
     },
-    [](void *node, KernelContext *context) { return static_cast<const Node *>(node)->compute(context); },
-    {},
+    .KernelComputeV2 = [](void *node, KernelContext *context) {
+        return static_cast<const Node *>(node)->compute(context);
+    },
+    .later = {},
 };
+
+// Our domain with its operator: one for all sessions, for as long as the process lives.
+Domain *domain(const Api &api) {
+    static Domain *const made = [&] {
+        Domain *domain = nullptr;
+        api.check(api.CreateCustomOpDomain("pyengine", &domain));
+        api.check(api.CustomOpDomain_Add(domain, &convolution));
+        return domain;
+    }();
+    return made;
+}
+
+void register_operator(SessionOptions *options, const ApiBase &base) {
+    const Table table = base.GetApi(minor_version);
+    const std::string version = base.GetVersionString();
+    int major = 0, minor = 0;
+    if (std::sscanf(version.c_str(), "%d.%d", &major, &minor) != 2 || major < 1 ||
+        (major == 1 && minor < minor_version) || !table)
+        throw std::runtime_error("pyengine needs ONNX Runtime 1." + std::to_string(minor_version) +
+                                 " or later, this is " + version);
+    const Api api{table};
+    api.test();
+    api.check(api.AddCustomOpDomain(options, domain(api)));
+}
 
 }  // namespace
 }  // namespace pyengine
@@ -283,14 +332,11 @@ const Operator convolution = {
 extern "C" EXPORT pyengine::Status *RegisterCustomOps(pyengine::SessionOptions *options,
                                                       const pyengine::ApiBase *base) {
     using namespace pyengine;
-    const Api api{base->get(api_version)};
-    // One domain for all sessions, for as long as the process lives.
-    static Domain *domain = nullptr;
-    if (!domain) {
-        Domain *made = nullptr;
-        if (Status *status = api.create_domain("pyengine", &made)) return status;
-        if (Status *status = api.add_operator(made, &convolution)) return status;
-        domain = made;
+    try {
+        register_operator(options, *base);
+        return nullptr;
+    } catch (const std::exception &error) {
+        // Every version of the interface, the first one's table too, begins with the function that makes a status.
+        return Function<Status *(int, const char *)>(base->GetApi(1), 0)(failed, error.what());
     }
-    return api.add_domain(options, domain);
 }

@@ -24,11 +24,11 @@ namespace {
 struct Job {
     const std::function<void(std::size_t, int)> &body;
     std::size_t units;
-    int places;  // for helpers that have not come yet
+    int places;  // for helpers that have not come yet: the pool's mutex guards these three
     int helpers = 0, running = 0;
     std::atomic<std::size_t> next{0};
-    std::exception_ptr first_exception;
-    std::mutex exception_mutex;
+    std::exception_ptr first_exception{};
+    std::mutex exception_mutex{};
 
     void work(int thread) {
         for (std::size_t unit; (unit = next++) < units;) {
@@ -47,15 +47,16 @@ struct Job {
 class Pool {
 public:
     void run(Job &job) {
+        const int wanted = job.places;  // as long as nobody else knows of the job
         {
             const std::lock_guard<std::mutex> lock(mutex_);
             try {
-                for (; workers_ < job.places; ++workers_) std::thread([this] { help(); }).detach();
-            } catch (const std::system_error &) {  // the system gives no more: those there are will do
+                for (; workers_ < wanted; ++workers_) std::thread([this] { help(); }).detach();
+            } catch (const std::system_error &) {  // the system gives no more: those that there are will do
             }
             jobs_.push_back(&job);
         }
-        if (job.places == 1) {
+        if (wanted == 1) {
             wake_.notify_one();
         } else {
             wake_.notify_all();
@@ -70,10 +71,10 @@ private:
     void help() {
         std::unique_lock<std::mutex> lock(mutex_);
         for (;;) {
-            const auto wanted = [](const Job *job) { return job->places > 0 && job->next < job->units; };
+            const auto open = [](const Job *job) { return job->places > 0 && job->next < job->units; };
             auto found = jobs_.end();
             wake_.wait(lock, [&] {
-                found = std::find_if(jobs_.begin(), jobs_.end(), wanted);
+                found = std::find_if(jobs_.begin(), jobs_.end(), open);
                 return found != jobs_.end();
             });
             Job &job = **found;
@@ -164,7 +165,7 @@ void release_scratch() {
 
 void parallel_for(std::size_t units, int threads, const std::function<void(std::size_t, int)> &body) {
     const int helpers = useful_threads(units, threads) - 1;
-    Job job{body, units, std::max(helpers, 0)};
+    Job job{.body = body, .units = units, .places = std::max(helpers, 0)};
     if (helpers > 0) {
         pool().run(job);
     } else {

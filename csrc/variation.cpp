@@ -1,6 +1,5 @@
 #include "variation.hpp"
 
-#include <algorithm>
 #include <vector>
 
 #include "parallel.hpp"
@@ -31,27 +30,26 @@ double variation_of(const Neighbours &at, std::size_t length, float factor, bool
 
 }  // namespace
 
-double variation(const float *image, std::size_t height, std::size_t width, std::size_t channels, bool wrap,
-                 float *gradient, double scale, bool accumulate, int threads) {
-    const std::size_t row = width * channels;
+double variation(const Image &image, bool wrap, const Gradient &gradient, int threads) {
+    const std::size_t height = image.height, width = image.width, channels = image.channels, row = width * channels;
     const std::size_t pairs = wrap ? 2 * height * width : (width - 1) * height + (height - 1) * width;
     if (pairs == 0) {
-        if (gradient && !accumulate) std::fill_n(gradient, height * row, 0.0f);
+        gradient.vanish(image.size());
         return 0.0;
     }
     const double norm = 1.0 / (static_cast<double>(pairs) * static_cast<double>(channels));
-    const float factor = static_cast<float>(2 * scale * norm);
+    const float factor = static_cast<float>(2 * gradient.scale * norm);
     std::vector<double> sums(height);
     parallel_for(height, useful_threads(height, threads), [&](std::size_t y, int) {
-        const float *here = image + y * row;
-        const float *up = y > 0 ? here - row : wrap ? image + (height - 1) * row : here;
-        const float *down = y + 1 < height ? here + row : wrap ? image : here;
-        // Pixels [x, end), whose neighbours begin at `left` and at `right`.
+        const float *here = image.pixels + y * row;
+        const float *up = y > 0 ? here - row : wrap ? image.pixels + (height - 1) * row : here;
+        const float *down = y + 1 < height ? here + row : wrap ? image.pixels : here;
+        // Takes in pixels [x, end), whose neighbours begin at `left` and at `right`.
         const auto add = [&](std::size_t x, std::size_t left, std::size_t right, std::size_t end) {
             const std::size_t k = x * channels;
-            float *out = gradient ? gradient + y * row + k : nullptr;
+            float *out = gradient.out ? gradient.out + y * row + k : nullptr;
             sums[y] += variation_of({here + k, here + left * channels, here + right * channels, up + k, down + k},
-                                    end * channels - k, factor, accumulate, out);
+                                    end * channels - k, factor, gradient.accumulate, out);
         };
         const std::size_t last = width - 1;
         add(0, wrap ? last : 0, last ? 1 : 0, 1);

@@ -3,12 +3,20 @@
 
 #include <cstddef>
 
+#include "map.hpp"
+
 namespace pyengine {
 
-// The mean squared difference of neighbouring pixels of `image` (H, W, C): of all pairs side by side or one above the
-// other. With `wrap`, the last column and row neighbour the first. gradient, if not null, = or += scale times its
-// gradient.
-double variation(const float *image, std::size_t height, std::size_t width, std::size_t channels, bool wrap,
-                 float *gradient, double scale, bool accumulate, int threads);
+// A float32 image (H, W, C).
+struct Image {
+    const float *pixels;
+    std::size_t height, width, channels;
+
+    std::size_t size() const { return height * width * channels; }
+};
+
+// The mean squared difference of neighbouring pixels: of all pairs side by side or one above the other. With `wrap`, the
+// last column and row neighbour the first.
+double variation(const Image &image, bool wrap, const Gradient &gradient, int threads);
 
 }  // namespace pyengine

@@ -2,14 +2,22 @@
 #pragma once
 
 #include <cstddef>
+#include <vector>
 
 namespace pyengine {
 
-// products (picks, rows) = the inner products of some rows of a matrix (rows, n) with all of them.
-void inner_products(const float *matrix, std::size_t rows, std::size_t n, const std::size_t *picks, std::size_t count,
-                    double *products, int threads);
+// A float32 matrix, (count, length).
+struct Rows {
+    const float *entries;
+    std::size_t count, length;
 
-// out (n) = the sum of the rows of a matrix (rows, n), each times its coefficient; a row times 0 is not read.
-void combine(const float *matrix, std::size_t rows, std::size_t n, const float *coefficients, float *out, int threads);
+    const float *operator[](std::size_t row) const { return entries + row * length; }
+};
+
+// products (picks, rows) = the inner products of some rows of a matrix with all of them.
+void inner_products(const Rows &rows, const std::vector<std::size_t> &picks, double *products, int threads);
+
+// out (length) = the sum of a matrix's rows, each times its coefficient; a row times 0 is not read.
+void combine(const Rows &rows, const float *coefficients, float *out, int threads);
 
 }  // namespace pyengine

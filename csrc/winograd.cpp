@@ -84,11 +84,12 @@ std::array<double, entries> transform_filter(const Matrix &g, const float *filte
     return result;
 }
 
-struct Shape {
-    std::size_t inputs, outputs, height, width;
-    Border border;
-    bool relu;
-    Pooling pooling;
+// A convolution of one map.
+struct Task {
+    Maps maps;
+    Stage stage;
+    std::size_t inputs, outputs;
+    const float *filters, *biases;  // filters in the layout of the inner loop
 };
 
 // Tiles side by side, from tile (row, column) on.
@@ -102,7 +103,7 @@ constexpr std::size_t line_length(std::size_t tiles) { return (tiles + group - 1
 // Where the intermediate results of a unit of work lie in its scratch: the transformed input, the products, the rows of
 // a run after the transform from above and below, and copies of rows of the input.
 struct Layout {
-    std::size_t strips, step, row, plane, stride;  // step and plane: from entry to entry
+    std::size_t strips, step, row, plane, stride;  // step and plane: from entry to entry; row: from output to output
 
     Layout(std::size_t inputs, std::size_t tiles, std::size_t longest)
         : strips((tiles + strip - 1) / strip),
@@ -114,38 +115,48 @@ struct Layout {
     std::size_t floats() const { return entries * (step + plane) + 2 * patch * stride; }
 };
 
-// Rows of the input below one row of tiles, from one pixel left of `run`'s first on: pointers into the map where they
-// can be, else a copy in `scratch`, patch x stride.
-void input_rows(const Shape &shape, const float *plane, const Run &run, std::size_t stride, float *scratch,
-                const float **rows) {
-    const bool given = shape.border == Border::given;
-    const std::size_t height = shape.height + (given ? 2 : 0), width = shape.width + (given ? 2 : 0);
+// Rows of the input below a run of tiles.
+struct Lines {
+    const float *row[patch];
+    std::size_t length;
+};
+
+// The lines of one channel, from one pixel left of the run's first on: pointers into the map where they can be, else
+// copies, one after the other.
+Lines input_lines(const Task &task, const float *plane, const Run &run, float *copies) {
+    const Border border = task.stage.border;
+    const bool given = border == Border::given;
+    const std::size_t height = task.maps.height + (given ? 2 : 0), width = task.maps.width + (given ? 2 : 0);
+    const std::size_t length = line_length(run.tiles);
     const std::ptrdiff_t shift = given ? 0 : 1, left = static_cast<std::ptrdiff_t>(run.column * tile) - shift;
-    const bool inside = left >= 0 && static_cast<std::size_t>(left) + stride <= width;
+    const bool inside = left >= 0 && static_cast<std::size_t>(left) + length <= width;
     const auto h = static_cast<std::ptrdiff_t>(height), w = static_cast<std::ptrdiff_t>(width);
     const std::ptrdiff_t end = left + static_cast<std::ptrdiff_t>(tile * run.tiles + 2);
+    Lines lines;
+    lines.length = length;
     for (std::size_t r = 0; r < patch; ++r) {
         std::ptrdiff_t y = static_cast<std::ptrdiff_t>(run.row * tile + r) - shift;
-        float *copy = scratch + r * stride;
-        rows[r] = copy;
-        if (shape.border == Border::wrap && y <= h) y = (y + h) % h;  // what is further down makes no pixel of the map
+        float *copy = copies + r * length;
+        lines.row[r] = copy;
+        if (border == Border::wrap && y <= h) y = (y + h) % h;  // what is further down makes no pixel of the map
         if (y < 0 || y >= h) {
-            std::fill_n(copy, stride, 0.0f);
+            std::fill_n(copy, length, 0.0f);
             continue;
         }
         const float *line = plane + y * w;
         if (inside) {
-            rows[r] = line + left;
+            lines.row[r] = line + left;
             continue;
         }
-        std::fill_n(copy, stride, 0.0f);
+        std::fill_n(copy, length, 0.0f);
         const std::ptrdiff_t first = std::max<std::ptrdiff_t>(left, 0), last = std::min(end, w);
         if (first < last) std::copy(line + first, line + last, copy + (first - left));
-        if (shape.border == Border::wrap) {
+        if (border == Border::wrap) {
             if (left < 0) copy[0] = line[w - 1];
             if (end > w) copy[w - left] = line[0];
         }
     }
+    return lines;
 }
 
 template <class V>
@@ -228,34 +239,42 @@ FORCE_INLINE void split(const float *line, Group *y) {
     transform_in(x, y);
 }
 
-// Transforms a channel's tiles of one run; `to` is the place of the first in the first entry's strips.
+// The strips of the transformed input: the tiles of a strip, channel by channel.
+struct Strips {
+    float *first;  // a channel's place in the first entry's first strip
+    std::size_t inputs;
+    std::size_t step;  // from entry to entry
+};
+
+// Transforms a channel's tiles of one run, which are those from `position` on of a unit's; `halves` takes its lines
+// half-way.
 template <class S>
-FORCE_INLINE void transform_run(const float *const *rows, std::size_t stride, std::size_t position, const Run &run,
-                                std::size_t channel, std::size_t inputs, std::size_t step, float *lines, float *to) {
+FORCE_INLINE void transform_run(const Lines lines, std::size_t tiles, std::size_t position, float *halves,
+                                const Strips to) {
     using vector = typename S::vector;
     // From above and below first, pixel by pixel, since tiles side by side share two of their columns.
-    for (std::size_t p = 0; p < stride; p += S::lanes) {
+    for (std::size_t p = 0; p < lines.length; p += S::lanes) {
         vector x[patch], y[patch];
         UNROLL
-        for (std::size_t r = 0; r < patch; ++r) S::load(x[r], rows[r] + p);
+        for (std::size_t r = 0; r < patch; ++r) S::load(x[r], lines.row[r] + p);
         transform_in(x, y);
         UNROLL
-        for (std::size_t r = 0; r < patch; ++r) S::store(lines + r * stride + p, y[r]);
+        for (std::size_t r = 0; r < patch; ++r) S::store(halves + r * lines.length + p, y[r]);
     }
-    for (std::size_t t = 0, count; t < run.tiles; t += count) {
+    for (std::size_t t = 0, count; t < tiles; t += count) {
         const std::size_t place = position + t;
-        count = std::min({group, run.tiles - t, strip - place % strip});
-        float *target = to + place / strip * inputs * strip + channel * strip + place % strip;
+        count = std::min({group, tiles - t, strip - place % strip});
+        float *target = to.first + place / strip * to.inputs * strip + place % strip;
         for (std::size_t i = 0; i < patch; ++i) {
             Group y[patch];
-            split(lines + i * stride + t * tile, y);
-            float *entry = target + i * patch * step;
+            split(halves + i * lines.length + t * tile, y);
+            float *entry = target + i * patch * to.step;
             UNROLL
             for (std::size_t j = 0; j < patch; ++j) {
                 if (count == group) {
-                    std::memcpy(entry + j * step, &y[j], sizeof y[j]);
+                    std::memcpy(entry + j * to.step, &y[j], sizeof y[j]);
                 } else {
-                    std::memcpy(entry + j * step, &y[j], count * sizeof(float));
+                    std::memcpy(entry + j * to.step, &y[j], count * sizeof(float));
                 }
             }
         }
@@ -324,16 +343,30 @@ FORCE_INLINE void single_out(Group &v, const Group &most) {
 #endif
 }
 
-// The pixels of a group of tiles from its products, 4 rows, or 2 of their pool, and unless it is null the tiles' mask.
-FORCE_INLINE void join(const float *products, std::size_t step, float bias, bool relu, Pooling pooling, float *pixels,
-                       std::size_t stride, Mask *mask) {
+// An output's products for a group of tiles: one for each entry, `step` apart, and what is added to their sums.
+struct Products {
+    const float *first;
+    std::size_t step;
+    float bias;
+};
+
+// Where the pixels of a group of tiles go, rows `stride` apart, and the tiles' masks, or null.
+struct Target {
+    float *pixels;
+    std::size_t stride;
+    Mask *mask;
+};
+
+// Writes the pixels of a group of tiles, 4 rows, or 2 of their pool.
+FORCE_INLINE void join(const Products products, bool relu, Pooling pooling, const Target to) {
     Group half[tile][patch], shift;
-    fill(shift, bias);
+    fill(shift, products.bias);
     UNROLL
     for (std::size_t j = 0; j < patch; ++j) {
         Group x[patch], y[tile];
         UNROLL
-        for (std::size_t i = 0; i < patch; ++i) std::memcpy(&x[i], products + (i * patch + j) * step, sizeof x[i]);
+        for (std::size_t i = 0; i < patch; ++i)
+            std::memcpy(&x[i], products.first + (i * patch + j) * products.step, sizeof x[i]);
         transform_out(x, y);
         UNROLL
         for (std::size_t k = 0; k < tile; ++k) half[k][j] = y[k];
@@ -359,7 +392,7 @@ FORCE_INLINE void join(const float *products, std::size_t step, float bias, bool
                 zip(y[r][1], y[r][3], odd[0], odd[1], lanes);
                 zip(even[0], odd[0], row[0], row[1], lanes);
                 zip(even[1], odd[1], row[2], row[3], lanes);
-                std::memcpy(pixels + (k + r) * stride, row, sizeof row);
+                std::memcpy(to.pixels + (k + r) * to.stride, row, sizeof row);
             }
         } else {
             Group pooled[2], row[2];
@@ -373,23 +406,23 @@ FORCE_INLINE void join(const float *products, std::size_t step, float bias, bool
                     maximum(y[0][l + 1], window);
                     maximum(y[1][l], window);
                     maximum(y[1][l + 1], window);
-                    for (std::size_t r = 0; mask && r < 2; ++r) {
+                    for (std::size_t r = 0; to.mask && r < 2; ++r) {
                         single_out(y[r][l], window);
                         single_out(y[r][l + 1], window);
                     }
                 }
             }
             zip(pooled[0], pooled[1], row[0], row[1], lanes);
-            std::memcpy(pixels + k / 2 * stride, row, sizeof row);
+            std::memcpy(to.pixels + k / 2 * to.stride, row, sizeof row);
         }
-        if (mask) {
+        if (to.mask) {
             UNROLL
             for (std::size_t r = 0; r < 2; ++r)
                 UNROLL
                 for (std::size_t l = 0; l < tile; ++l) mark(y[r][l], static_cast<int>((k + r) * tile + l), words);
         }
     }
-    if (mask) store(words, mask);
+    if (to.mask) store(words, to.mask);
 }
 
 // The pool of rows x columns pixels of a group of tiles where the map's border cuts windows.
@@ -413,87 +446,91 @@ void pool_cut(const float *pixels, std::size_t rows, std::size_t columns, Poolin
     }
 }
 
-// The map, or its pool, of a group of tiles: `count`, from tile (row, column) on.
-FORCE_INLINE void finish(const Shape &shape, const float *products, std::size_t step, float bias, std::size_t row,
-                         std::size_t column, std::size_t count, float *out, Mask *mask) {
-    const std::size_t rows = std::min(tile, shape.height - row * tile);
-    const std::size_t columns = std::min(tile * count, shape.width - column * tile);
-    const std::size_t side = shape.pooling == Pooling::none ? 1 : 2;  // of a window
-    const std::size_t width = (shape.width + side - 1) / side;
-    float *target = out + row * tile / side * width + column * tile / side;
-    if (mask) mask += row * masks(shape.width) + column;
-    if (rows == tile && columns == tile * group)
-        return join(products, step, bias, shape.relu, shape.pooling, target, width, mask);
+// Writes the map of one output, or its pool, and its mask, or null, at a group of tiles.
+FORCE_INLINE void finish(const Task &task, const Products products, const Run &at, float *out, Mask *mask) {
+    const std::size_t rows = std::min(tile, task.maps.height - at.row * tile);
+    const std::size_t columns = std::min(tile * at.tiles, task.maps.width - at.column * tile);
+    const bool relu = task.stage.relu;
+    const Pooling pooling = task.stage.pooling;
+    const std::size_t side = pooling == Pooling::none ? 1 : 2;  // of a window
+    const std::size_t width = (task.maps.width + side - 1) / side;
+    float *target = out + at.row * tile / side * width + at.column * tile / side;
+    if (mask) mask += at.row * masks(task.maps.width) + at.column;
+    if (rows == tile && columns == tile * group) return join(products, relu, pooling, {target, width, mask});
 
     constexpr std::size_t stride = tile * group;
     float pixels[tile * stride], pooled[tile * stride], *from = pixels;
     Mask words[group], *own = mask ? words : nullptr;
     const bool cut = rows % side || columns % side;
-    join(products, step, bias, shape.relu, cut ? Pooling::none : shape.pooling, pixels, stride, own);
-    if (cut) pool_cut(pixels, rows, columns, shape.pooling, from = pooled, own);
+    join(products, relu, cut ? Pooling::none : pooling, {pixels, stride, own});
+    if (cut) pool_cut(pixels, rows, columns, pooling, from = pooled, own);
     for (std::size_t y = 0; y * side < rows; ++y)
         std::memcpy(target + y * width, from + y * stride, (columns + side - 1) / side * sizeof(float));
-    if (mask) std::memcpy(mask, words, count * sizeof(Mask));
+    if (mask) std::memcpy(mask, words, at.tiles * sizeof(Mask));
 }
 
-// One unit of work: the tiles of `runs`, all channels.
+// A unit of work: some runs of tiles, for all channels.
+struct Unit {
+    const Run *runs;
+    std::size_t count;
+    float *scratch;
+};
+
 template <class S>
-FORCE_INLINE void convolve(const Shape &shape, const float *filters, const float *biases, const float *in,
-                           const Run *runs, std::size_t count, float *scratch, float *out, Mask *mask) {
+FORCE_INLINE void convolve(const Task &task, const Unit &unit) {
     constexpr std::size_t R = S::gradient_rows;
+    const Run *const runs = unit.runs;
+    const std::size_t count = unit.count, inputs = task.inputs, outputs = task.outputs;
+    const std::size_t height = task.maps.height, width = task.maps.width;
     std::size_t tiles = 0, longest = 0;
     for (std::size_t k = 0; k < count; ++k) {
         tiles += runs[k].tiles;
         longest = std::max(longest, runs[k].tiles);
     }
-    const Layout layout(shape.inputs, tiles, longest);
-    float *transformed = scratch, *products = transformed + entries * layout.step;
-    float *lines = products + entries * layout.plane, *copies = lines + patch * layout.stride;
+    const Layout layout(inputs, tiles, longest);
+    float *transformed = unit.scratch, *products = transformed + entries * layout.step;
+    float *halves = products + entries * layout.plane, *copies = halves + patch * layout.stride;
 
-    const std::size_t border = shape.border == Border::given ? 2 : 0;
-    const std::size_t in_plane = (shape.height + border) * (shape.width + border);
-    for (std::size_t c = 0; c < shape.inputs; ++c) {
+    const std::size_t border = task.stage.border == Border::given ? 2 : 0;
+    const std::size_t in_plane = (height + border) * (width + border);
+    for (std::size_t c = 0; c < inputs; ++c) {
         std::size_t position = 0;
         for (std::size_t k = 0; k < count; ++k) {
-            const float *rows[patch];
-            const std::size_t span = line_length(runs[k].tiles);
-            input_rows(shape, in + c * in_plane, runs[k], span, copies, rows);
-            transform_run<S>(rows, span, position, runs[k], c, shape.inputs, layout.step, lines, transformed);
+            const Lines lines = input_lines(task, task.maps.in + c * in_plane, runs[k], copies);
+            transform_run<S>(lines, runs[k].tiles, position, halves, {transformed + c * strip, inputs, layout.step});
             position += runs[k].tiles;
         }
         // What fills the last strip is multiplied, too.
         for (std::size_t e = 0; position % strip && e < entries; ++e) {
-            float *last = transformed + e * layout.step + (position / strip * shape.inputs + c) * strip;
+            float *last = transformed + e * layout.step + (position / strip * inputs + c) * strip;
             std::fill(last + position % strip, last + strip, 0.0f);
         }
     }
 
-    const std::size_t windows = shape.pooling == Pooling::none
-                                    ? shape.height * shape.width
-                                    : (shape.height + 1) / 2 * ((shape.width + 1) / 2);
-    for (std::size_t first = 0; first < shape.outputs; first += slab) {
-        const std::size_t last = std::min(first + slab, shape.outputs);
+    const float *const filters = task.filters;
+    const std::size_t plane =
+        task.stage.pooling == Pooling::none ? height * width : (height + 1) / 2 * ((width + 1) / 2);
+    for (std::size_t first = 0; first < outputs; first += slab) {
+        const std::size_t last = std::min(first + slab, outputs);
         for (std::size_t e = 0; e < entries; ++e)
             for (std::size_t n = 0; n < layout.strips; ++n)
                 for (std::size_t o = first; o < last; o += R)
-                    multiply<S>(filters + (o * entries + e * R) * shape.inputs,
-                                transformed + e * layout.step + n * shape.inputs * strip, shape.inputs,
+                    multiply<S>(filters + (o * entries + e * R) * inputs,
+                                transformed + e * layout.step + n * inputs * strip, inputs,
                                 products + e * layout.plane + (o - first) * layout.row + n * strip, layout.row);
         for (std::size_t o = first; o < last; ++o) {
             const float *own = products + (o - first) * layout.row;
-            Mask *const bits = mask ? mask + o * masks(shape.height) * masks(shape.width) : nullptr;
+            float *const out = task.maps.out + o * plane;
+            Mask *const mask = task.maps.mask ? task.maps.mask + o * masks(height) * masks(width) : nullptr;
             for (std::size_t k = 0; k < count; own += runs[k++].tiles)
                 for (std::size_t t = 0; t < runs[k].tiles; t += group)
-                    finish(shape, own + t, layout.plane, biases[o], runs[k].row, runs[k].column + t,
-                           std::min(group, runs[k].tiles - t), out + o * windows, bits);
+                    finish(task, {own + t, layout.plane, task.biases[o]},
+                           {runs[k].row, runs[k].column + t, std::min(group, runs[k].tiles - t)}, out, mask);
         }
     }
 }
 
-DISPATCH(run_convolve, convolve,
-         (const Shape &shape, const float *filters, const float *biases, const float *in, const Run *runs,
-          std::size_t count, float *scratch, float *out, Mask *mask),
-         (shape, filters, biases, in, runs, count, scratch, out, mask))
+DISPATCH(run_convolve, convolve, (const Task &task, const Unit &unit), (task, unit))
 
 std::size_t panel_rows() {
     switch (isa()) {
@@ -505,24 +542,31 @@ std::size_t panel_rows() {
 
 }  // namespace
 
-Winograd::Winograd(const float *filters, const float *biases, std::size_t outputs, std::size_t inputs)
-    : outputs_(outputs), inputs_(inputs), biases_(biases, biases + outputs) {
-    const std::size_t rows = panel_rows(), panels = (outputs + rows - 1) / rows;
+Winograd::Winograd(const Filters &filters, const Stage &stage)
+    : outputs_(filters.outputs), inputs_(filters.inputs), stage_(stage),
+      biases_(filters.biases, filters.biases + filters.outputs) {
+    const std::size_t rows = panel_rows(), panels = (outputs_ + rows - 1) / rows;
     const Matrix g = filter_transform();
-    filters_.resize(panels * rows * inputs * entries);
-    for (std::size_t o = 0; o < outputs; ++o) {
-        for (std::size_t i = 0; i < inputs; ++i) {
-            const auto filter = transform_filter(g, filters + (o * inputs + i) * 9);
+    filters_.resize(panels * rows * inputs_ * entries);
+    for (std::size_t o = 0; o < outputs_; ++o) {
+        for (std::size_t i = 0; i < inputs_; ++i) {
+            const auto filter = transform_filter(g, filters.values + (o * inputs_ + i) * 9);
             for (std::size_t e = 0; e < entries; ++e)
-                filters_[((o / rows * entries + e) * inputs + i) * rows + o % rows] = static_cast<float>(filter[e]);
+                filters_[((o / rows * entries + e) * inputs_ + i) * rows + o % rows] = static_cast<float>(filter[e]);
         }
     }
 }
 
-void Winograd::run(const float *in, std::size_t height, std::size_t width, Border border, bool relu, Pooling pooling,
-                   float *out, Mask *mask, const Loop &loop) const {
-    const Shape shape{inputs_, outputs_, height, width, border, relu, pooling};
-    const std::size_t tile_rows = (height + tile - 1) / tile, tile_columns = (width + tile - 1) / tile;
+void Winograd::run(const Maps &maps, const Loop &loop) const {
+    const Task task{
+        .maps = maps,
+        .stage = stage_,
+        .inputs = inputs_,
+        .outputs = outputs_,
+        .filters = filters_.data(),
+        .biases = biases_.data(),
+    };
+    const std::size_t tile_rows = (maps.height + tile - 1) / tile, tile_columns = (maps.width + tile - 1) / tile;
     // Small maps are cut finer, so that several threads have something to do.
     const std::size_t most = std::clamp(tile_rows * tile_columns / 8, strip, most_tiles) / strip * strip;
     std::vector<std::vector<Run>> units((tile_rows * tile_columns + most - 1) / most);
@@ -537,8 +581,7 @@ void Winograd::run(const float *in, std::size_t height, std::size_t width, Borde
     const std::size_t floats = Layout(inputs_, most, std::min(tile_columns, most)).floats();
     loop(units.size(), [&](std::size_t unit) {
         Buffer<float> scratch(floats);
-        run_convolve(shape, filters_.data(), biases_.data(), in, units[unit].data(), units[unit].size(),
-                     scratch.data(), out, mask);
+        run_convolve(task, {units[unit].data(), units[unit].size(), scratch.data()});
     });
 }
 

@@ -1,10 +1,10 @@
 """The compiled kernels: the losses on feature maps and on the image itself, on the CPU.
 
-A feature map is a C-contiguous float32 array (C, N), channels times pixels; weights are one float32 >= 0
-a pixel, and `None` means 1 everywhere. An array that is written shares no memory with the others. No
-argument is copied or converted; what does not fit raises `TypeError` (not an array, its dtype) or
-`ValueError` (shape, layout, values). Every call releases the interpreter's lock, and its result does not
-depend on the number of threads, to the last bit.
+A feature map is a C-contiguous float32 array (C, N), channels times pixels; its coverage, how much each
+pixel counts, is one float32 >= 0 a pixel, and `None`, the default, means 1 everywhere. An array that is
+written shares no memory with the others. No argument is copied or converted; what does not fit raises
+`TypeError` (not an array, its dtype) or `ValueError` (shape, layout, alignment, values). Every call
+releases the interpreter's lock, and its result does not depend on the number of threads, to the last bit.
 """
 
 from typing import Literal, final
@@ -12,15 +12,19 @@ from typing import Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-simd: Literal["avx512", "avx2", "baseline"]
-"""The instruction set that was chosen when the module was loaded."""
+simd: Literal["baseline", "avx2", "avx512"]
+"""The instruction set in use: the best that the machine has, unless the environment variable `PYENGINE_SIMD` named
+another when the module was loaded. The name of a set that the machine lacks, or of none, is an `ImportError`."""
+
+simd_supported: tuple[Literal["baseline", "avx2", "avx512"], ...]
+"""The instruction sets that the machine has, the best last."""
 
 def release_scratch() -> None:
     """Give back to the system what memory the kernels keep for their next call, 128 MiB at most."""
 
 def gram(
     features: NDArray[np.float32],
-    weights: NDArray[np.float32] | None = None,
+    coverage: NDArray[np.float32] | None = None,
     threads: int = 1,
     mass: float | None = None,
 ) -> NDArray[np.float64]:
@@ -33,23 +37,23 @@ def gram(
     ----------
     features
         Feature map F, (C, N).
-    weights
-        Weight w of every pixel, (N,).
+    coverage
+        How much every pixel counts, w, (N,); None, the default, means 1 everywhere.
     threads
-        How many threads to use at most.
+        How many threads to use at most, 1 by default.
     mass
-        What is divided by in place of sum(w): for a part of a larger map, that map's.
+        What is divided by in place of sum(w): for a part of a larger map, that map's; None, the default, means sum(w).
 
     Returns
     -------
     numpy.ndarray
-        G, (C, C), symmetric to the last bit; zeros if the weights sum to 0.
+        G, (C, C), symmetric to the last bit; zeros if no pixel counts.
     """
 
 def cross_gram(
     features: NDArray[np.float32],
     other: NDArray[np.float32],
-    weights: NDArray[np.float32] | None = None,
+    coverage: NDArray[np.float32] | None = None,
     threads: int = 1,
     mass: float | None = None,
 ) -> NDArray[np.float64]:
@@ -63,17 +67,17 @@ def cross_gram(
         Feature map A, (C, N).
     other
         Feature map B, (C, N).
-    weights
-        Weight w of every pixel, (N,).
+    coverage
+        How much every pixel counts, w, (N,); None, the default, means 1 everywhere.
     threads
-        How many threads to use at most.
+        How many threads to use at most, 1 by default.
     mass
-        What is divided by in place of sum(w): for a part of a larger map, that map's.
+        What is divided by in place of sum(w): for a part of a larger map, that map's; None, the default, means sum(w).
 
     Returns
     -------
     numpy.ndarray
-        The matrix, (C, C), rows by channels of A; zeros if the weights sum to 0.
+        The matrix, (C, C), rows by channels of A; zeros if no pixel counts.
     """
 
 def gram_gradient(
@@ -81,11 +85,11 @@ def gram_gradient(
     difference: NDArray[np.float64] | NDArray[np.float32],
     scale: float,
     out: NDArray[np.float32],
-    weights: NDArray[np.float32] | None = None,
+    coverage: NDArray[np.float32] | None = None,
     accumulate: bool = False,
     threads: int = 1,
 ) -> None:
-    """Write scale * (difference @ features) * weights, the gradient of a loss on a Gram matrix.
+    """Write scale * (difference @ features) * coverage, the gradient of a loss on a Gram matrix.
 
     For ||G(F) - T||_F^2 / C^2, `difference` is G(F) - T and `scale` is 4 / (C^2 sum(w)). For a `cross_gram`
     in place of G, half of that: D B diag(w) is the gradient at A, and D^T A diag(w) that at B.
@@ -100,12 +104,12 @@ def gram_gradient(
         Factor of the result.
     out
         Array (C, N) that is written.
-    weights
-        Weight of every pixel, (N,).
+    coverage
+        How much every pixel counts, (N,); None, the default, means 1 everywhere.
     accumulate
-        Whether to add to `out` instead of overwriting it.
+        Whether to add to `out` instead of overwriting it, False by default.
     threads
-        How many threads to use at most.
+        How many threads to use at most, 1 by default.
     """
 
 @final
@@ -119,80 +123,59 @@ class Histogram:
     ----------
     features
         The exemplar's feature map S, (C, N); only its values other than 0 are kept.
-    weights
-        Weight of every pixel of the exemplar, (N,).
+    coverage
+        How much every pixel of the exemplar counts, (N,); None, the default, means 1 everywhere.
     threads
-        How many threads to use at most.
+        How many threads to use at most, 1 by default.
     """
 
     def __init__(
-        self, features: NDArray[np.float32], weights: NDArray[np.float32] | None = None, threads: int = 1
+        self, features: NDArray[np.float32], coverage: NDArray[np.float32] | None = None, threads: int = 1
     ) -> None: ...
     @property
     def channels(self) -> int:
         """Number of channels C."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory that the sorted values take."""
-
-    def match(
-        self, features: NDArray[np.float32], weights: NDArray[np.float32] | None = None, threads: int = 1
-    ) -> NDArray[np.float32]:
-        """Return R(O): the ranks of O with the values of the exemplar.
-
-        Samples of equal value (zeros above all) are one atom. It covers an interval of mass and is mapped
-        to the mean of the exemplar's quantiles over that interval. Samples of weight 0 keep their value; so
-        do all if either side has no mass.
-
-        Parameters
-        ----------
-        features
-            Feature map O, (C, N); N may differ from the exemplar's.
-        weights
-            Weight of every pixel of O, (N,).
-        threads
-            How many threads to use at most.
-
-        Returns
-        -------
-        numpy.ndarray
-            R(O), (C, N).
-        """
 
     def loss(
         self,
         features: NDArray[np.float32],
         gradient: NDArray[np.float32] | None = None,
         scale: float = 1.0,
-        weights: NDArray[np.float32] | None = None,
+        coverage: NDArray[np.float32] | None = None,
         accumulate: bool = False,
         threads: int = 1,
         first: int = 0,
     ) -> float:
         """Return the histogram loss, sum w (O - R(O))^2 / (C sum(w)), and write its gradient.
 
+        R(O) has the ranks of O and the values of the exemplar. Samples of equal value (zeros above all) are one
+        atom. It covers an interval of mass, as its pixels count, and is mapped to the mean of the exemplar's
+        quantiles over that interval. Samples that do not count keep their value; so do all if no pixel of
+        either side counts.
+
         Parameters
         ----------
         features
             Feature map O, (C, N); N may differ from the exemplar's.
         gradient
-            Array (C, N) to which `scale` times the gradient, 2 w (O - R(O)) / (C sum(w)), is written.
+            Array (C, N) to which `scale` times the gradient, 2 w (O - R(O)) / (C sum(w)), is written; None, the
+            default, where nobody wants it.
         scale
-            Factor of the gradient, not of the value.
-        weights
-            Weight of every pixel of O, (N,).
+            Factor of the gradient, not of the value, 1 by default.
+        coverage
+            How much every pixel of O counts, w, (N,); None, the default, means 1 everywhere.
         accumulate
-            Whether to add to `gradient` instead of overwriting it.
+            Whether to add to `gradient` instead of overwriting it, False by default.
         threads
-            How many threads to use at most.
+            How many threads to use at most, 1 by default.
         first
-            The exemplar's channel that the first of the C channels of O is matched to; the others follow.
+            The exemplar's channel that the first of the C channels of O is matched to, 0 by default; the others
+            follow.
 
         Returns
         -------
         float
-            The value; 0 if either side has no mass, NaN if a sample of some weight is NaN.
+            The value; 0 if no pixel of either side counts, NaN if a sample that counts is NaN.
         """
 
 def content_loss(
@@ -200,7 +183,7 @@ def content_loss(
     target: NDArray[np.float32],
     gradient: NDArray[np.float32] | None = None,
     scale: float = 1.0,
-    weights: NDArray[np.float32] | None = None,
+    coverage: NDArray[np.float32] | None = None,
     accumulate: bool = False,
     threads: int = 1,
     mass: float | None = None,
@@ -217,22 +200,23 @@ def content_loss(
     target
         Feature map T, (C, N).
     gradient
-        Array (C, N) to which `scale` times the gradient, 2 w (O - T) / (C sum(w)), is written.
+        Array (C, N) to which `scale` times the gradient, 2 w (O - T) / (C sum(w)), is written; None, the
+        default, where nobody wants it.
     scale
-        Factor of the gradient, not of the value.
-    weights
-        Weight w of every pixel, (N,).
+        Factor of the gradient, not of the value, 1 by default.
+    coverage
+        How much every pixel counts, w, (N,); None, the default, means 1 everywhere.
     accumulate
-        Whether to add to `gradient` instead of overwriting it.
+        Whether to add to `gradient` instead of overwriting it, False by default.
     threads
-        How many threads to use at most.
+        How many threads to use at most, 1 by default.
     mass
-        What is divided by in place of sum(w): for a part of a larger map, that map's.
+        What is divided by in place of sum(w): for a part of a larger map, that map's; None, the default, means sum(w).
 
     Returns
     -------
     float
-        The value; 0 if the weights sum to 0.
+        The value; 0 if no pixel counts.
     """
 
 def variation(
@@ -253,16 +237,16 @@ def variation(
     image
         Image, (H, W, C), C-contiguous.
     gradient
-        Array (H, W, C) to which `scale` times the gradient is written.
+        Array (H, W, C) to which `scale` times the gradient is written; None, the default, where nobody wants it.
     scale
-        Factor of the gradient, not of the value.
+        Factor of the gradient, not of the value, 1 by default.
     wrap
         Whether the last row and column neighbour the first, so that there are 2 H W pairs (a side of one pixel
-        is its own neighbour); otherwise only the (W - 1) H + (H - 1) W inner pairs count.
+        is its own neighbour), True by default; otherwise only the (W - 1) H + (H - 1) W inner pairs count.
     accumulate
-        Whether to add to `gradient` instead of overwriting it.
+        Whether to add to `gradient` instead of overwriting it, False by default.
     threads
-        How many threads to use at most.
+        How many threads to use at most, 1 by default.
 
     Returns
     -------
@@ -322,7 +306,7 @@ def inner_products(rows: NDArray[np.float32], picks: list[int], threads: int = 1
     picks
         Numbers of K rows.
     threads
-        How many threads to use at most.
+        How many threads to use at most, 1 by default.
 
     Returns
     -------
@@ -344,5 +328,5 @@ def combine(
     out
         Array (N,) that is written.
     threads
-        How many threads to use at most.
+        How many threads to use at most, 1 by default.
     """

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import pyengine
+from pyengine import _core
 from pyengine.kernels import Coverage
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.network.network import Vgg
@@ -21,6 +22,10 @@ from pyengine.network.weights import Weights
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 VGG16 = load("vgg16").architecture
+
+
+def pytest_report_header() -> str:
+    return f"kernels: {_core.simd} of {', '.join(_core.simd_supported)}"
 
 
 @pytest.fixture(scope="session")
