@@ -86,8 +86,8 @@ def features(shape: tuple[int, int], content: str = "relu", seed: int = 0) -> np
     return x.astype(np.float32)
 
 
-def weights(pixels: int, kind: str = "random", seed: int = 0) -> np.ndarray | None:
-    """One weight a pixel, or None."""
+def covering(pixels: int, kind: str = "random", seed: int = 0) -> np.ndarray | None:
+    """How much each pixel counts, or None."""
     rng = np.random.default_rng(100 + seed)
     w = rng.random(pixels).astype(np.float32) + np.float32(0.01)
     if kind == "none":

@@ -12,12 +12,12 @@ import numpy as np
 import onnx
 import pytest
 import reference
-from conftest import features, relative_error, weights
+from conftest import covering, features, relative_error
 
 import pyengine
 from pyengine import Engine, PyengineError, devices
 from pyengine.images.resampling import upsample_circular
-from pyengine.kernels import PixelWeights, cuda
+from pyengine.kernels import Coverage, cuda
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.kernels.cuda import CudaKernels
 from pyengine.memory import Plan
@@ -79,8 +79,8 @@ def assert_close(actual, expected, tolerance=2e-6):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * (np.abs(expected).max() + 1e-30))
 
 
-def weighed(kernels: Any, w: np.ndarray | None) -> PixelWeights | None:
-    return None if w is None else kernels.weigh(w)
+def covered(kernels: Any, w: np.ndarray | None) -> Coverage | None:
+    return None if w is None else kernels.cover(w)
 
 
 class Loss:
@@ -100,7 +100,7 @@ class Loss:
         value = kernels.upload(np.full(3, -7.0))
         x = kernels.upload(x)
         if self.name != "variation":
-            options["weights"] = weighed(kernels, w)
+            options["coverage"] = covered(kernels, w)
         getattr(kernels, self.name)(*self.target, x, scale, out, value[1, ...], **options)
         around = kernels.fetch([value])
         assert around[0] == around[2] == -7  # nothing is written beside it
@@ -127,8 +127,8 @@ def check_loss(loss, x, w, expected, tolerance=1e-5):
 @pytest.mark.parametrize("kind", [*WEIGHTS, "nothing"])
 @pytest.mark.parametrize("shape", [*SHAPES, (3, 8200)])
 def test_gram(kernels, shape, kind):
-    F, w = features(shape, "normal"), weights(shape[1], kind)
-    G = kernels.gram(kernels.upload(F), weighed(kernels, w))
+    F, w = features(shape, "normal"), covering(shape[1], kind)
+    G = kernels.gram(kernels.upload(F), covered(kernels, w))
     assert G.dtype == np.float64
     assert_close(kernels.download(G), reference.gram(F, w), 1e-5)
     assert_close(kernels.download(G), CPU.gram(F, weighed(CPU, w)), 1e-5)
@@ -137,8 +137,8 @@ def test_gram(kernels, shape, kind):
 @pytest.mark.parametrize("kind", [*WEIGHTS, "nothing"])
 @pytest.mark.parametrize("shape", [*SHAPES, (3, 8200)])
 def test_cross_gram(kernels, shape, kind):
-    A, B, w = features(shape, "normal"), features(shape, "normal", 1), weights(shape[1], kind)
-    G = kernels.cross_gram(kernels.upload(A), kernels.upload(B), weighed(kernels, w))
+    A, B, w = features(shape, "normal"), features(shape, "normal", 1), covering(shape[1], kind)
+    G = kernels.cross_gram(kernels.upload(A), kernels.upload(B), covered(kernels, w))
     assert G.dtype == np.float64
     assert_close(kernels.download(G), reference.cross_gram(A, B, w), 1e-5)
 
@@ -146,7 +146,7 @@ def test_cross_gram(kernels, shape, kind):
 @pytest.mark.parametrize("kind", [*WEIGHTS, "nothing"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_gram_loss(kernels, shape, kind):
-    x, w = features(shape, "normal"), weights(shape[1], kind)
+    x, w = features(shape, "normal"), covering(shape[1], kind)
     target = reference.gram(features(shape, "normal", 1))
     value, slope = reference.gram_loss(x, target, w)
     if kind == "nothing":  # the value is of no interest, but the gradient
@@ -158,14 +158,14 @@ def test_gram_loss(kernels, shape, kind):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_gram_gradient(kernels, shape, kind):
     """The matrix need not be symmetric."""
-    F, w = features(shape, "normal"), weights(shape[1], kind)
+    F, w = features(shape, "normal"), covering(shape[1], kind)
     D = np.random.default_rng(1).normal(size=(shape[0], shape[0]))
     expected = 0.3 * D @ (F.astype(float) * (1 if w is None else w))
     out = kernels.upload(np.full_like(F, np.nan))
     arguments = kernels.upload(F), kernels.upload(D), 0.3, out
-    kernels.gram_gradient(*arguments, weights=weighed(kernels, w))
+    kernels.gram_gradient(*arguments, coverage=covered(kernels, w))
     assert_close(kernels.download(out), expected)
-    kernels.gram_gradient(*arguments, weights=weighed(kernels, w), accumulate=True)
+    kernels.gram_gradient(*arguments, coverage=covered(kernels, w), accumulate=True)
     assert_close(kernels.download(out), 2 * expected)
 
 
@@ -176,8 +176,8 @@ def test_structure(kernels, kind):
     from pyengine.losses.structure import StructureLoss
 
     x, exemplar = features((5, 9, 14), "normal"), features((5, 8, 8), "normal", 1)
-    w = weights(126, kind)
-    region = Region() if w is None else Region(weights={"relu1_1": kernels.weigh(w)})
+    w = covering(126, kind)
+    region = Region() if w is None else Region(coverage={"relu1_1": kernels.cover(w)})
     shifts = [(0, 1), (2, 0)]
     loss = StructureLoss.measure("relu1_1", [Sample(kernels.upload(exemplar))], kernels, region, shifts=shifts)
     target = {shift: reference.translated_gram(exemplar, shift, wrap=False) for shift in shifts}
@@ -215,15 +215,15 @@ LARGE = [((2, 4097), (2, 1370)), ((1, 586), (1, 4100))]
 @pytest.mark.parametrize(("shape", "other"), PAIRS)
 def test_histogram_loss(kernels, shape, other, content, exemplar_kind, kind):
     x, exemplar = features(shape, content), features(other, content, 1)
-    w, w_s = weights(shape[1], kind), weights(other[1], exemplar_kind, 1)
-    target = kernels.histogram(kernels.upload(exemplar), weighed(kernels, w_s))
+    w, w_s = covering(shape[1], kind), covering(other[1], exemplar_kind, 1)
+    target = kernels.histogram(kernels.upload(exemplar), covered(kernels, w_s))
     assert target.channels == shape[0]
     expected = reference.histogram_loss(x, exemplar, w, w_s)
     loss = Loss(kernels, "histogram_loss", target)
     value, gradient = loss(x, w, 0.7)
     assert value == pytest.approx(expected[0], rel=1e-5, abs=1e-12)
     assert_close(gradient, 0.7 * expected[1], 2e-6)
-    matched = kernels.download(kernels.match(target, kernels.upload(x), weighed(kernels, w)))
+    matched = kernels.download(kernels.match(target, kernels.upload(x), covered(kernels, w)))
     assert_close(matched, reference.match(x, exemplar, w, w_s))
     mine = Loss(CPU, "histogram_loss", CPU.histogram(exemplar, weighed(CPU, w_s)))(x, w, 0.7)
     assert value == pytest.approx(mine[0], rel=1e-5, abs=1e-12)
@@ -235,30 +235,30 @@ def test_histogram_loss(kernels, shape, other, content, exemplar_kind, kind):
 @pytest.mark.parametrize(("shape", "other"), LARGE)
 def test_histogram_loss_of_several_tiles(kernels, shape, other, content, kind):
     x, exemplar = features(shape, content), features(other, content, 1)
-    w, w_s = weights(shape[1], kind), weights(other[1], kind, 1)
-    target = kernels.histogram(kernels.upload(exemplar), weighed(kernels, w_s))
+    w, w_s = covering(shape[1], kind), covering(other[1], kind, 1)
+    target = kernels.histogram(kernels.upload(exemplar), covered(kernels, w_s))
     check_loss(Loss(kernels, "histogram_loss", target), x, w, reference.histogram_loss(x, exemplar, w, w_s))
 
 
 @pytest.mark.parametrize("kind", ["none", "sparse"])
 def test_histogram_gradient_is_written_or_added(kernels, kind):
-    x, exemplar, w = features((3, 70)), features((3, 50), seed=1), weights(70, kind)
+    x, exemplar, w = features((3, 70)), features((3, 50), seed=1), covering(70, kind)
     target = kernels.histogram(kernels.upload(exemplar))
     check_loss(Loss(kernels, "histogram_loss", target), x, w, reference.histogram_loss(x, exemplar, w))
 
 
 @pytest.mark.parametrize("kind", ["none", "random", "sparse"])
 def test_histogram_is_sorted(kernels, kind):
-    x, w = features((3, 4500), "normal"), weights(4500, kind)
+    x, w = features((3, 4500), "normal"), covering(4500, kind)
     x[:, ::7] = np.round(x[:, ::7])
-    histogram = kernels.histogram(kernels.upload(x), weighed(kernels, w))
+    histogram = kernels.histogram(kernels.upload(x), covered(kernels, w))
     used = np.ones(4500, bool) if w is None else w > 0
     order = np.argsort(x[:, used], axis=1, kind="stable")
     values = np.take_along_axis(x[:, used], order, 1)
     np.testing.assert_array_equal(kernels.download(histogram.values), values)
     weight = np.ones(values.shape) if w is None else w[used][order].astype(np.float64)
     if w is not None:
-        np.testing.assert_array_equal(kernels.download(histogram.weights), weight)  # stable, so each with its own
+        np.testing.assert_array_equal(kernels.download(histogram.coverage), weight)  # stable, so each with its own
         before = np.cumsum(weight, axis=1)[:, 31:-1:32]
         assert_close(kernels.download(histogram.masses)[:, 1:], before[:, : histogram.masses.shape[1] - 1], 1e-13)
     before = np.cumsum(weight * values, axis=1)[:, 31:-1:32]
@@ -268,8 +268,8 @@ def test_histogram_is_sorted(kernels, kind):
 
 @pytest.mark.parametrize("kind", ["none", "sparse"])
 def test_histogram_of_the_exemplar_itself_is_matched_exactly(kernels, kind):
-    x, w = features((4, 333), "normal"), weights(333, kind)
-    target = kernels.histogram(kernels.upload(x), weighed(kernels, w))
+    x, w = features((4, 333), "normal"), covering(333, kind)
+    target = kernels.histogram(kernels.upload(x), covered(kernels, w))
     value, gradient = Loss(kernels, "histogram_loss", target)(x, w)
     assert value < 1e-12
     assert np.abs(gradient).max() < 1e-7
@@ -279,9 +279,9 @@ def test_histogram_without_mass(kernels):
     """Either side: nothing is matched to anything."""
     x, exemplar, nothing = features((3, 50)), features((3, 40), seed=1), np.zeros(50, np.float32)
     some = kernels.histogram(kernels.upload(exemplar))
-    none = kernels.histogram(kernels.upload(exemplar), kernels.weigh(np.zeros(40, np.float32)))
+    none = kernels.histogram(kernels.upload(exemplar), kernels.cover(np.zeros(40, np.float32)))
     assert none.channels == 3
-    for target, w in ((some, nothing), (none, None), (none, weights(50)), (none, weights(50, "sparse"))):
+    for target, w in ((some, nothing), (none, None), (none, covering(50)), (none, covering(50, "sparse"))):
         loss = Loss(kernels, "histogram_loss", target)
         value, gradient = loss(x, w)
         assert value == 0
@@ -290,18 +290,18 @@ def test_histogram_without_mass(kernels):
         assert value == 0
         np.testing.assert_array_equal(gradient, x)
         np.testing.assert_array_equal(
-            kernels.download(kernels.match(target, kernels.upload(x), weighed(kernels, w))), x
+            kernels.download(kernels.match(target, kernels.upload(x), covered(kernels, w))), x
         )
 
 
-def test_histogram_with_weights_that_name_no_pixels(kernels):
-    """As a PixelWeights of other kernels: those of no weight take part, but for nothing."""
-    x, exemplar, w = features((2, 70), "normal"), features((2, 90), "normal", 1), weights(70, "sparse")
-    w_s = weights(90, "sparse", 1)
-    plain = PixelWeights(kernels.upload(w), float(w.sum(dtype=float)))
-    target = kernels.histogram(kernels.upload(exemplar), PixelWeights(kernels.upload(w_s), float(w_s.sum(dtype=float))))
+def test_histogram_with_coverage_that_names_no_pixels(kernels):
+    """As a Coverage of other kernels: those that do not count take part, but for nothing."""
+    x, exemplar, w = features((2, 70), "normal"), features((2, 90), "normal", 1), covering(70, "sparse")
+    w_s = covering(90, "sparse", 1)
+    plain = Coverage(kernels.upload(w), float(w.sum(dtype=float)))
+    target = kernels.histogram(kernels.upload(exemplar), Coverage(kernels.upload(w_s), float(w_s.sum(dtype=float))))
     value, out = kernels.xp.empty((), np.float64), kernels.upload(np.full_like(x, np.nan))
-    kernels.histogram_loss(target, kernels.upload(x), 1.0, out, value, weights=plain)
+    kernels.histogram_loss(target, kernels.upload(x), 1.0, out, value, coverage=plain)
     expected, slope = reference.histogram_loss(x, exemplar, w, w_s)
     assert kernels.fetch([value]) == [pytest.approx(expected, rel=1e-5)]
     assert_close(kernels.download(out), slope)
@@ -311,13 +311,13 @@ def test_histogram_with_weights_that_name_no_pixels(kernels):
 def test_channels_are_sorted_in_groups(kernels, monkeypatch, kind):
     """So that little memory is enough: the same bits, whatever the group."""
     x, exemplar = features((5, 300)), features((5, 200), seed=1)
-    w, w_s = weights(300, kind), weights(200, kind, 1)
+    w, w_s = covering(300, kind), covering(200, kind, 1)
     found = []
     for size in (2**28, 16 * 300 * 2, 1):
         monkeypatch.setattr(cuda, "SORTING_BYTES", size)
-        target = kernels.histogram(kernels.upload(exemplar), weighed(kernels, w_s))
+        target = kernels.histogram(kernels.upload(exemplar), covered(kernels, w_s))
         value, gradient = Loss(kernels, "histogram_loss", target)(x, w)
-        matched = kernels.download(kernels.match(target, kernels.upload(x), weighed(kernels, w)))
+        matched = kernels.download(kernels.match(target, kernels.upload(x), covered(kernels, w)))
         found.append((np.float64(value), gradient, matched, *map(kernels.download, (target.values, target.moments))))
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
@@ -338,7 +338,7 @@ def test_channels_in_groups_hold_less_memory(emulated, monkeypatch):
 @pytest.mark.parametrize("value", [np.nan, -np.nan])
 def test_a_sample_that_is_no_number(kernels, value, kind):
     """The loss is not, wherever it is; what the gradient is beside it is open."""
-    x, exemplar, w = features((3, 70)), features((3, 50), seed=1), weights(70, kind)
+    x, exemplar, w = features((3, 70)), features((3, 50), seed=1), covering(70, kind)
     at = 0 if w is None else int(np.flatnonzero(w)[3])
     x[1, at] = np.copysign(np.float32(np.nan), value)
     target = kernels.histogram(kernels.upload(exemplar))
@@ -346,7 +346,7 @@ def test_a_sample_that_is_no_number(kernels, value, kind):
     assert np.isnan(found)
     assert np.isnan(gradient[1, at])
     assert np.isfinite(gradient[[0, 2]]).all()
-    in_exemplar = Loss(kernels, "histogram_loss", kernels.histogram(kernels.upload(x), weighed(kernels, w)))
+    in_exemplar = Loss(kernels, "histogram_loss", kernels.histogram(kernels.upload(x), covered(kernels, w)))
     assert np.isnan(in_exemplar(exemplar)[0])
 
 
@@ -366,7 +366,7 @@ def test_infinite_samples(kernels, value):
 @pytest.mark.parametrize("content", ["relu", "equal", "integers"])
 @pytest.mark.parametrize("shape", [*SHAPES, (3, 8200), (300, 5), (3, 5, 7)])
 def test_content_loss(kernels, shape, content, kind):
-    x, target, w = features(shape, content), features(shape, content, 1), weights(int(np.prod(shape[1:])), kind)
+    x, target, w = features(shape, content), features(shape, content, 1), covering(int(np.prod(shape[1:])), kind)
     value, slope = reference.content_loss(reference.flat(x), reference.flat(target), w)
     check_loss(Loss(kernels, "content_loss", target), x, w, (value, slope.reshape(shape)))
 
@@ -394,7 +394,7 @@ def test_variation(kernels, shape, content, wrap):
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("kind", ["none", "random"])
 def test_what_is_not_finite_spreads_as_on_a_cpu(kernels, value, kind):
-    x, target, w = features((3, 70), "normal"), features((3, 70), "normal", 1), weights(70, kind)
+    x, target, w = features((3, 70), "normal"), features((3, 70), "normal", 1), covering(70, kind)
     gram = reference.gram(target)
     x[1, 20] = value
     for name, goal in (("gram_loss", gram), ("content_loss", target)):
@@ -404,7 +404,7 @@ def test_what_is_not_finite_spreads_as_on_a_cpu(kernels, value, kind):
         assert np.isnan(found) == np.isnan(expected)
         np.testing.assert_array_equal(np.isfinite(gradient), np.isfinite(slope))
     np.testing.assert_array_equal(
-        np.isfinite(kernels.download(kernels.gram(kernels.upload(x), weighed(kernels, w)))),
+        np.isfinite(kernels.download(kernels.gram(kernels.upload(x), covered(kernels, w)))),
         np.isfinite(CPU.gram(x, weighed(CPU, w))),
     )
     image = features((5, 6, 3))
@@ -643,8 +643,8 @@ def test_a_fetch_is_one_transfer(emulated):
 
 @pytest.mark.parametrize("kind", ["random", "sparse", "one", "nothing"])
 def test_weigh(kernels, kind):
-    w = weights(500, kind)
-    found = kernels.weigh(w)
+    w = covering(500, kind)
+    found = kernels.cover(w)
     assert found.total == w.sum(dtype=np.float64)
     np.testing.assert_array_equal(kernels.download(found.values), w)
     if kind == "random":
@@ -677,7 +677,7 @@ def everything(kernels) -> list[np.ndarray]:
     """What all kernels compute of something."""
     results = []
     for shape, other, kind in (((3, 300), (3, 120), "none"), ((2, 4500), (2, 300), "sparse")):
-        x, exemplar, w = features(shape), features(other, seed=1), weights(shape[1], kind)
+        x, exemplar, w = features(shape), features(other, seed=1), covering(shape[1], kind)
         target = kernels.histogram(kernels.upload(exemplar))
         results += [kernels.download(a) for a in (target.values, target.moments)]
         results += Loss(kernels, "histogram_loss", target)(x, w)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import reference
-from conftest import features, pixel_weights, weights
+from conftest import coverage, covering, features
 
 from pyengine import _core
 from pyengine.kernels.cpu import CpuKernels
@@ -29,7 +29,7 @@ def assert_close(actual, expected, tolerance=2e-6):
 @pytest.mark.parametrize("kind", COVERAGES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_gram(shape, kind):
-    F, w = features(shape, "normal"), weights(shape[1], kind)
+    F, w = features(shape, "normal"), covering(shape[1], kind)
     G = _core.gram(F, w, threads=2)
     assert G.dtype == np.float64
     assert_close(G, reference.gram(F, w))
@@ -39,7 +39,7 @@ def test_gram(shape, kind):
 @pytest.mark.parametrize("kind", COVERAGES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_gram_gradient(shape, kind):
-    F, w = features(shape, "normal"), weights(shape[1], kind)
+    F, w = features(shape, "normal"), covering(shape[1], kind)
     D = np.random.default_rng(1).normal(size=(shape[0], shape[0]))
     expected = 0.3 * D @ (F.astype(float) * (1 if w is None else w))
     out = np.full_like(F, np.nan)
@@ -50,7 +50,7 @@ def test_gram_gradient(shape, kind):
 
 
 def test_gram_gradient_is_that_of_the_loss():
-    F, w = features((6, 200), "normal"), weights(200)
+    F, w = features((6, 200), "normal"), covering(200)
     target = reference.gram(features((6, 150), "normal", 1))
     _, expected = reference.gram_loss(F, target, w)
     out = np.empty_like(F)
@@ -68,7 +68,7 @@ def test_gram_without_mass_is_zero():
 @pytest.mark.parametrize("kind", COVERAGES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_cross_gram(shape, kind):
-    A, B, w = features(shape, "normal"), features(shape, "normal", 1), weights(shape[1], kind)
+    A, B, w = features(shape, "normal"), features(shape, "normal", 1), covering(shape[1], kind)
     G = _core.cross_gram(A, B, w, threads=2)
     assert G.dtype == np.float64
     assert_close(G, reference.cross_gram(A, B, w))
@@ -76,7 +76,7 @@ def test_cross_gram(shape, kind):
 
 
 def test_cross_gram_of_a_map_with_itself_is_its_gram():
-    F, w = features((100, 3000), "normal"), weights(3000)
+    F, w = features((100, 3000), "normal"), covering(3000)
     for v in (None, w):
         np.testing.assert_array_equal(_core.cross_gram(F, F, v), _core.gram(F, v))
     np.testing.assert_array_equal(_core.cross_gram(F, F.copy()), _core.gram(F))
@@ -86,7 +86,7 @@ def test_cross_gram_of_a_map_with_itself_is_its_gram():
 @pytest.mark.parametrize("kind", ["none", "random"])
 def test_gradients_of_a_translated_gram(kind):
     """The matrix is not symmetric: a pair's first member gets D times the second, that one D^T times the first."""
-    (height, width), shift, w = (9, 14), (2, -3), weights(126, kind)
+    (height, width), shift, w = (9, 14), (2, -3), covering(126, kind)
     F = features((5, height, width), "normal")
     target = reference.translated_gram(features((5, 8, 8), "normal", 1), shift)
     value, expected = reference.structure_loss(F, {shift: target}, w)
@@ -105,7 +105,7 @@ def test_gradients_of_a_translated_gram(kind):
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("kind", ["none", "random"])
 def test_gram_propagates_what_is_not_finite(value, kind):
-    F, w = features((5, 700), "normal"), weights(700, kind)
+    F, w = features((5, 700), "normal"), covering(700, kind)
     F[2, 650] = value
     G, out = _core.gram(F, w), np.empty_like(F)
     finite = np.isfinite(G)
@@ -120,7 +120,7 @@ def test_gram_propagates_what_is_not_finite(value, kind):
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("kind", ["none", "random"])
 def test_cross_gram_propagates_what_is_not_finite(value, kind):
-    A, B, w = features((5, 700), "normal"), features((5, 700), "normal", 1), weights(700, kind)
+    A, B, w = features((5, 700), "normal"), features((5, 700), "normal", 1), covering(700, kind)
     A[2, 650] = value
     assert np.array_equal(np.isfinite(_core.cross_gram(A, B, w)), np.tile(np.arange(5) != 2, (5, 1)).T)
     assert np.array_equal(np.isfinite(_core.cross_gram(B, A, w)), np.tile(np.arange(5) != 2, (5, 1)))
@@ -133,7 +133,7 @@ def test_cross_gram_propagates_what_is_not_finite(value, kind):
 @pytest.mark.parametrize("content", CONTENTS)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (2, 3), (5, 63), (7, 1025), (64, 1), (3, 40001)])
 def test_content_loss(shape, content, kind):
-    X, T, w = features(shape, content), features(shape, content, 1), weights(shape[1], kind)
+    X, T, w = features(shape, content), features(shape, content, 1), covering(shape[1], kind)
     value, expected = reference.content_loss(X, T, w)
     gradient = np.full_like(X, np.nan)
     for out in (gradient, None):
@@ -165,7 +165,7 @@ def test_content_loss_without_mass_is_zero():
 @pytest.mark.parametrize("kind", ["none", "random"])
 @pytest.mark.parametrize("at", [0, 650, 699])  # the last one is not in a whole vector
 def test_content_loss_of_what_is_not_finite(at, kind, value):
-    X, T, w = features((3, 700)), features((3, 700), seed=1), weights(700, kind)
+    X, T, w = features((3, 700)), features((3, 700), seed=1), covering(700, kind)
     gradient = np.empty_like(X)
     X[1, at] = value
     for a, b in ((X, T), (T, X)):
@@ -267,7 +267,7 @@ def test_match_of_more_samples_than_the_cache_holds(content):
     map_, exemplar = features((2, 150_001), content), features((2, 90_000), "normal", 1)
     map_[1] *= 1e-3 ** np.linspace(0, 1, map_.shape[1], dtype=np.float32)  # over many powers of two
     assert_matches(_core.Histogram(exemplar), map_, reference.match(map_, exemplar))
-    w = weights(map_.shape[1], "sparse")
+    w = covering(map_.shape[1], "sparse")
     assert_matches(_core.Histogram(map_), map_, reference.match(map_, map_, w), w, 1e-6)
 
 
@@ -276,7 +276,7 @@ def test_match_of_more_samples_than_the_cache_holds(content):
 @pytest.mark.parametrize("content", ["relu", "integers", "zeros"])
 def test_match_of_what_is_covered(content, kind, kind_s):
     X, S = features((2, 700), content), features((2, 900), "normal", 1)
-    w, w_s = weights(700, kind), weights(900, kind_s, 1)
+    w, w_s = covering(700, kind), covering(900, kind_s, 1)
     for map_, exemplar, v, v_s in ((X, S, w, w_s), (S, X, w_s, w)):
         # The reference rounds cumulative masses differently: a sample may go to the neighbouring step.
         assert_matches(_core.Histogram(exemplar, v_s), map_, reference.match(map_, exemplar, v, v_s), v, 1e-6)
@@ -302,7 +302,7 @@ def test_zeros_are_one_atom():
 @pytest.mark.parametrize("pixels", [(1, 1), (1200, 1200), (1200, 701)])
 def test_loss(pixels, content, kind):
     X, S = features((5, pixels[0]), content), features((5, pixels[1]), "relu", 1)
-    w, w_s = weights(pixels[0], kind), weights(pixels[1], kind, 1)
+    w, w_s = covering(pixels[0], kind), covering(pixels[1], kind, 1)
     histogram = _core.Histogram(S, w_s)
     value, expected = reference.histogram_loss(X, S, w, w_s)
     gradient = np.full_like(X, np.nan)
@@ -318,7 +318,7 @@ def test_loss(pixels, content, kind):
 @pytest.mark.parametrize("kind", ["none", "random"])
 def test_gradient_by_finite_differences(kind):
     X, S = features((2, 40), "normal"), features((2, 53), "normal", 1)
-    w, step = weights(40, kind), 2.0**-12
+    w, step = covering(40, kind), 2.0**-12
     histogram, gradient = _core.Histogram(S), np.empty_like(X)
     histogram.loss(X, gradient, coverage=w)
     for at in [(0, 3), (0, 17), (1, 0), (1, 39)]:
@@ -352,14 +352,14 @@ def test_negative_exemplar_has_no_step_for_zeros():
 
 def test_a_coverage_below_rounding_is_harmless():
     X, S = features((2, 300), "normal"), features((2, 300), "normal", 1)
-    w = weights(300)
+    w = covering(300)
     w[::3] = 1e-38
     assert_matches(_core.Histogram(S, w), X, reference.match(X, S, w, w), w, 1e-6)
 
 
 @pytest.mark.parametrize("kind", ["none", "random"])
 def test_what_is_not_finite(kind):
-    X, S, w = features((3, 600)), features((3, 600), seed=1), weights(600, kind)
+    X, S, w = features((3, 600)), features((3, 600), seed=1), covering(600, kind)
     for value in (np.nan, -np.nan, np.inf, -np.inf):
         bad = X.copy()
         bad[1, [5, 77]] = value
@@ -372,7 +372,7 @@ def test_what_is_not_finite(kind):
 
 
 def test_nan_that_does_not_count_takes_no_part():
-    X, S, w = features((2, 60)), features((2, 70), seed=1), weights(60)
+    X, S, w = features((2, 60)), features((2, 70), seed=1), covering(60)
     w[5] = 0
     value = _core.Histogram(S).loss(X, coverage=w)
     X[:, 5] = np.nan
@@ -528,7 +528,7 @@ def test_combine_reads_no_row_whose_coefficient_is_0():
 
 def everything(threads, shape=(130, 5000)):
     """Return the bytes of all results."""
-    F, S, w = features(shape), features((shape[0], 3001), seed=1), weights(shape[1])
+    F, S, w = features(shape), features((shape[0], 3001), seed=1), covering(shape[1])
     results = []
     for v in (None, w):
         G = _core.gram(F, v, threads)
@@ -581,7 +581,7 @@ def test_one_histogram_serves_several_threads():
 def test_many_callers_who_each_want_several_threads():
     """More than there are cores, of work that is long and work that is short; each gets all of its own."""
     F, rows = features((130, 5000)), features((26, 100_000), "normal")
-    w = weights(5000)
+    w = covering(5000)
     calls = [
         lambda threads: _core.gram(F, w, threads).tobytes(),
         lambda threads: _core.inner_products(rows, [0, 25], threads).tobytes(),
@@ -677,15 +677,15 @@ def value_of(call, *args, **options):
 
 @pytest.mark.parametrize("kind", ["none", "random"])
 def test_maps_may_have_three_axes(kind):
-    X, S, w, kernels = features((4, 6, 7)), features((4, 5, 8), seed=1), weights(42, kind), CpuKernels(threads=2)
+    X, S, w, kernels = features((4, 6, 7)), features((4, 5, 8), seed=1), covering(42, kind), CpuKernels(threads=2)
     flat, flat_s, T = X.reshape(4, -1), S.reshape(4, -1), features((4, 6, 7), seed=2)
-    D, v = np.random.default_rng(1).normal(size=(4, 4)), pixel_weights(w)
+    D, v = np.random.default_rng(1).normal(size=(4, 4)), coverage(w)
     np.testing.assert_array_equal(kernels.gram(X, v), _core.gram(flat, w))
     np.testing.assert_array_equal(kernels.gram(flat, v), _core.gram(flat, w))
     np.testing.assert_array_equal(kernels.cross_gram(X, T, v), _core.cross_gram(flat, T.reshape(4, -1), w))
 
     found, expected = np.empty_like(X), np.empty_like(flat)
-    kernels.gram_gradient(X, D, 0.3, found, weights=v)
+    kernels.gram_gradient(X, D, 0.3, found, coverage=v)
     _core.gram_gradient(flat, D, 0.3, expected, w)
     np.testing.assert_array_equal(found.reshape(4, -1), expected)
     G = reference.gram(flat_s)
@@ -696,9 +696,9 @@ def test_maps_may_have_three_axes(kind):
     ]
     for call, target, (value, gradient) in calls:
         for out in (None, found):
-            assert value_of(call, target, X, 0.3, out, weights=v) == pytest.approx(value, rel=1e-5)
+            assert value_of(call, target, X, 0.3, out, coverage=v) == pytest.approx(value, rel=1e-5)
         assert_close(found.reshape(4, -1), 0.3 * gradient, 3e-6)
-        value_of(call, target, X, 0.3, found, weights=v, accumulate=True)
+        value_of(call, target, X, 0.3, found, coverage=v, accumulate=True)
         assert_close(found.reshape(4, -1), 0.6 * gradient, 3e-6)
 
 
@@ -726,7 +726,7 @@ def test_values_go_where_they_are_told_to():
     assert kernels.fetch([values[:2], np.array(5.0), np.eye(2)]) == [*values[:2], 5, 1, 0, 0, 1]
 
 
-def test_weights_of_pixels_and_their_sum():
+def test_coverage_and_its_sum():
     """The sum is exact where float32 would not be."""
     values = np.full(1 << 20, 0.1, np.float32)
     found = CpuKernels(threads=1).weigh(values)
@@ -737,7 +737,7 @@ def test_weights_of_pixels_and_their_sum():
 def test_a_gram_loss_without_mass_has_no_gradient():
     X, kernels = features((3, 40)), CpuKernels(threads=1)
     out = np.full_like(X, np.nan)
-    value_of(kernels.gram_loss, np.eye(3), X, 1.0, out, weights=pixel_weights(np.zeros(40)))
+    value_of(kernels.gram_loss, np.eye(3), X, 1.0, out, coverage=coverage(np.zeros(40)))
     np.testing.assert_array_equal(out, 0)
 
 

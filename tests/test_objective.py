@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from conftest import relative_error
+from conftest import VGG16, relative_error
 
 from pyengine import Engine, PyengineError
-from pyengine.kernels import PixelWeights
+from pyengine.kernels import Coverage
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.level import Exemplar, Level
 from pyengine.losses.options import LossOptions
+from pyengine.losses.weighting import threshold_weights
+from pyengine.measuring import measure
+from pyengine.memory import IN_MEMORY, level_demand
 from pyengine.recipe import Recipe
-from pyengine.tuning import THRESHOLDS, threshold_weights
 
 KERNELS = CpuKernels(threads=1)
 TERMS = ["histogram/relu1_1", "histogram/relu4_1", *(f"gram/relu{b}_1" for b in (1, 2, 3, 4))]
@@ -130,14 +132,14 @@ def test_the_losses_do_not_depend_on_the_number_of_threads(natural):
     assert all(value == pytest.approx(results[0][0], rel=1e-6) for value, _ in results)
 
 
-def test_evaluating_on_a_network_is_calling(engine, natural, other):
-    """In the order of the names; the gradient is the network's own, that of a call is the caller's."""
+def test_evaluating_with_an_evaluator_is_calling(engine, natural, other):
+    """In the order of the names; the gradient is the evaluator's own, that of a call is the caller's."""
     objective = engine.objective(other, weights={"variation": 2.0, "gram": 3.0})
     assert objective.names == (*TERMS, "variation")
     images = [np.ascontiguousarray(picture) for picture in (natural[:32, :40], natural[32:64, 40:80])]
     values, gradients = zip(*map(objective, images), strict=True)
-    with objective.network((32, 40)) as network:
-        found = [objective.evaluate(image, network) for image in images]
+    with objective.evaluator((32, 40)) as evaluator:
+        found = [objective.evaluate(image, evaluator) for image in images]
         for image, value, (terms, _) in zip(images, values, found, strict=True):
             assert dict(zip(objective.names, terms, strict=True)) == objective.terms(image)
             assert sum(terms) == value
@@ -216,12 +218,12 @@ def ramps(height: int, width: int) -> list[np.ndarray]:
     return [ramp.copy(), (1 - ramp) * np.linspace(1, 0.2, height, dtype=np.float32)[:, None]]
 
 
-def plain(weights: PixelWeights | None) -> np.ndarray | None:
-    """As the reference takes them."""
-    if weights is None:
+def plain(coverage: Coverage | None) -> np.ndarray | None:
+    """As the reference takes it."""
+    if coverage is None:
         return None
-    assert weights.total == pytest.approx(weights.values.sum(dtype=np.float64))
-    return weights.values
+    assert coverage.total == pytest.approx(coverage.values.sum(dtype=np.float64))
+    return coverage.values
 
 
 def split(indices: np.ndarray, *numbers: int) -> np.ndarray:
@@ -280,7 +282,7 @@ EXAMPLES = [
 
 def on(layer: str, mask: np.ndarray) -> np.ndarray:
     """A mask as the pools before a layer would halve it, (N,)."""
-    for _ in range(int(layer[4]) - 1):
+    for _ in range(VGG16.pools(layer)):
         mask = reference.pool(mask[None].astype(np.float64), "average")[0]
     return mask.ravel()
 
@@ -289,7 +291,7 @@ def expected_terms(network, e: Example, objective) -> dict[str, tuple[str, float
     """Layer, share of the output, loss and its gradient with respect to the layer's map, of each term."""
     # What counts of an exemplar, and of what is kept, tests of its own say.
     exemplars = Recipe.create(**e.everything).level.exemplars
-    near = {loss.name: plain(loss.region.weights.get(loss.layer)) for loss in objective.losses}
+    near = {loss.name: plain(loss.region.coverage.get(loss.layer)) for loss in objective.losses}
     maps = reference.forward(network, e.image, e.padding, upto="relu4_1")
     exemplar_maps = [reference.forward(network, x.image, e.padding, upto="relu4_1") for x in exemplars]
     everywhere = np.ones(e.image.shape[:2])
@@ -310,7 +312,7 @@ def expected_terms(network, e: Example, objective) -> dict[str, tuple[str, float
                 ws = []
                 for x, m in zip(exemplars, exemplar_maps, strict=True):
                     pixels = m[layer][0].size
-                    ws.append(reference.weights(plain(x.sample(k, m[layer], layer, KERNELS).weights), pixels))
+                    ws.append(reference.weights(plain(x.sample(k, m[layer], VGG16.pools(layer), KERNELS).coverage), pixels))
                 w_s = np.concatenate([factor * w for factor, w in zip(e.factors, ws, strict=False)])
                 if kind == "gram":
                     value, gradient = reference.gram_loss(reference.flat(F), reference.gram(S, w_s), w)
@@ -364,8 +366,8 @@ def test_every_term_and_their_sum(engine, expected_vgg, natural, other, kind):
         if layer:
             gradient = reference.backward(expected_vgg, e.image, {layer: gradient}, e.padding)
         objective.weights = dict.fromkeys(expected, 0.0) | {name: share}
-        with objective.network(e.image.shape[:2]) as network:
-            terms, found = objective.evaluate(e.image, network)
+        with objective.evaluator(e.image.shape[:2]) as evaluator:
+            terms, found = objective.evaluate(e.image, evaluator)
             assert terms.sum() == dict(zip(objective.names, terms, strict=True))[name]
             assert terms.sum() == pytest.approx(share * value, rel=1e-4), name
             assert relative_error(found, share * gradient) < 1e-4, name
@@ -382,15 +384,14 @@ def test_every_term_and_their_sum(engine, expected_vgg, natural, other, kind):
 def test_sizes_of_gradients_and_weights_by_them(engine, expected_vgg, natural, other, kind):
     e = example(kind, natural, other)
     objective = engine.objective(**e.everything)
-    with objective.network(e.image.shape[:2]) as network:
-        sizes = objective.gradient_sizes(e.image, network)
+    with objective.evaluator(e.image.shape[:2]) as evaluator:
+        sizes = objective.gradient_sizes(e.image, evaluator)
     expected = expected_terms(expected_vgg, e, objective)
     assert sizes == pytest.approx(
         {name: np.sqrt(g.size * (g**2).sum()) for name, (*_, g) in expected.items()}, rel=1e-4
     )
-    weights = threshold_weights(sizes, objective.factors)
-    limits = {name: THRESHOLDS[name.partition("/")[0]] for name in sizes}
-    assert all(weights[name] * size <= limits[name] for name, size in sizes.items())
+    weights = threshold_weights(objective.losses, sizes, objective.factors)
+    assert all(weights[loss.name] * sizes[loss.name] <= loss.threshold for loss in objective.losses)
     assert any(weights[name] < objective.factors[name] for name in sizes)
 
 
@@ -400,16 +401,16 @@ def test_what_is_kept_counts_only_where_it_meets_what_is_made(wrap):
     hole[12:30, 52:] = True
     level = Recipe.create(np.zeros((47, 61, 3), np.uint8), fill=hole).level
     layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
-    (region,) = level.loss_regions(layers, KERNELS, wrap=wrap)
+    (region,) = level.loss_regions(layers, VGG16, KERNELS, wrap=wrap)
     assert region.share == pytest.approx(hole.mean())
     for layer in layers:
-        made = on(layer, hole).reshape([-(-side // 2 ** (int(layer[4]) - 1)) for side in hole.shape])
-        w = region.weights[layer].values.reshape(made.shape)
+        made = on(layer, hole).reshape([-(-side // 2 ** VGG16.pools(layer)) for side in hole.shape])
+        w = region.coverage[layer].values.reshape(made.shape)
         assert w[made > 0].all()
         height, width = made.shape
         assert not w[:, width // 3 : width // 2].any()
         assert not w[-height // 6 :].any()
-    w = region.weights["relu1_1"].values.reshape(hole.shape)
+    w = region.coverage["relu1_1"].values.reshape(hole.shape)
     assert w[12:30, 51].all()
     assert w[12:30, 0].any() == wrap  # next to the hole, across the border
 
@@ -434,10 +435,10 @@ def test_what_counts_of_an_exemplar(other, kind):
     for layer in ("relu1_1", "relu2_1", "relu3_1", "relu4_1"):
         for region, mask in enumerate(masks):
             most = on(layer, mask)
-            counts = exemplar.sample(region, np.zeros((1, 1, most.size)), layer, KERNELS).weights.values
+            counts = exemplar.sample(region, np.zeros((1, 1, most.size)), VGG16.pools(layer), KERNELS).coverage.values
             assert counts.any()
             assert (counts <= most + 1e-6).all()
-            side = 64 // 2 ** (int(layer[4]) - 1)
+            side = 64 // 2 ** VGG16.pools(layer)
             around = np.pad(most.reshape(side, side), 2, mode="edge")
             lowest = [
                 np.min([around[y : y + side, x : x + side] for y in near for x in near], axis=0).ravel()
@@ -456,7 +457,7 @@ def test_all_of_a_region_counts_where_there_is_little_of_it(other, number):
     (exemplar,) = Recipe.create(other, exemplar_regions=indices, output_regions=indices).level.exemplars
     for layer in ("relu1_1", "relu3_1"):
         mask = on(layer, indices == number)
-        counts = exemplar.sample(number - 1, np.zeros((1, 1, mask.size)), layer, KERNELS).weights.values
+        counts = exemplar.sample(number - 1, np.zeros((1, 1, mask.size)), VGG16.pools(layer), KERNELS).coverage.values
         if number == 2 or layer == "relu3_1":
             assert np.allclose(counts, mask)
 
@@ -557,7 +558,9 @@ def test_an_objective_without_pixels_has_no_gradient(engine, natural):
     image = np.ascontiguousarray(natural[:32, :32])
     assert engine.objective(natural)(image)[1].any()
     nothing = Level((32, 32), (Exemplar(natural),), picture=image, free=np.zeros((32, 32), bool))
-    value, gradient = engine._objective(nothing, LossOptions(), "wrap")(image)
+    losses = LossOptions().on(VGG16)
+    demand = level_demand(nothing, losses, VGG16, natural[..., 0].size)
+    value, gradient = measure(nothing, losses, engine.pool, demand, lambda _: IN_MEMORY, "wrap")(image)
     assert value == 0
     assert not gradient.any()
 
@@ -629,13 +632,13 @@ def test_bad_images(engine, natural, image, message):
         ({"weights": {"gram": -1}}, r"weights: gram=-1: give a number that is not negative"),
         ({"weights": {"histogram": float("nan")}}, r"histogram=nan"),
         ({"weights": {"gram": 0, "histogram": 0}}, r"nothing is left to match"),
-        ({"weights": {"colour": 1}}, r"there is no term 'colour': choose gram, histogram, "),
+        ({"weights": {"colour": 1}}, r"there is no term 'colour': choose histogram, gram, "),
         ({"weights": {"gram/relu1_2": 1}}, r"there is no term 'gram/relu1_2'"),
-        ({"weights": {"content": 1}}, r"content=1: there is no layer for it"),
+        ({"weights": {"content": 1}}, r"content=1: there is no content"),
         ({"weights": 3}, r"weights=3: give 'auto', 'thresholds', or numbers by term"),
-        ({"gram_layers": ("relu9_9",)}, r"layer 'relu9_9': model 'vgg16' has relu1_1"),
+        ({"gram_layers": ("relu9_9",)}, r"layer 'relu9_9': this vgg16 has relu1_1"),
         ({"gram_layers": "relu1_1"}, r"give a sequence"),
-        ({"gram_layers": ()}, r"gram=1.0: there is no layer for it"),
+        ({"gram_layers": (), "weights": {"gram": 1.0}}, r"gram=1.0: there is no layer for it"),
         ({"padding": "mirror"}, r"padding='mirror': choose 'wrap' or 'zeros'"),
         ({"pooling": "median"}, r"pooling='median'"),
     ],
