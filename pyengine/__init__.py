@@ -8,6 +8,7 @@ from pyengine.errors import PyengineError
 if TYPE_CHECKING:
     from pyengine.api import synthesize
     from pyengine.engine import Engine
+    from pyengine.network.library import ModelInfo, import_model, list_models, remove_model
     from pyengine.objective import Objective
     from pyengine.quality import Comparison, compare
     from pyengine.result import Iteration, Progress, Result
@@ -16,11 +17,15 @@ __all__ = [
     "Comparison",
     "Engine",
     "Iteration",
+    "ModelInfo",
     "Objective",
     "Progress",
     "PyengineError",
     "Result",
     "compare",
+    "import_model",
+    "list_models",
+    "remove_model",
     "synthesize",
 ]
 __version__ = "0.1.0"
@@ -29,10 +34,14 @@ _HOMES = {
     "Comparison": "quality",
     "Engine": "engine",
     "Iteration": "result",
+    "ModelInfo": "network.library",
     "Objective": "objective",
     "Progress": "result",
     "Result": "result",
     "compare": "quality",
+    "import_model": "network.library",
+    "list_models": "network.library",
+    "remove_model": "network.library",
     "synthesize": "api",
 }
 

@@ -605,22 +605,16 @@ def models() -> None:
 @_json_option
 def list_models(as_json: bool) -> None:
     """Show the models that --model can name."""
-    from pyengine.network.weights import installed, read
+    from pyengine.network.library import list_models as infos
 
     entries: list[dict[str, Any]] = []
-    for path in installed():
-        entry: dict[str, Any] = {"name": path.stem, "path": str(path)}
-        try:
-            weights = read(path)
-        except PyengineError as error:
-            entry |= {"error": str(error)}
+    for model in infos():
+        entry: dict[str, Any] = {"name": model.name, "path": str(model.path)}
+        if model.error is not None:
+            entry |= {"error": model.error}
         else:
-            entry |= {
-                "architecture": weights.architecture,
-                "layers": weights.layers,
-                "bytes": path.stat().st_size,
-                "origin": weights.origin,
-            }
+            for key in ("architecture", "layers", "bytes", "origin"):
+                entry[key] = getattr(model, key)
         entries.append(entry)
     if as_json:
         click.echo(json.dumps(entries))
@@ -661,35 +655,10 @@ def import_model(
 
     The layouts of torchvision, Keras and Caffe are known by their names.
     """
-    from pyengine.images import write_atomically
-    from pyengine.network.graphs import model_file
-    from pyengine.network.importing import read_weights
-    from pyengine.network.weights import installed, user_folder
+    from pyengine.network.library import import_model as install
 
-    if output is None:
-        if name is None:
-            raise PyengineError("give the model a name with --name, or a file to write with --output")
-        taken = next((path for path in installed() if path.stem == name), None)
-        target = user_folder() / f"{name}.onnx"
-    else:
-        if output.suffix != ".onnx":
-            raise PyengineError(f"{output}: end the name in .onnx")
-        name = name or output.stem
-        taken = output if output.exists() else None
-        target = output
-    if taken and not force:
-        raise PyengineError(f"{taken} exists: choose another name, or --force")
-    weights = read_weights(file, name, preprocessing=preprocessing, deepest=deepest)
-    if half:
-        weights.check_half()
-    content = model_file(weights, half=half).SerializeToString()
-    if output is None:
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise PyengineError(f"{target.parent}: cannot be made ({error.strerror})") from error
-    write_atomically(target, lambda stream: stream.write(content))
-    click.echo(f"{target}: {weights.architecture}, {weights.layers[0]} ... {weights.layers[-1]}")
+    model = install(file, name, deepest=deepest, preprocessing=preprocessing, half=half, output=output, force=force)
+    click.echo(f"{model.path}: {model.architecture}, {model.layers[0]} ... {model.layers[-1]}")
 
 
 @main.command()
@@ -699,8 +668,8 @@ def info(as_json: bool) -> None:
     from pyengine import _core
     from pyengine.devices import choose, gpus
     from pyengine.engine import usable_cores
+    from pyengine.network.modelfile import user_folder
     from pyengine.network.sessions import runtime
-    from pyengine.network.weights import user_folder
 
     report: dict[str, Any] = {"versions": _versions()}
     try:

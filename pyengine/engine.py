@@ -31,10 +31,10 @@ from pyengine.losses.structure import StructureLoss
 from pyengine.losses.variation import VariationLoss
 from pyengine.memory import SHARE, Demand, Plan, check_whole, network_bytes
 from pyengine.network.graphs import Padding, Pooling
-from pyengine.network.network import Network, Vgg
+from pyengine.network.modelfile import load as load_model
+from pyengine.network.network import ModelSessions, Network
 from pyengine.network.sessions import release_memory
 from pyengine.network.tiles import TiledNetwork, Tiling
-from pyengine.network.weights import load as load_weights
 from pyengine.objective import Objective, Stopwatch
 from pyengine.optimizers.lbfgs import STATE, minimize
 from pyengine.pyramid import add_detail, white_noise
@@ -107,27 +107,27 @@ class Engine:
         self.device = choose(device)
         self.precision = self.device.precision(precision)
         self.threads = int(threads)
-        self.weights = load_weights(model)
+        self.model = load_model(model)
         if self.precision == "float16":
-            self.weights.check_half()
+            self.model.check_half()
         self.kernels = self.device.kernels(self.threads, self.precision)
         free = self.kernels.free_bytes()
         self.memory_limit = memory_limit or (float("inf") if free is None else SHARE * free)
-        self._vgg = self._new_vgg()
+        self._sessions = self._new_sessions()
         self._idle: list[tuple[Any, Any]] = []  # least recently used first
         self._lock = Lock()
 
-    def _new_vgg(self) -> Vgg:
-        """The model's graphs, none of them made yet."""
+    def _new_sessions(self) -> ModelSessions:
+        """The model's sessions, none of them made yet."""
         provider = self.device.provider(self.kernels, self.precision)
         half = self.precision == "float16"
-        return Vgg(self.weights, self.kernels, provider, threads=self.threads, half=half)
+        return ModelSessions(self.model, self.kernels, provider, threads=self.threads, half=half)
 
     def close(self) -> None:
         """Free the networks that are kept for reuse, and their memory. The engine can still be used."""
         with self._lock:
             self._idle.clear()
-            self._vgg = self._new_vgg()
+            self._sessions = self._new_sessions()
         self._release_memory()
 
     def _release_memory(self) -> None:
@@ -160,7 +160,7 @@ class Engine:
         (20, 20, 3)
         """
         recipe = Recipe.create(exemplar, **options)
-        self.weights.check_layers(recipe.losses.layers)
+        self.model.check_layers(recipe.losses.layers)
         return self._run(recipe, callback)
 
     def objective(self, exemplar: Source | None = None, **options: Unpack[Options]) -> Objective:
@@ -206,14 +206,14 @@ class Engine:
             ones = {kind: 1.0 for kind, is_used in used.items() if is_used}
             options["weights"] = {**ones, **own, **(weights or {})}
         recipe = Recipe.create(exemplar, **options)
-        self.weights.check_layers(recipe.losses.layers)
+        self.model.check_layers(recipe.losses.layers)
         with self.kernels.active():
             return self._objective(recipe.level, recipe.losses, recipe.losses.padding)
 
     def _objective(self, level: Level, options: LossOptions, exemplar_padding: Padding) -> Objective:
         """Measure exemplars and content at a level."""
         wrap = options.padding == "wrap"
-        demand = _demand(level, options)
+        demand = self._demand(level, options)
         plan = self._plan(level.size[::-1], demand)
         lend = partial(self.network, pooling=options.pooling)
         maps = []  # of each exemplar; the arrays outlive their networks
@@ -228,12 +228,14 @@ class Engine:
             ("gram", GramLoss.measure),
             ("structure", partial(StructureLoss.measure, wrap=wrap)),
         ]
-        regions = level.loss_regions(options.style_layers, self.kernels, wrap=wrap)
+        pools = {layer: self.model.architecture.pools(layer) for layer in options.style_layers}
+        regions = level.loss_regions(pools, self.kernels, wrap=wrap)
         for kind, measure in kinds:
             for layer in options.used(kind):
                 for k, region in enumerate(regions):
                     samples = [
-                        e.sample(k, m[layer], layer, self.kernels) for e, m in zip(level.exemplars, maps, strict=True)
+                        e.sample(k, m[layer], pools[layer], self.kernels)
+                        for e, m in zip(level.exemplars, maps, strict=True)
                     ]
                     if region.has_pixels(layer) and any(sample.mass > 0 for sample in samples):
                         losses.append(measure(layer, samples, self.kernels, region))
@@ -247,7 +249,7 @@ class Engine:
                     shown = network.features
             else:
                 shown = TiledNetwork(
-                    self._vgg,
+                    self._sessions,
                     content.shape[:2],
                     plan.side,
                     dict.fromkeys(options.used("content"), 0),
@@ -274,8 +276,10 @@ class Engine:
             factors[loss.name] = loss.region.share * (options.content_strength if isinstance(loss, ContentLoss) else 1)
         weights = {}
         for name, magnitude in magnitudes.items():
+            _, *parts = name.split("/")
             weight = options.weight(*name.split("/")[:2])
-            weights[name] = factors[name] * (auto_weight(name, magnitude) if weight == "auto" else weight)
+            before = self.model.architecture.pools(parts[0]) if parts else None
+            weights[name] = factors[name] * (auto_weight(name, magnitude, before) if weight == "auto" else weight)
         lease = partial(self._network_of, options=options, demand=demand)
         size = level.size if level.fixes_size else None
         return Objective(lease, losses, variation, weights, factors, self.kernels, size)
@@ -299,9 +303,9 @@ class Engine:
             As in `Network`.
         """
         key = (size, layers, padding, pooling, gradient)
-        make = partial(Network, self._vgg, size, layers, padding=padding, pooling=pooling, gradient=gradient)
+        make = partial(Network, self._sessions, size, layers, padding=padding, pooling=pooling, gradient=gradient)
         self.check_memory("an image", size, layers, gradient=gradient)
-        each = network_bytes(self.weights.layers, layers, self._vgg.grain(size), gradient=gradient)
+        each = network_bytes(self.model.architecture, layers, self._sessions.alignment(size), gradient=gradient)
         with self._lend(key, make, each * size[0] * size[1], keep=gradient) as network:
             yield network
 
@@ -322,7 +326,7 @@ class Engine:
         def make() -> TiledNetwork:
             assert plan.side is not None
             return TiledNetwork(
-                self._vgg,
+                self._sessions,
                 size,
                 plan.side,
                 demand.reaches,
@@ -351,15 +355,15 @@ class Engine:
         ...     engine.plan(recipe).side is None
         False
         """
-        return self._plan(recipe.sizes[-1][::-1], _demand(recipe.level, recipe.losses))
+        return self._plan(recipe.sizes[-1][::-1], self._demand(recipe.level, recipe.losses))
 
     def _plan(self, size: tuple[int, int], demand: Demand) -> Plan:
         return demand.plan(
             size,
-            self.weights.layers,
+            self.model.architecture,
             self.memory_limit,
             STATE,
-            grain=self._vgg.grain(size),
+            grain=self._sessions.alignment(size),
             on_cpu=self.device.kind == "cpu",
         )
 
@@ -372,7 +376,9 @@ class Engine:
                     "weights='thresholds' need the whole image in memory: give 'auto', or more memory_limit"
                 )
             wrap = options.padding == "wrap"
-            Tiling(size, side, self.weights.layers, demand.reaches, wrap=wrap, grain=self._vgg.grain(size))
+            Tiling(
+                size, side, self.model.architecture, demand.reaches, wrap=wrap, alignment=self._sessions.alignment(size)
+            )
 
     @contextmanager
     def _lend(self, key: Any, make: Callable[[], Lent], nbytes: float, *, keep: bool) -> Iterator[Lent]:
@@ -408,7 +414,7 @@ class Engine:
                 shape = exemplar.image.shape[:2]
                 self.check_memory("exemplar of", shape, recipe.losses.style_layers, gradient=False)
             for size in reversed(recipe.sizes):  # the one that was asked for first
-                self._check_size(size[::-1], _demand(recipe.level, recipe.losses), recipe.losses)
+                self._check_size(size[::-1], self._demand(recipe.level, recipe.losses), recipe.losses)
             return self._run_levels(recipe, callback)
 
     def _run_levels(self, recipe: Recipe, callback: Callable[[Progress], None] | None) -> Result:
@@ -487,7 +493,7 @@ class Engine:
                 if stopped:
                     raise StopIteration
 
-        spill = self._plan(start.shape[:2], _demand(recipe.level, recipe.losses)).spill
+        spill = self._plan(start.shape[:2], self._demand(recipe.level, recipe.losses)).spill
         with objective.network(start.shape[:2]) as network:  # one for the whole level
 
             def function(pixels: Float32) -> tuple[Float64, Float32]:
@@ -510,20 +516,20 @@ class Engine:
         check_whole(
             what,
             size,
-            self.weights.layers,
+            self.model.architecture,
             layers,
             self.memory_limit,
-            grain=self._vgg.grain(size),
+            grain=self._sessions.alignment(size),
             gradient=gradient,
             on_cpu=self.device.kind == "cpu",
         )
 
-
-def _demand(level: Level, options: LossOptions) -> Demand:
-    pixels = sum(exemplar.size[0] * exemplar.size[1] for exemplar in level.exemplars)
-    regions = 0 if level.masks is None and level.free is None else len(level.regions)
-    pictures = [level.init, level.content, level.picture, level.free]  # of the last, where the gradient counts
-    return Demand.of(options, pixels, regions, sum(picture is not None for picture in pictures))
+    def _demand(self, level: Level, options: LossOptions) -> Demand:
+        pixels = sum(exemplar.size[0] * exemplar.size[1] for exemplar in level.exemplars)
+        regions = 0 if level.masks is None and level.free is None else len(level.regions)
+        pictures = [level.init, level.content, level.picture, level.free]  # of the last, where the gradient counts
+        kept = sum(picture is not None for picture in pictures)
+        return Demand.of(options, self.model.architecture, pixels, regions, kept)
 
 
 def usable_cores() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,6 @@ from pyengine.images import resize
 from pyengine.kernels import Kernels
 from pyengine.losses import WHOLE, Region, Sample
 from pyengine.masks import dilate, reduce
-from pyengine.network.weights import pools_before
 
 RIM = 2
 """Pixels of what is kept that count with what is made: else there is nothing against an edge in between."""
@@ -59,9 +59,9 @@ class Exemplar:
         inner: Float32 = mask * (dilate(1 - mask, 1, wrap=False) == 0)
         return inner if inner.sum() >= INNER * mask.sum() else mask
 
-    def sample(self, region: int, features: Float32, layer: str, kernels: Kernels) -> Sample:
-        """What a loss measures in a region on one of this picture's feature maps."""
-        counts = self.counts(region, pools_before(layer))
+    def sample(self, region: int, features: Float32, pools: int, kernels: Kernels) -> Sample:
+        """What a loss measures in a region on one of this picture's feature maps, which comes after so many pools."""
+        counts = self.counts(region, pools)
         return Sample(features, None if counts is None else kernels.weigh(counts.ravel()), self.factor)
 
 
@@ -127,8 +127,8 @@ class Level:
             return image
         return np.where(self.free[:, :, None], image, self.picture)
 
-    def loss_regions(self, layers: tuple[str, ...], kernels: Kernels, *, wrap: bool) -> list[Region]:
-        """The regions, as losses see them on the layers' feature maps.
+    def loss_regions(self, pools: Mapping[str, int], kernels: Kernels, *, wrap: bool) -> list[Region]:
+        """The regions, as losses see them on some layers' feature maps, each of which comes after so many pools.
 
         What is kept does not count, but for a rim of a few pixels, where it meets what is made.
         """
@@ -138,12 +138,9 @@ class Level:
         masks = np.ones((1, height, width), np.float32) if self.masks is None else self.masks
         made = np.ones((height, width), np.float32) if self.free is None else self.free.astype(np.float32)
         near = masks * dilate(made, RIM, wrap=wrap)
-        by_pools = {
-            pools: [kernels.weigh(reduce(mask, pools).ravel()) for mask in near]
-            for pools in {*map(pools_before, layers)}
-        }
+        by_pools = {count: [kernels.weigh(reduce(mask, count).ravel()) for mask in near] for count in {*pools.values()}}
         return [
-            Region(name, float((mask * made).mean()), {layer: by_pools[pools_before(layer)][k] for layer in layers})
+            Region(name, float((mask * made).mean()), {layer: by_pools[count][k] for layer, count in pools.items()})
             for k, (name, mask) in enumerate(zip(self.regions, masks, strict=True))
         ]
 

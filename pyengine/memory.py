@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from itertools import zip_longest
 
 from pyengine.errors import PyengineError
 from pyengine.losses.options import LossOptions
 from pyengine.losses.structure import SHIFTS
-from pyengine.network.graphs import SMALLEST, WINOGRAD_TILE
+from pyengine.network.architecture import Architecture
+from pyengine.network.graphs import LEAST_SIDE, WINOGRAD_TILE, is_winograds
 from pyengine.network.tiles import margins
-from pyengine.network.weights import CHANNELS, pools_before
 from pyengine.tiled import MATCHED
 
 TEMPORARY_BYTES = {1: 1000, WINOGRAD_TILE: 190}
@@ -99,19 +98,28 @@ class Demand:
     maps: float
 
     @classmethod
-    def of(cls, losses: LossOptions, exemplar_pixels: int, regions: int = 0, pictures: int = 0) -> Demand:
+    def of(
+        cls,
+        losses: LossOptions,
+        architecture: Architecture,
+        exemplar_pixels: int,
+        regions: int = 0,
+        pictures: int = 0,
+    ) -> Demand:
         """What losses need that were measured on so many pixels.
 
         Parameters
         ----------
         losses : LossOptions
+        architecture : Architecture
+            The network's.
         exemplar_pixels : int
         regions : int
             That are painted.
         pictures : int
             Of the output's size that are kept besides: a start, a content, what is left of a picture.
         """
-        first = "relu1_1"
+        first = architecture.first
         histograms = losses.used("histogram")
         reaches = {
             layer: max(max(shift) for shift in SHIFTS) if layer in losses.used("structure") else 0
@@ -121,27 +129,27 @@ class Demand:
         return cls(
             losses.layers,
             reaches or {first: 0},
-            exemplar_pixels * math.ceil(sum(map(_map_bytes, histograms))),
-            sum(map(_map_bytes, losses.used("content"))) + regions * WEIGHT_BYTES + pictures * VECTOR_BYTES,
-            sum(_map_bytes(layer) for layer in histograms if layer != first),
+            exemplar_pixels * math.ceil(_map_bytes(architecture, *histograms)),
+            _map_bytes(architecture, *losses.used("content")) + regions * WEIGHT_BYTES + pictures * VECTOR_BYTES,
+            _map_bytes(architecture, *(layer for layer in histograms if layer != first)),
         )
 
     def plan(
-        self, size: tuple[int, int], layers: Sequence[str], limit: float, rows: int, *, grain: int, on_cpu: bool
+        self, size: tuple[int, int], architecture: Architecture, limit: float, rows: int, *, grain: int, on_cpu: bool
     ) -> Plan:
         """The fastest way that takes no more than so many bytes.
 
         Parameters
         ----------
         size : (height, width)
-        layers : sequence of str
-            The network's feature maps, first to last.
+        architecture : Architecture
+            The network's.
         limit : float
             Bytes.
         rows : int
             Of the optimiser's matrix.
         grain : int
-            As in `Tiling`.
+            See `ModelSessions.alignment`.
         on_cpu : bool
             Whether Python is in the same memory, and the matrix may go to a file.
 
@@ -153,9 +161,9 @@ class Demand:
         Examples
         --------
         >>> demand = Demand(("relu1_1", "relu4_1"), {"relu1_1": 0, "relu4_1": 0}, bytes=0, kept=0.0, maps=32.0)
-        >>> layers = ["relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu4_1"]
+        >>> from pyengine.network.vgg import vgg
         >>> for side in (512, 2048, 4096):
-        ...     print(demand.plan((side, side), layers, 3e9, rows=28, grain=4, on_cpu=True))
+        ...     print(demand.plan((side, side), vgg("vgg16"), 3e9, rows=28, grain=4, on_cpu=True))
         Plan(side=None, channels=16, spill=False)
         Plan(side=1216, channels=4, spill=True)
         Plan(side=928, channels=4, spill=True)
@@ -163,10 +171,10 @@ class Demand:
         pixels = size[0] * size[1]
         always = (BASE_BYTES if on_cpu else 0) + self.bytes + pixels * (self.kept + VECTOR_BYTES * VECTORS)
         matrix = pixels * VECTOR_BYTES * rows
-        if always + matrix + pixels * evaluation_bytes(layers, self.layers, grain) <= limit:
+        if always + matrix + pixels * evaluation_bytes(architecture, self.layers, grain) <= limit:
             return WHOLE
-        each = evaluation_bytes(layers, self.reaches, grain)
-        unit, halo = margins(layers, self.reaches, grain)
+        each = evaluation_bytes(architecture, self.reaches, grain)
+        unit, halo = margins(architecture, self.reaches, grain)
         for spilled, least in (
             ((False, COMFORTABLE_TILE), (True, SMALLEST_TILE)) if on_cpu else ((False, SMALLEST_TILE),)
         ):
@@ -189,51 +197,55 @@ class Demand:
         )
 
 
-def network_bytes(layers: Sequence[str], wanted: Collection[str], grain: int, *, gradient: bool) -> float:
+def network_bytes(architecture: Architecture, wanted: Collection[str], grain: int, *, gradient: bool) -> float:
     """Of a network's arrays, for each pixel of the image; see `Network`.
 
     Parameters
     ----------
-    layers : sequence of str
-        The network's feature maps, first to last.
+    architecture : Architecture
+        The network's.
     wanted : collection of str
-        Those given out.
+        The feature maps given out.
     grain : int
-        As in `Tiling`.
+        See `ModelSessions.alignment`.
     gradient : bool
         Whether there is a way back.
 
     Examples
     --------
-    >>> layers = ["relu1_1", "relu1_2", "relu2_1"]
-    >>> network_bytes(layers, ["relu1_1", "relu2_1"], 4, gradient=False)  # 64 and 128 / 4 channels, and the image
+    >>> from pyengine.network.vgg import vgg
+    >>> network_bytes(vgg("vgg16"), ["relu1_1", "relu2_1"], 4, gradient=False)
     396.0
-    >>> network_bytes(layers, ["relu1_1", "relu2_1"], 4, gradient=True)  # bits of relu1_2, 2 * 64 channels on the way
+    >>> network_bytes(vgg("vgg16"), ["relu1_1", "relu2_1"], 4, gradient=True)
     928.0
+
+    The first is 64 and 128 / 4 channels, and the image; the second has the bits of relu1_2 as well, and 2 * 64 channels
+    on the way back.
     """
     if not gradient:
-        return VECTOR_BYTES + sum(map(_map_bytes, wanted))
-    used = layers[: max(map(layers.index, wanted)) + 1]
-    total = 2.0 * (VECTOR_BYTES + max(map(_map_bytes, used)))
-    for layer, following in zip_longest(used, used[1:]):
-        if layer not in wanted:
-            total += _map_bytes(layer) / (32 if grain > 1 else 1)
-        elif following is not None and pools_before(following) > pools_before(layer):
-            total += 2 * _map_bytes(layer)  # a gradient of its own
+        return VECTOR_BYTES + _map_bytes(architecture, *wanted)
+    used = architecture.up_to(architecture.deepest(wanted))
+    total = 2.0 * (VECTOR_BYTES + max(_map_bytes(architecture, name) for name in used.names))
+    for layer in used.layers:
+        own = _map_bytes(architecture, layer.name)
+        if layer.name not in wanted:
+            total += own / (32 if grain > 1 and is_winograds(layer) else 1)
+        elif used.pool_follows(layer.name):
+            total += 2 * own  # a gradient of its own
         else:
-            total += _map_bytes(layer)
+            total += own
     return total
 
 
-def evaluation_bytes(layers: Sequence[str], wanted: Collection[str], grain: int) -> float:
+def evaluation_bytes(architecture: Architecture, wanted: Collection[str], grain: int) -> float:
     """Of an evaluation with its gradient, for each pixel; parameters are those of `network_bytes`."""
-    return network_bytes(layers, wanted, grain, gradient=True) + TEMPORARY_BYTES[grain]
+    return network_bytes(architecture, wanted, grain, gradient=True) + TEMPORARY_BYTES[grain]
 
 
 def check_whole(
     what: str,
     size: tuple[int, int],
-    layers: Sequence[str],
+    architecture: Architecture,
     wanted: Collection[str],
     limit: float,
     *,
@@ -247,21 +259,20 @@ def check_whole(
     """
     height, width = size
     if gradient:
-        each = evaluation_bytes(layers, wanted, grain)
+        each = evaluation_bytes(architecture, wanted, grain)
     else:
-        each = network_bytes(layers, wanted, grain, gradient=False) + MEASURING_BYTES[grain]
+        each = network_bytes(architecture, wanted, grain, gradient=False) + MEASURING_BYTES[grain]
     base = BASE_BYTES if on_cpu else 0
     needed = math.ceil(base + height * width * each)
     if needed > limit:
         side = int((max(limit - base, 0) / each) ** 0.5)
-        remedy = f"at most {side} pixels on a side fit, or " if side >= SMALLEST else ""
+        remedy = f"at most {side} pixels on a side fit, or " if side >= LEAST_SIDE else ""
         raise PyengineError(
             f"{what} {width}x{height} pixels needs about {needed / 1e9:.1f} GB ({needed} bytes), and "
             f"{limit / 1e9:.1f} GB ({limit:.0f} bytes) may be used: {remedy}give more memory_limit"
         )
 
 
-def _map_bytes(layer: str) -> float:
-    """Of a feature map, for each pixel of the image."""
-    pools = pools_before(layer)
-    return 4 * CHANNELS[pools] / float(4**pools)
+def _map_bytes(architecture: Architecture, *layers: str) -> float:
+    """Bytes of some feature maps, for each pixel of the image."""
+    return sum(4 * architecture[layer].channels / float(4 ** architecture.pools(layer)) for layer in layers)

@@ -17,7 +17,7 @@ from pyengine.images import Source, load_mask, load_with_alpha, resize
 from pyengine.level import Exemplar, Level
 from pyengine.losses.options import LossOptions
 from pyengine.masks import band, fill_by_reflection
-from pyengine.network.graphs import SMALLEST, Padding, Pooling
+from pyengine.network.graphs import LEAST_SIDE, Padding, Pooling
 from pyengine.pyramid import MULTIPLE, default_iterations, default_levels, level_sizes
 from pyengine.regions import RegionSource, load_regions
 from pyengine.tuning import (
@@ -274,9 +274,9 @@ def _size(image: npt.NDArray[Any]) -> tuple[int, int]:
 def _load_picture(source: Source, name: str) -> _Picture:
     image, alpha = load_with_alpha(source, name)
     width, height = _size(image)
-    if min(width, height) < SMALLEST:
+    if min(width, height) < LEAST_SIDE:
         raise PyengineError(
-            f"{name} of {width}x{height} pixels: both sides must be at least {SMALLEST}; enlarge it first"
+            f"{name} of {width}x{height} pixels: both sides must be at least {LEAST_SIDE}; enlarge it first"
         )
     opaque = None if alpha is None else alpha > 0.5
     if opaque is not None and not opaque.any():
@@ -399,10 +399,10 @@ def _style_sizes(
     for width, height in own:
         fit = min(1.0, (final[0] * final[1] / (width * height)) ** 0.5) if transfer else 1.0
         size = round(width * fit * scale), round(height * fit * scale)
-        if min(size) < SMALLEST or max(size) > LARGEST:
+        if min(size) < LEAST_SIDE or max(size) > LARGEST:
             raise PyengineError(
                 f"style_scale={scale!r}: an exemplar of {width}x{height} pixels would be measured at "
-                f"{size[0]}x{size[1]}; both sides must be {SMALLEST} to {LARGEST}"
+                f"{size[0]}x{size[1]}; both sides must be {LEAST_SIDE} to {LARGEST}"
             )
         sizes.append(size)
     return sizes
@@ -410,12 +410,12 @@ def _style_sizes(
 
 def _plan(sizes: list[tuple[int, int]], levels: Any, iterations: Any, preset: Preset) -> tuple[int, ...]:
     """How many iterations at each level of a pyramid for images of these (width, height)s."""
-    most = default_levels(*sizes, coarsest=SMALLEST)
+    most = default_levels(*sizes, coarsest=LEAST_SIDE)
     if levels is None:
         levels = preset.levels or default_levels(*sizes)
     elif not is_integer(levels) or not 1 <= levels <= most:
         raise PyengineError(
-            f"levels={levels!r}: give 1 to {most}; the coarsest level's sides must be at least {SMALLEST}"
+            f"levels={levels!r}: give 1 to {most}; the coarsest level's sides must be at least {LEAST_SIDE}"
         )
     if iterations is None:
         iterations = preset.iterations or default_iterations(levels)
@@ -436,6 +436,6 @@ def _checked_size(size: Any) -> tuple[int, int]:
     if not (isinstance(pair, Sequence) and len(pair) == 2 and all(map(is_integer, pair))):
         raise PyengineError(f"size={size!r}: give (width, height) in pixels, or one number for a square")
     width, height = pair
-    if min(pair) < SMALLEST or max(pair) > LARGEST:
-        raise PyengineError(f"size {width}x{height}: both sides must be {SMALLEST} to {LARGEST} pixels")
+    if min(pair) < LEAST_SIDE or max(pair) > LARGEST:
+        raise PyengineError(f"size {width}x{height}: both sides must be {LEAST_SIDE} to {LARGEST} pixels")
     return int(width), int(height)

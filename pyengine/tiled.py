@@ -62,9 +62,9 @@ class TiledLosses:
             else:
                 additive.append((k, cast(AdditiveLoss, loss)))
         self._of_first = self._kept.pop(network.first, [])
-        made: dict[object, PixelWeights] = {}
+        shared: dict[object, PixelWeights] = {}
         self._parts = [
-            [(k, loss.on(network.tiling.window(tile, loss.layer, made), kernels)) for k, loss in additive]
+            [(k, loss.on(network.tiling.window(tile, loss.layer, shared), kernels)) for k, loss in additive]
             for tile in network.tiling.tiles
         ]
 
@@ -95,23 +95,23 @@ class TiledLosses:
     def _run_first(self, image: Float32, values: Float64, weights: Sequence[float], gradient: Float32 | None) -> None:
         """The histogram losses of the first map, some of its channels at a time."""
         whole = self._network.empty_map(self._network.first, self._network.channels)
-        for channel, head in self._network.heads():
-            features = whole[: len(head.features[head.first])]
+        for channel, group in self._network.channel_groups():
+            features = whole[: len(group.features[group.first])]
             with self._watch("forward"):
-                for tile in head.tiling.tiles:
-                    head.forward(image, tile)
-                    head.put(features, head.first, tile)
+                for tile in group.tiling.tiles:
+                    group.forward(image, tile)
+                    group.put(features, group.first, tile)
             with self._watch("losses"):
                 self._match(features, self._of_first, channel, values, weights, gradient=gradient is not None)
             if gradient is None:
                 continue
             with self._watch("backward"):
-                head.features[head.first].fill(1)  # the ReLU has been gone through: see `_match`
-                for tile in head.tiling.tiles:
-                    head.zero_gradients()
-                    head.take(features, head.first, tile)
-                    head.backward(head.first)
-                    head.add_image_gradient(tile, gradient)
+                group.features[group.first].fill(1)  # the ReLU has been gone through: see `_match`
+                for tile in group.tiling.tiles:
+                    group.zero_gradients()
+                    group.take(features, group.first, tile)
+                    group.backward(group.first)
+                    group.add_image_gradient(tile, gradient)
 
     def _run(self, image: Float32, values: Float64, weights: Sequence[float], gradient: Float32 | None) -> None:
         """All the other losses: all tiles, twice."""

@@ -37,8 +37,9 @@ METHODS: dict[str, Preset] = {
     "gatys": Preset({"gram": 1.0, "histogram": 0.0}, padding="zeros", levels=1, iterations=500),
 }
 
-BLOCK_WEIGHTS = {"1": 10.0, "2": 3.0, "3": 1.0, "4": 0.3, "5": 0.1}
-"""Share of each block of the network: found by trying, by the patch distance of the results (docs/quality.md)."""
+BLOCK_WEIGHTS = (10.0, 3.0, 1.0, 0.3, 0.1)
+"""Share of each block of the network, that is of the layers after so many pools; deeper ones have the last. Found
+by trying, by the patch distance of the results (docs/quality.md)."""
 
 KIND_WEIGHTS = {"gram": 1.0, "histogram": 0.2, "structure": 1.0, "content": 0.7, "variation": 1.0}
 """Of each kind of loss against a Gram loss at the same layer; as found."""
@@ -72,11 +73,13 @@ def threshold_weights(sizes: Mapping[str, float], factors: Mapping[str, float]) 
     }
 
 
-def auto_weight(name: str, magnitude: float) -> float:
+def auto_weight(name: str, magnitude: float, pools: int | None) -> float:
     """Weight of a term in units of its target's own mean square, `magnitude`.
+
+    `pools` is how many there are before the term's layer, or None for a term of the image itself.
 
     A gradient's size then depends neither on the layer nor on the exemplar, whose values differ by orders of magnitude.
     """
-    kind, _, rest = name.partition("/")
-    size = KIND_WEIGHTS[kind] * (BLOCK_WEIGHTS[rest[4]] if rest else 1.0)
+    kind = name.partition("/")[0]
+    size = KIND_WEIGHTS[kind] * (1.0 if pools is None else BLOCK_WEIGHTS[min(pools, len(BLOCK_WEIGHTS) - 1)])
     return size / magnitude if magnitude > 0 else 0.0

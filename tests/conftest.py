@@ -15,9 +15,9 @@ from PIL import Image
 import pyengine
 from pyengine.kernels import PixelWeights
 from pyengine.kernels.cpu import CpuKernels
-from pyengine.network.network import Vgg
+from pyengine.network.model import Model
+from pyengine.network.network import ModelSessions
 from pyengine.network.sessions import Provider
-from pyengine.network.weights import Weights
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -52,9 +52,9 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.linalg.norm(np.ravel(found) - np.ravel(expected)) / np.linalg.norm(expected))
 
 
-def graphs(weights: Weights, *, half: bool = False) -> Vgg:
-    """A model's graphs on the CPU."""
-    return Vgg(weights, CpuKernels(threads=1), Provider(), threads=1, half=half)
+def sessions_of(model: Model, *, half: bool = False) -> ModelSessions:
+    """A model's sessions on the CPU."""
+    return ModelSessions(model, CpuKernels(threads=1), Provider(), threads=1, half=half)
 
 
 def pixel_weights(array: np.ndarray | None) -> PixelWeights | None:

@@ -16,7 +16,7 @@ from pyengine.checks import is_integer
 from pyengine.engine import Engine
 from pyengine.errors import PyengineError
 from pyengine.images import ByteImage, Source, load, to_uint8
-from pyengine.network.graphs import SMALLEST
+from pyengine.network.graphs import LEAST_SIDE
 from pyengine.quality import compare, patch_distance
 from pyengine.recipe import Recipe
 from pyengine.result import Progress
@@ -122,9 +122,11 @@ def _cropped(image: Float32, crop: int | None) -> Float32:
     if crop is None:
         return image
     height, width = image.shape[:2]
-    if not is_integer(crop) or not SMALLEST <= crop <= min(height, width):
+    if not is_integer(crop) or not LEAST_SIDE <= crop <= min(height, width):
         most = min(height, width)
-        raise PyengineError(f"crop={crop!r}: give {SMALLEST} to {most}, as the exemplar is of {width}x{height} pixels")
+        raise PyengineError(
+            f"crop={crop!r}: give {LEAST_SIDE} to {most}, as the exemplar is of {width}x{height} pixels"
+        )
     return np.ascontiguousarray(image[:crop, :crop])
 
 
@@ -265,7 +267,7 @@ def _torch_texture(
 ) -> tuple[ByteImage, int]:
     final = Recipe.create(exemplar, size=size).sizes[-1]
     image, done = load_torch_baseline().texture(
-        exemplar, final, engine.weights, engine.threads, iterations=iterations, seed=seed
+        exemplar, final, engine.model, engine.threads, iterations=iterations, seed=seed
     )
     return to_uint8(image), done
 
