@@ -100,25 +100,33 @@ double call_variation(py::handle image, py::handle gradient, double scale, bool 
     return variation(of, wrap, {.out = out, .scale = scale, .accumulate = accumulate}, threads);
 }
 
+// Pixels of a border: no convolution's filters are so large, and sizes stay far from overflowing.
+constexpr std::size_t most_border = 1024;
+
 float call_relu_gradient(py::handle features, py::handle out, py::handle above, py::handle loss,
-                         const std::string &pooling, bool wrap, bool measure, int threads) {
+                         const std::string &pooling, bool wrap, bool measure, int threads, std::size_t border) {
     const bool packed = py::isinstance<py::array_t<Mask>>(features);
     const py::array map = packed ? py::cast<py::array>(features) : float_array(features, "features", "(C, H, W)");
     if (map.ndim() != 3 || map.size() == 0)
         throw py::value_error("features: expected shape (C, H, W) with at least 1 pixel, got " + describe(map));
     check_layout(map, "features");
+    if (border > most_border)
+        throw py::value_error("border: expected at most " + std::to_string(most_border) + ", got " +
+                              std::to_string(border));
+    const std::string edge = border == 0 ? "" : " + " + std::to_string(2 * border);
+    const std::string form = "(C, H" + edge + ", W" + edge + ")";
     std::vector<std::size_t> shape(map.shape(), map.shape() + 3);
     if (packed) {  // of what size is in the array for the result
         // Under a maximum pool, a gradient of the map itself would pass in other places than one of its pool.
         if (!loss.is_none()) throw py::value_error("loss: expected None for a mask");
-        const py::array given = float_array(out, "out", "(C, H + 2, W + 2)");
+        const py::array given = float_array(out, "out", form.c_str());
         std::size_t sides[2] = {};
         for (py::ssize_t d = 1; d < 3; ++d) {
             const std::size_t side = given.ndim() == 3 ? static_cast<std::size_t>(given.shape(d)) : 0;
-            if (side < 3 || masks(side - 2) != shape[static_cast<std::size_t>(d)])
-                throw py::value_error("out: expected shape (C, H + 2, W + 2) for a mask (C, ceil(H / 4), ceil(W / 4)) " +
+            if (side <= 2 * border || masks(side - 2 * border) != shape[static_cast<std::size_t>(d)])
+                throw py::value_error("out: expected shape " + form + " for a mask (C, ceil(H / 4), ceil(W / 4)) " +
                                       describe(map) + ", got " + describe(given));
-            sides[d - 1] = side - 2;
+            sides[d - 1] = side - 2 * border;
         }
         shape = {shape[0], sides[0], sides[1]};
     }
@@ -133,14 +141,14 @@ float call_relu_gradient(py::handle features, py::handle out, py::handle above, 
     const float *from = as_input(above, "above", "(C, H, W)", above_shape);
     const float *own = loss.is_none() ? nullptr : as_input(loss, "loss", "(C, H, W)", shape);
     const std::size_t size = c * h * w, above_size = above_shape[0] * above_shape[1] * above_shape[2];
-    float *to = as_output(out, "out", "(C, H + 2, W + 2)", {c, h + 2, w + 2},
+    float *to = as_output(out, "out", form.c_str(), {c, h + 2 * border, w + 2 * border},
                           {{"features", maps, size},
                            {"features", mask, static_cast<std::size_t>(map.size())},
                            {"above", from, above_size},
                            {"loss", own, size}});
     check_threads(threads);
     py::gil_scoped_release release;
-    return ReluGradient{maps, mask, from, own, c, h, w, pool, wrap}.run(to, measure, threads);
+    return ReluGradient{maps, mask, from, own, c, h, w, pool, wrap, border}.run(to, measure, threads);
 }
 
 py::array_t<double> call_inner_products(py::handle rows, const std::vector<std::size_t> &picks, int threads) {
@@ -206,7 +214,8 @@ PYBIND11_MODULE(_core, module) {
                py::arg("accumulate") = false, py::arg("threads") = 1);
     module.def("relu_gradient", &call_relu_gradient, "The gradient before a ReLU, from that after it, with a border.",
                py::arg("features"), py::arg("out"), py::arg("above"), py::arg("loss") = py::none(),
-               py::arg("pooling") = "none", py::arg("wrap") = true, py::arg("measure") = false, py::arg("threads") = 1);
+               py::arg("pooling") = "none", py::arg("wrap") = true, py::arg("measure") = false, py::arg("threads") = 1,
+               py::arg("border") = 1);
     module.def("inner_products", &call_inner_products, "Inner products of some rows of a matrix with all of them.",
                py::arg("rows"), py::arg("picks"), py::arg("threads") = 1);
     module.def("combine", &call_combine, "The sum of a matrix's rows, each times its coefficient.", py::arg("rows"),

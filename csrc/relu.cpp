@@ -61,16 +61,17 @@ void keep(const Mask *words, std::size_t y, std::size_t width, float *row) {
 }  // namespace
 
 float ReluGradient::run(float *out, bool measure, int threads) const {
-    const std::size_t plane = height * width, stride = width + 2, padded = (height + 2) * stride;
+    const std::size_t plane = height * width, stride = width + 2 * border, padded = (height + 2 * border) * stride;
     const std::size_t half = (width + 1) / 2, pooled = (height + 1) / 2 * half;
     std::vector<float> peaks(channels);
     parallel_for(channels, useful_threads(channels, threads), [&](std::size_t channel, int) {
-        float *target = out + channel * padded, peak = 0;
+        float *const inner = out + channel * padded + border * stride;  // the first row that is not border alone
+        float peak = 0;
         for (std::size_t y = 0; y < height; ++y) {
             const std::size_t other = std::min(y ^ 1, height - 1), at = channel * plane + y * width;
             const float *map = mask ? nullptr : features + at;
             const Mask *words = mask ? mask + (channel * masks(height) + y / mask_side) * masks(width) : nullptr;
-            float *to = target + (y + 1) * stride + 1;
+            float *to = inner + y * stride + border;
             const float *from = above + channel * pooled + y / 2 * half;
             if (pooling == Pooling::none) {
                 std::copy_n(above + at, width, to);
@@ -89,16 +90,20 @@ float ReluGradient::run(float *out, bool measure, int threads) const {
                 for (std::size_t x = 0; x < width; ++x) to[x] = map[x] > 0 ? to[x] : 0.0f;
             }
             for (std::size_t x = 0; measure && x < width; ++x) peak = std::max(peak, std::fabs(to[x]));
-            to[-1] = wrap ? to[width - 1] : 0.0f;
-            to[width] = wrap ? to[0] : 0.0f;
+            for (std::size_t k = 0; k < border; ++k) {
+                to[-1 - static_cast<std::ptrdiff_t>(k)] = wrap ? to[width - 1 - k % width] : 0.0f;
+                to[width + k] = wrap ? to[k % width] : 0.0f;
+            }
         }
-        float *first = target + stride, *last = target + height * stride;
-        if (wrap) {
-            std::copy_n(last, stride, target);
-            std::copy_n(first, stride, last + stride);
-        } else {
-            std::fill_n(target, stride, 0.0f);
-            std::fill_n(last + stride, stride, 0.0f);
+        for (std::size_t k = 0; k < border; ++k) {
+            float *const before = inner - (k + 1) * stride, *const after = inner + (height + k) * stride;
+            if (wrap) {
+                std::copy_n(inner + (height - 1 - k % height) * stride, stride, before);
+                std::copy_n(inner + k % height * stride, stride, after);
+            } else {
+                std::fill_n(before, stride, 0.0f);
+                std::fill_n(after, stride, 0.0f);
+            }
         }
         peaks[channel] = peak;
     });

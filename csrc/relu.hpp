@@ -15,9 +15,10 @@ struct ReluGradient {
     std::size_t channels, height, width;
     Pooling pooling;
     bool wrap;
+    std::size_t border;  // pixels on each side, as many as the next convolution sees; maybe more than the map has
 
-    // out (C, H + 2, W + 2) = where F > 0 the sum of both gradients, else 0, with a border that wraps round or is 0.
-    // Returns the largest magnitude in it, or 0 if `measure` is false.
+    // out (C, H + 2 border, W + 2 border) = where F > 0 the sum of both gradients, else 0, with a border that wraps
+    // round or is 0. Returns the largest magnitude in it, or 0 if `measure` is false.
     float run(float *out, bool measure, int threads) const;
 };
 

@@ -263,6 +263,7 @@ def relu_gradient(
     wrap: bool = True,
     measure: bool = False,
     threads: int = 1,
+    border: int = 1,
 ) -> float:
     """Write the gradient before a ReLU, from that after it, with a border.
 
@@ -276,7 +277,7 @@ def relu_gradient(
         square of 4x4 pixels, whose bits, row by row from the lowest on, are set where the map is positive and, if
         `pooling` is "max", its window's maximum. There is no `loss` then.
     out
-        Array (C, H + 2, W + 2) that is written.
+        Array (C, H + 2 border, W + 2 border) that is written.
     above
         Gradient with respect to the map, (C, H, W), or to its 2x2 pool, (C, ceil(H / 2), ceil(W / 2)).
     loss
@@ -289,6 +290,8 @@ def relu_gradient(
         Whether the result is wanted.
     threads
         How many threads to use at most.
+    border
+        Pixels on each side, as many as the convolution before the ReLU sees beyond its map.
 
     Returns
     -------

@@ -16,9 +16,9 @@ import pyengine
 from pyengine import _core
 from pyengine.kernels import Coverage
 from pyengine.kernels.cpu import CpuKernels
-from pyengine.network.network import Vgg
+from pyengine.network.model import Model
+from pyengine.network.network import ModelSessions
 from pyengine.network.sessions import Provider
-from pyengine.network.weights import Weights
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 VGG16 = load("vgg16").architecture
@@ -58,9 +58,9 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.linalg.norm(np.ravel(found) - np.ravel(expected)) / np.linalg.norm(expected))
 
 
-def graphs(weights: Weights, *, half: bool = False) -> Vgg:
-    """A model's graphs on the CPU."""
-    return Vgg(weights, CpuKernels(threads=1), Provider(), threads=1, half=half)
+def sessions_of(model: Model, *, half: bool = False) -> ModelSessions:
+    """A model's sessions on the CPU."""
+    return ModelSessions(model, CpuKernels(threads=1), Provider(), threads=1, half=half)
 
 
 def coverage(array: np.ndarray | None) -> Coverage | None:

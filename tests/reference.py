@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -23,7 +22,6 @@ Pooling = Literal["average", "max"]
 Term = tuple[float, Array]
 Shift = tuple[int, int]
 
-SHIFTS = [(dy, dx) for dy in range(3) for dx in range(3)]
 WINDOW = [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
@@ -48,21 +46,15 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Layer:
-    """A 3x3 convolution and the ReLU after it; `weight` is (out, in, 3, 3), `bias` (out,)."""
+    """A convolution and the ReLU after it, under the name of its map.
+
+    `weight` is (out, in, K, K) with an odd K, `bias` (out,); `pooled` says whether a pool stands before it.
+    """
 
     name: str
     weight: Array
     bias: Array
-
-    @property
-    def relu(self) -> str:
-        return self.name.replace("conv", "relu")
-
-    @property
-    def pooled(self) -> bool:
-        """Whether a pool stands before this convolution: the first of every block but the first."""
-        block, index = numbers(self.name)
-        return index == 1 and block > 1
+    pooled: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,79 +64,80 @@ class Network:
 
     @classmethod
     def random(cls, blocks: Sequence[Sequence[int]] = ((4, 4), (6,)), seed: int = 0) -> Network:
-        """A small network with `blocks[i][j]` channels at layer conv(i+1)_(j+1)."""
+        """A small network with `blocks[i][j]` channels at layer relu(i+1)_(j+1), and a pool between two blocks."""
         rng = np.random.default_rng(seed)
         layers, inputs = [], 3
         for i, block in enumerate(blocks, 1):
             for j, outputs in enumerate(block, 1):
                 weight = rng.normal(0, np.sqrt(2 / (9 * inputs)), (outputs, inputs, 3, 3))
-                layers.append(Layer(f"conv{i}_{j}", weight, rng.normal(0, 0.1, outputs)))
+                layers.append(Layer(f"relu{i}_{j}", weight, rng.normal(0, 0.1, outputs), i > 1 and j == 1))
                 inputs = outputs
         return cls(Preprocessing("BGR", 4.0, (1.8, 2.0, 2.2), (0.8, 1.0, 1.25)), layers)
 
     def upto(self, names: Iterable[str]) -> str:
         """The deepest of the named maps."""
         names = set(names)
-        return [layer.relu for layer in self.layers if layer.relu in names][-1]
-
-
-def numbers(name: str) -> tuple[int, int]:
-    """Block and index: "conv3_1" -> (3, 1)."""
-    match = re.fullmatch(r"\D+(\d+)_(\d+)", name)
-    assert match, f"{name}: not a VGG layer"
-    return int(match[1]), int(match[2])
+        return [layer.name for layer in self.layers if layer.name in names][-1]
 
 
 def load(path: str | os.PathLike[str]) -> Network:
-    """Read an engine model: weights by their names, the preprocessing from its metadata."""
+    """Read an engine model: layers in the order of its nodes, the preprocessing from its metadata."""
     model = onnx.load(path)
     metadata = {p.key: p.value for p in model.metadata_props}
     p = json.loads(metadata["preprocessing"])
     tensors = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
-    names = [n.removesuffix(".weight") for n in tensors if re.fullmatch(r"conv\d+_\d+\.weight", n)]
-    return Network(
-        Preprocessing(p["channels"], float(p["scale"]), tuple(p["mean"]), tuple(p["std"])),
-        [
-            Layer(n, tensors[f"{n}.weight"].astype(np.float64), tensors[f"{n}.bias"].astype(np.float64))
-            for n in sorted(names, key=numbers)
-        ],
-    )
+    layers: list[Layer] = []
+    pooled, parameters = False, []
+    for node in model.graph.node:
+        if node.op_type == "AveragePool":
+            pooled = True
+        elif node.op_type == "Conv":
+            parameters = [tensors[name.removesuffix(".float32")].astype(np.float64) for name in node.input[1:]]
+        elif node.op_type == "Relu":
+            layers.append(Layer(node.output[0], *parameters, pooled=pooled))
+            pooled = False
+    preprocessing = Preprocessing(p["channels"], float(p["scale"]), tuple(p["mean"]), tuple(p["std"]))
+    return Network(preprocessing, layers)
 
 
 # ------------------------------------------------------------------ network
 
 
-def pad(x: Array, padding: Padding) -> Array:
-    return np.pad(x, ((0, 0), (1, 1), (1, 1)), mode="wrap" if padding == "wrap" else "constant")
+def pad(x: Array, padding: Padding, border: int = 1) -> Array:
+    edges = ((0, 0), (border, border), (border, border))
+    return np.pad(x, edges, mode="wrap" if padding == "wrap" else "constant")
 
 
-def pad_backward(g: Array, padding: Padding) -> Array:
-    """Bring what arrived in the border home: to the opposite side, or nowhere."""
+def pad_backward(g: Array, padding: Padding, border: int = 1) -> Array:
+    """Bring what arrived in the border home: to where it wraps round to, or nowhere."""
     for axis in (1, 2):
         g = np.moveaxis(g, axis, 0)
-        inner = g[1:-1].copy()
-        if padding == "wrap":
-            inner[-1] += g[0]
-            inner[0] += g[-1]
+        side = len(g) - 2 * border
+        inner = np.zeros((side, *g.shape[1:]))
+        for i, row in enumerate(g):
+            if padding == "wrap" or 0 <= i - border < side:
+                inner[(i - border) % side] += row
         g = np.moveaxis(inner, 0, axis)
     return g
 
 
 def convolve(x: Array, weight: Array, bias: Array, padding: Padding) -> Array:
     height, width = x.shape[1:]
-    padded = pad(x, padding)
+    kernel = weight.shape[-1]
+    padded = pad(x, padding, kernel // 2)
     out = np.zeros((len(weight), height, width)) + bias[:, None, None]
-    for dy, dx in SHIFTS:
+    for dy, dx in np.ndindex(kernel, kernel):
         out += np.tensordot(weight[:, :, dy, dx], padded[:, dy : dy + height, dx : dx + width], 1)
     return out
 
 
 def convolve_backward(g: Array, weight: Array, padding: Padding) -> Array:
     height, width = g.shape[1:]
-    padded = np.zeros((weight.shape[1], height + 2, width + 2))
-    for dy, dx in SHIFTS:
+    kernel = weight.shape[-1]
+    padded = np.zeros((weight.shape[1], height + kernel - 1, width + kernel - 1))
+    for dy, dx in np.ndindex(kernel, kernel):
         padded[:, dy : dy + height, dx : dx + width] += np.tensordot(weight[:, :, dy, dx].T, g, 1)
-    return pad_backward(padded, padding)
+    return pad_backward(padded, padding, kernel // 2)
 
 
 def windows(x: Array) -> Array:
@@ -186,14 +179,14 @@ def forward(
     upto: str | None = None,
 ) -> dict[str, Array]:
     """Every map "relu1_1", ... as (C, H, W), as far as `upto` (all, if None)."""
-    assert upto is None or any(layer.relu == upto for layer in network.layers), upto
+    assert upto is None or any(layer.name == upto for layer in network.layers), upto
     maps: dict[str, Array] = {}
     x = network.preprocessing.apply(image)
     for layer in network.layers:
         if layer.pooled:
             x = pool(x, pooling)
-        x = maps[layer.relu] = np.maximum(convolve(x, layer.weight, layer.bias, padding), 0)
-        if layer.relu == upto:
+        x = maps[layer.name] = np.maximum(convolve(x, layer.weight, layer.bias, padding), 0)
+        if layer.name == upto:
             break
     return maps
 
@@ -212,8 +205,8 @@ def backward(
     g = np.zeros_like(maps[names[-1]])
     for i in reversed(range(len(names))):
         layer, x = network.layers[i], maps[names[i]]
-        if layer.relu in gradients:
-            g = g + np.asarray(gradients[layer.relu], np.float64).reshape(x.shape)
+        if layer.name in gradients:
+            g = g + np.asarray(gradients[layer.name], np.float64).reshape(x.shape)
         g = convolve_backward(g * (x > 0), layer.weight, padding)
         if layer.pooled:
             g = pool_backward(g, maps[names[i - 1]], pooling)
@@ -226,8 +219,9 @@ def relu_gradient(
     loss: ArrayLike | None,
     pooling: Literal["none", "average", "max"],
     wrap: bool,
+    border: int = 1,
 ) -> Array:
-    """Gradient before the ReLU that gave F (C, H, W), with a border (C, H + 2, W + 2).
+    """Gradient before the ReLU that gave F (C, H, W), with a border (C, H + 2 border, W + 2 border).
 
     `loss` is with respect to F, `above` to F or its pool; equals of a maximum share its gradient.
     """
@@ -237,7 +231,7 @@ def relu_gradient(
         total = shared_pool_backward(total, F, pooling)
     if loss is not None:
         total = total + np.asarray(loss, np.float64)
-    return pad(np.where(F > 0, total, 0), "wrap" if wrap else "zeros")
+    return pad(np.where(F > 0, total, 0), "wrap" if wrap else "zeros", border)
 
 
 def shared_pool_backward(g: Array, x: Array, pooling: Literal["average", "max"]) -> Array:

@@ -30,7 +30,7 @@ from pyengine.images.reading import load
 from pyengine.images.writing import save, to_uint8
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.network.sessions import Provider
-from pyengine.network.weights import convolution_shapes
+from pyengine.network.vgg import vgg
 from pyengine.objective import Objective
 from pyengine.optimizers.lbfgs import PAIRS, minimize
 from pyengine.quality.measures import Comparison, compare, patch_distance
@@ -143,13 +143,13 @@ def test_table_where_the_system_keeps_to_itself(measured):
 @pytest.mark.parametrize("size", [(32, 48), (33, 47)])
 def test_arithmetic_of_the_convolutions(engine, size):
     expected, (h, w) = 0, size
-    for name, (outputs, inputs, *_) in convolution_shapes("vgg16").items():
-        if name in ("conv2_1", "conv3_1", "conv4_1"):
+    for layer in vgg("vgg16").layers:
+        if layer.name in ("relu2_1", "relu3_1", "relu4_1"):
             h, w = -(-h // 2), -(-w // 2)
-        expected += 2 * 2 * 9 * outputs * inputs * h * w  # additions and multiplications, there and back
-        if name == "conv4_1":
+        expected += 2 * 2 * 9 * layer.channels * layer.inputs * h * w  # additions and multiplications, there and back
+        if layer.name == "relu4_1":
             break
-    assert suite.convolution_gflop(engine.weights, size, ("relu1_1", "relu4_1")) == pytest.approx(expected / 1e9)
+    assert suite.convolution_gflop(engine.model, size, ("relu1_1", "relu4_1")) == pytest.approx(expected / 1e9)
 
 
 def test_the_optimisers_own_time(monkeypatch):
@@ -309,7 +309,7 @@ def test_the_pytorch_version_computes_the_same(natural, rng):
     image = rng.random((64, 64, 3), "float32")
     with Engine(threads=1) as engine:
         value, gradient = engine.objective(natural[:64, :64])(image)
-        expected_value, expected_gradient = evaluation(natural[:64, :64], image, engine.weights, threads=1)()
+        expected_value, expected_gradient = evaluation(natural[:64, :64], image, engine.model, threads=1)()
     assert value == pytest.approx(expected_value, rel=1e-4)
     assert relative_error(gradient.transpose(2, 0, 1), expected_gradient.numpy()) < 1e-3
 
@@ -320,7 +320,7 @@ def test_a_texture_by_pytorch(natural):
 
     exemplar = natural[:32, :48]
     with Engine(threads=1) as engine:
-        image, done = texture(exemplar, (48, 32), engine.weights, 1, iterations=40, seed=0)
+        image, done = texture(exemplar, (48, 32), engine.model, 1, iterations=40, seed=0)
     assert (image.shape, done) == ((32, 48, 3), 40)
     assert patch_distance(exemplar, image) < patch_distance(
         exemplar, np.random.default_rng(0).random((32, 48, 3), "f4")

@@ -21,9 +21,10 @@ from pyengine.kernels import Coverage, cuda
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.kernels.cuda import CudaKernels
 from pyengine.memory import Plan
-from pyengine.network.graphs import model_file
+from pyengine.network.architecture import Architecture, Layer
+from pyengine.network.model import Convolution, Model, Preprocessing
+from pyengine.network.modelfile import model_file
 from pyengine.network.sessions import Provider
-from pyengine.network.weights import Convolution, Preprocessing, Weights
 
 EITHER = ["emulated", pytest.param("gpu", marks=pytest.mark.gpu)]
 ORDERS = ["ascending", "descending", "shuffled", "warps"]
@@ -724,7 +725,7 @@ def test_the_same_bits_in_whatever_order_threads_run(emulated, monkeypatch):
 QUICK = {"gram_layers": ["relu1_1", "relu2_1"], "histogram_layers": ["relu1_1", "relu2_1"]}
 
 
-CHANNELS = {"conv1_1": 6, "conv1_2": 6, "conv2_1": 9, "conv2_2": 9, "conv3_1": 8}
+CHANNELS = {"relu1_1": 6, "relu1_2": 6, "relu2_1": 9, "relu2_2": 9, "relu3_1": 8}
 
 
 @pytest.fixture(scope="module")
@@ -732,12 +733,15 @@ def model(tmp_path_factory) -> Path:
     """A VGG of few channels, which sorts quickly."""
     rng, convolutions, inputs = np.random.default_rng(0), [], 3
     for name, outputs in CHANNELS.items():
-        weight = rng.normal(0, np.sqrt(2 / (9 * inputs)), (outputs, inputs, 3, 3)).astype(np.float32)
-        convolutions.append(Convolution(name, weight, rng.normal(0, 0.1, outputs).astype(np.float32)))
+        filters = rng.normal(0, np.sqrt(2 / (9 * inputs)), (outputs, inputs, 3, 3)).astype(np.float32)
+        layer = Layer(name, f"{name}.convolution", inputs, outputs, 3, pooled=name in ("relu2_1", "relu3_1"))
+        convolutions.append(Convolution(layer, filters, rng.normal(0, 0.1, outputs).astype(np.float32)))
         inputs = outputs
     preprocessing = Preprocessing("BGR", 255.0, (110.0, 117.0, 123.0), (1.0, 1.0, 1.0))
     path = tmp_path_factory.mktemp("models") / "small.onnx"
-    onnx.save(model_file(Weights("small", "vgg16", preprocessing, tuple(convolutions), "a test"), half=False), path)
+    architecture = Architecture("small", tuple(convolution.layer for convolution in convolutions))
+    small = Model("small", architecture, preprocessing, tuple(convolutions), "a test")
+    onnx.save(model_file(small, half=False), path)
     return path
 
 

@@ -20,9 +20,9 @@ from pyengine.images.writing import save
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.network import network as networks
 from pyengine.network import sessions
-from pyengine.network.network import Network, Vgg
+from pyengine.network.modelfile import load
+from pyengine.network.network import ModelSessions, Network
 from pyengine.network.sessions import Provider, Session
-from pyengine.network.weights import load
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
@@ -517,15 +517,15 @@ def test_only_small_images_are_recorded(monkeypatch):
         (Provider(CUDA), (512, 513), False),
         (Provider(TENSORRT), (64, 64), True),
     ):
-        vgg = Vgg(load("vgg16"), CpuKernels(1), provider, threads=1)
-        first = vgg.forward(size, layers, masks, *rest, winograd=False)
+        on_device = ModelSessions(load("vgg16"), CpuKernels(1), provider, threads=1)
+        first = on_device.forward(size, layers, masks, *rest, winograd=False)
         assert made[-1] == capture
-        again = vgg.forward((size[0] + 16, size[1]), layers, masks, *rest, winograd=False)
+        again = on_device.forward((size[0] + 16, size[1]), layers, masks, *rest, winograd=False)
         # A recorded graph is of one size, and a TensorRT engine is; the others take any.
         one_for_all = not provider.fixes_sizes and not capture
         assert (first == again) == one_for_all
-        assert (vgg.forward(size, layers, masks, *rest, winograd=False) == first) == (not capture)
-        vgg.forward(size, layers, (), *rest, winograd=False)
+        assert (on_device.forward(size, layers, masks, *rest, winograd=False) == first) == (not capture)
+        on_device.forward(size, layers, (), *rest, winograd=False)
         assert not made[-1]  # without a way back it runs once
 
 
@@ -543,8 +543,8 @@ def test_all_of_a_network_runs_on_its_provider(install, monkeypatch):
     """And on its stream: forward, and backward through each convolution."""
     fake = install(Fake(), cupy_with(1))
     monkeypatch.setattr(sessions, "Run", lambda *_: None)
-    vgg = Vgg(load("vgg16"), CpuKernels(1), Provider(CUDA, 0, 99, tf32=True), threads=1)
-    Network(vgg, (16, 16), ("relu2_1",))
+    on_device = ModelSessions(load("vgg16"), CpuKernels(1), Provider(CUDA, 0, 99, tf32=True), threads=1)
+    Network(on_device, (16, 16), ("relu2_1",))
     assert len(fake.sessions) == 1 + 3
     for session in fake.sessions:
         ((name, options),) = session.asked

@@ -11,7 +11,7 @@ import onnx
 import pytest
 import reference
 from click.testing import CliRunner
-from conftest import graphs
+from conftest import sessions_of
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
@@ -19,13 +19,16 @@ from safetensors.numpy import save_file
 import pyengine
 from pyengine.cli import main
 from pyengine.errors import PyengineError
-from pyengine.network.graphs import model_file
-from pyengine.network.importing import read_weights
+from pyengine.network.importing import read_foreign
+from pyengine.network.model import PREPROCESSINGS, Model
+from pyengine.network.modelfile import load, model_file
 from pyengine.network.network import Network
-from pyengine.network.weights import PREPROCESSINGS, Weights, load
+from pyengine.network.vgg import vgg
 
 Array = NDArray[np.floating]
 Parameters = dict[str, tuple[Array, Array]]
+
+VGG = vgg("vgg16")
 
 # A prefix is enough of a VGG, and quick.
 SHAPES = {"conv1_1": (64, 3), "conv1_2": (64, 64), "conv2_1": (128, 64)}
@@ -192,12 +195,13 @@ WRITERS: dict[Writer, str] = {
 }
 
 
-def same_parameters(weights: Weights, parameters: Parameters) -> None:
-    assert [c.name for c in weights.convolutions] == list(parameters)
-    for convolution in weights.convolutions:
-        kernel, bias = parameters[convolution.name]
-        assert convolution.weight.dtype == convolution.bias.dtype == np.float32
-        np.testing.assert_array_equal(convolution.weight, kernel)
+def same_parameters(model: Model, parameters: Parameters) -> None:
+    assert [c.layer.convolution for c in model.convolutions] == list(parameters)
+    assert model.architecture.layers == tuple(c.layer for c in model.convolutions)
+    for convolution in model.convolutions:
+        kernel, bias = parameters[convolution.layer.convolution]
+        assert convolution.filters.dtype == convolution.bias.dtype == np.float32
+        np.testing.assert_array_equal(convolution.filters, kernel)
         np.testing.assert_array_equal(convolution.bias, bias)
 
 
@@ -208,62 +212,62 @@ def same_parameters(weights: Weights, parameters: Parameters) -> None:
 def test_layouts(writer: Writer, tmp_path: Path) -> None:
     parameters = random_parameters()
     path = writer(tmp_path / "theirs", parameters)
-    weights = read_weights(path, "mine")
-    same_parameters(weights, parameters)
-    assert weights.architecture == "vgg16"
-    assert weights.preprocessing == PREPROCESSINGS[WRITERS[writer]]
-    assert weights.origin.startswith(f"{path.name} sha256:")
+    model = read_foreign(path, "mine")
+    same_parameters(model, parameters)
+    assert model.architecture == VGG.up_to("relu2_1")
+    assert model.preprocessing == PREPROCESSINGS[WRITERS[writer]]
+    assert model.origin.startswith(f"{path.name} sha256:")
 
 
 def test_names_that_tell_nothing_need_a_word(tmp_path: Path) -> None:
     parameters = random_parameters()
     path = anonymous_onnx(tmp_path / "theirs", parameters)
     with pytest.raises(PyengineError, match="--preprocessing caffe or torchvision"):
-        read_weights(path, "mine")
-    weights = read_weights(path, "mine", preprocessing="torchvision")
-    same_parameters(weights, parameters)
-    assert weights.preprocessing == PREPROCESSINGS["torchvision"]
+        read_foreign(path, "mine")
+    model = read_foreign(path, "mine", preprocessing="torchvision")
+    same_parameters(model, parameters)
+    assert model.preprocessing == PREPROCESSINGS["torchvision"]
 
 
 def test_a_word_overrides_names(tmp_path: Path) -> None:
     path = caffe_npz(tmp_path / "theirs", random_parameters())
-    assert read_weights(path, "mine", preprocessing="torchvision").preprocessing == PREPROCESSINGS["torchvision"]
+    assert read_foreign(path, "mine", preprocessing="torchvision").preprocessing == PREPROCESSINGS["torchvision"]
 
 
 @pytest.mark.parametrize("writer", [torchvision_safetensors, keras_npz])
 def test_vgg19(writer: Writer, tmp_path: Path) -> None:
     shallow = random_parameters(SHAPES_19)
     deep = {**shallow, "conv3_4": shallow["conv3_3"]}
-    assert read_weights(writer(tmp_path / "shallow", shallow), "a").architecture == "vgg16"
-    weights = read_weights(writer(tmp_path / "deep", deep), "b")
-    assert weights.architecture == "vgg19"
-    same_parameters(weights, deep)
+    assert read_foreign(writer(tmp_path / "shallow", shallow), "a").architecture.name == "vgg16"
+    model = read_foreign(writer(tmp_path / "deep", deep), "b")
+    assert model.architecture.name == "vgg19"
+    same_parameters(model, deep)
 
 
 @pytest.mark.parametrize("half", [False, True])
 def test_own_file(half: bool, tmp_path: Path) -> None:
     parameters = random_parameters()
-    weights = read_weights(torchvision_safetensors(tmp_path / "theirs", parameters), "first")
+    model = read_foreign(torchvision_safetensors(tmp_path / "theirs", parameters), "first")
     path = tmp_path / "first.onnx"
-    onnx.save(model_file(weights, half=half), path)
+    onnx.save(model_file(model, half=half), path)
     onnx.checker.check_model(onnx.load(path), full_check=True)
     if half:
         parameters = {
             name: (kernel.astype(np.float16), bias.astype(np.float16)) for name, (kernel, bias) in parameters.items()
         }
-    again = read_weights(path, "again")
+    again = read_foreign(path, "again")
     for copy in (again, load(path)):
         same_parameters(copy, parameters)
-        assert copy.preprocessing == weights.preprocessing
-        assert copy.origin == weights.origin
+        assert copy.preprocessing == model.preprocessing
+        assert copy.origin == model.origin
     assert (again.name, load(path).name) == ("again", "first")
 
 
 def test_deepest(tmp_path: Path) -> None:
     path = caffe_npz(tmp_path / "theirs", random_parameters())
-    assert read_weights(path, "mine", deepest="relu1_2").layers == ["relu1_1", "relu1_2"]
+    assert read_foreign(path, "mine", deepest="relu1_2").architecture.names == ("relu1_1", "relu1_2")
     with pytest.raises(PyengineError, match="layer 'relu9_1': model 'mine' has relu1_1, relu1_2, relu2_1"):
-        read_weights(path, "mine", deepest="relu9_1")
+        read_foreign(path, "mine", deepest="relu9_1")
 
 
 @pytest.mark.parametrize(("writer", "preprocessing"), [(keras_npz, CAFFE), (torchvision_safetensors, IMAGENET)])
@@ -273,13 +277,16 @@ def test_features_agree_with_reference(
 ) -> None:
     parameters = random_parameters()
     path = tmp_path / "mine.onnx"
-    onnx.save(model_file(read_weights(writer(tmp_path / "theirs", parameters), "mine"), half=False), path)
+    onnx.save(model_file(read_foreign(writer(tmp_path / "theirs", parameters), "mine"), half=False), path)
     image = np.random.default_rng(1).random((19, 16, 3), np.float32)
-    layers = [reference.Layer(name, k.astype(np.float64), b.astype(np.float64)) for name, (k, b) in parameters.items()]
+    layers = [
+        reference.Layer(name.replace("conv", "relu"), k.astype(np.float64), b.astype(np.float64), name == "conv2_1")
+        for name, (k, b) in parameters.items()
+    ]
     expected = reference.forward(reference.Network(preprocessing, layers), image, padding)
     from_file = reference.forward(reference.load(path), image, padding)
 
-    network = Network(graphs(load(path)), (19, 16), tuple(expected), padding=padding, gradient=False)
+    network = Network(sessions_of(load(path)), (19, 16), tuple(expected), padding=padding, gradient=False)
     network.forward(image)
     for layer, features in network.features.items():
         np.testing.assert_array_equal(from_file[layer], expected[layer])
@@ -364,7 +371,7 @@ def test_missing_layer(writer: Writer, tmp_path: Path) -> None:
 @pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER"])
 def test_automatic_padding(auto_pad: str, tmp_path: Path) -> None:
     parameters = random_parameters()
-    same_parameters(read_weights(conv_attributes(tmp_path / "theirs", parameters, auto_pad=auto_pad), "a"), parameters)
+    same_parameters(read_foreign(conv_attributes(tmp_path / "theirs", parameters, auto_pad=auto_pad), "a"), parameters)
 
 
 @pytest.mark.parametrize(
@@ -401,7 +408,7 @@ def test_bfloat16_is_read(tmp_path: Path) -> None:
     coarse = {name: (k.astype(bfloat16), b.astype(bfloat16)) for name, (k, b) in random_parameters().items()}
     expected = {name: (k.astype(np.float32), b.astype(np.float32)) for name, (k, b) in coarse.items()}
     for writer in (torchvision_safetensors, torch_onnx):
-        same_parameters(read_weights(writer(tmp_path / "theirs", coarse), "mine"), expected)
+        same_parameters(read_foreign(writer(tmp_path / "theirs", coarse), "mine"), expected)
     # numpy's own format forgets what the two bytes were.
     refused(tmp_path, caffe_npz(tmp_path / "theirs", coarse), "conv1_1_W", "|V2")
 
@@ -428,10 +435,10 @@ def test_beyond_float16(part: int, tmp_path: Path) -> None:
     parameters = random_parameters()
     parameters["conv1_2"][part].flat[7] = -65504
     file = caffe_npz(tmp_path / "theirs", parameters)
-    read_weights(file, "mine").check_half()
+    read_foreign(file, "mine").check_half()
     parameters["conv1_2"][part].flat[7] = -65536
     with pytest.raises(PyengineError, match=r"^conv1_2 holds a weight of size 65536, float16 no more than 65504; "):
-        read_weights(caffe_npz(tmp_path / "theirs", parameters), "mine").check_half()
+        read_foreign(caffe_npz(tmp_path / "theirs", parameters), "mine").check_half()
     refused(tmp_path, caffe_npz(tmp_path / "theirs", parameters), "conv1_2", "65504", options=("--half",))
 
 
@@ -520,7 +527,7 @@ def test_import_list_use(models: Path, tmp_path: Path) -> None:
     assert lines[0].startswith("mine: vgg16, relu1_1 ... relu1_2, 0.2 MB")
 
     with pyengine.Engine(model="mine", threads=1) as engine:
-        assert engine.weights.layers == ["relu1_1", "relu1_2"]
+        assert engine.model.architecture.names == ("relu1_1", "relu1_2")
         with pytest.raises(PyengineError, match=r"layer 'relu2_1': model 'mine' has relu1_1, relu1_2$"):
             engine.synthesize(np.zeros((16, 16, 3)))
 
@@ -538,7 +545,7 @@ def test_import_replaces_only_when_told(models: Path, tmp_path: Path) -> None:
         assert sorted(models.iterdir()) == before
         assert CliRunner().invoke(main, [*command, "--half", "--force"]).exit_code == 0
     assert [path.name for path in sorted(models.iterdir())] == ["mine.onnx", "vgg16.onnx"]
-    assert load("vgg16").layers == ["relu1_1", "relu1_2", "relu2_1"]  # the user's hides the shipped one
+    assert load("vgg16").architecture.names == ("relu1_1", "relu1_2", "relu2_1")  # the user's hides the shipped one
 
 
 def test_import_to_a_file(models: Path, tmp_path: Path) -> None:
@@ -546,7 +553,7 @@ def test_import_to_a_file(models: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.onnx"
     command = ["models", "import", str(file), "--output"]
     assert CliRunner().invoke(main, [*command, str(out)]).exit_code == 0
-    assert load(out).layers == ["relu1_1", "relu1_2", "relu2_1"]
+    assert load(out).architecture.names == ("relu1_1", "relu1_2", "relu2_1")
     assert not models.exists()
     content = out.read_bytes()
     for target, expected in ((out, "exists"), (tmp_path / "no" / "out.onnx", "cannot be written"), ("out", ".onnx")):
@@ -580,6 +587,13 @@ def damage(kind: str, content: bytes) -> bytes:
     model = onnx.load_from_string(content)
     meta = {entry.key: entry for entry in model.metadata_props}
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    nodes = {node.output[0]: node for node in model.graph.node}
+
+    def alter(output: str, key: str, value: object) -> None:
+        kept = [attribute for attribute in nodes[output].attribute if attribute.name != key]
+        del nodes[output].attribute[:]
+        nodes[output].attribute.extend([*kept, helper.make_attribute(key, value)])
+
     match kind:
         case "foreign":
             model.metadata_props.remove(meta["pyengine"])
@@ -589,14 +603,45 @@ def damage(kind: str, content: bytes) -> bytes:
             meta["preprocessing"].value = "{"
         case "no convolutions":
             meta["convolutions"].value = ""
-        case "unknown architecture":
-            meta["architecture"].value = "vgg13"
-        case "wrong order":
-            meta["convolutions"].value = "conv1_2 conv1_1"
-        case "foreign convolution":
-            meta["convolutions"].value += " conv2_3"
-        case "missing weight":
+        case "no architecture":
+            model.metadata_props.remove(meta["architecture"])
+        case "other convolutions":
             meta["convolutions"].value += " conv2_2"
+        case "stride":
+            alter("conv1_2", "strides", [2, 2])
+        case "pads":
+            alter("conv1_2", "pads", [1, 1, 0, 0])
+        case "dilated":
+            alter("conv2_1", "dilations", [2, 2])
+        case "grouped":
+            alter("conv1_2", "group", 64)
+        case "even kernel":
+            tensors["conv1_2.weight"].CopyFrom(
+                numpy_helper.from_array(np.zeros((64, 64, 2, 2), np.float32), "conv1_2.weight")
+            )
+        case "other kernel":
+            alter("conv1_2", "kernel_shape", [5, 5])
+        case "large pool":
+            alter("relu1_2.pooled", "kernel_shape", [3, 3])
+        case "pool rounds down":
+            alter("relu1_2.pooled", "ceil_mode", 0)
+        case "maximum":
+            nodes["relu1_2.pooled"].op_type = "MaxPool"
+        case "no relu":
+            nodes["conv1_2"].output[0] = "relu1_2"
+            model.graph.node.remove(nodes["relu1_2"])
+        case "other operator":
+            nodes["relu1_2"].op_type = "Sigmoid"
+        case "branch":
+            model.graph.node.append(helper.make_node("Relu", ["conv1_2"], ["also"]))
+        case "names":
+            nodes["conv1_2"].input[0] = nodes["relu1_1"].output[0] = "image/1"
+        case "missing weight":
+            model.graph.initializer.remove(tensors["conv1_2.weight"])
+        case "channels":
+            tensors["conv1_2.weight"].CopyFrom(
+                numpy_helper.from_array(np.zeros((64, 32, 3, 3), np.float32), "conv1_2.weight")
+            )
         case "short weight":
             tensors["conv1_2.weight"].raw_data = tensors["conv1_2.weight"].raw_data[:-8]
         case "wrong shape":
@@ -616,20 +661,33 @@ def damage(kind: str, content: bytes) -> bytes:
         ("foreign", "not a model of pyengine's"),
         ("no origin", "origin"),
         ("bad preprocessing", "damaged"),
-        ("no convolutions", "no convolutions"),
-        ("unknown architecture", "'vgg13' is none of vgg16, vgg19"),
-        ("wrong order", "conv1_2 conv1_1"),
-        ("foreign convolution", "conv2_1 conv2_3"),
-        ("missing weight", "conv2_2.weight"),
+        ("no convolutions", "its convolutions are conv1_1 conv1_2 conv2_1, and not those named in it"),
+        ("no architecture", "architecture"),
+        ("other convolutions", "its convolutions are conv1_1 conv1_2 conv2_1, and not those named in it"),
+        ("stride", "convolution 'conv1_2' has strides [2, 2], not [1, 1]"),
+        ("pads", "convolution 'conv1_2' has pads [1, 1, 0, 0], not [1, 1, 1, 1]"),
+        ("dilated", "convolution 'conv2_1' has dilations [2, 2], not [1, 1]"),
+        ("grouped", "convolution 'conv1_2' has group 64, not 1"),
+        ("even kernel", "convolution 'conv1_2' has filters of shape (64, 64, 2, 2), not square with an odd side"),
+        ("other kernel", "convolution 'conv1_2' has kernel_shape [5, 5], not [3, 3]"),
+        ("large pool", "pool 'relu1_2.pooled' has kernel_shape [3, 3], not [2, 2]"),
+        ("pool rounds down", "pool 'relu1_2.pooled' has ceil_mode 0, not 1"),
+        ("maximum", "pool 'relu1_2.pooled' is a MaxPool, not an AveragePool"),
+        ("no relu", "no Relu follows the convolution 'relu1_2'"),
+        ("other operator", "no Relu follows the convolution 'conv1_2'"),
+        ("branch", "'conv1_2' goes to 2 nodes"),
+        ("names", "'image/1' cannot be the name of a layer"),
+        ("missing weight", "convolution 'conv1_2' has no constant kernel and bias"),
         ("short weight", "damaged"),
-        ("wrong shape", "conv1_2 has shapes (32, 128, 3, 3)"),
-        ("not finite", "conv1_2 holds NaN"),
+        ("wrong shape", "bias of 'conv1_2' has shape (64,), not (32,)"),
+        ("channels", "conv1_2 takes 32 channels, where 64 come in"),
+        ("not finite", "'conv1_2' holds NaN"),
     ],
 )
 def test_damaged_model(kind: str, expected: str, models: Path, tmp_path: Path) -> None:
-    weights = read_weights(caffe_npz(tmp_path / "theirs", random_parameters()), "mine")
+    model = read_foreign(caffe_npz(tmp_path / "theirs", random_parameters()), "mine")
     models.mkdir(parents=True)
-    (models / "mine.onnx").write_bytes(damage(kind, model_file(weights, half=False).SerializeToString()))
+    (models / "mine.onnx").write_bytes(damage(kind, model_file(model, half=False).SerializeToString()))
     with pytest.raises(PyengineError) as caught:
         pyengine.Engine(model="mine", threads=1)
     message = str(caught.value)
@@ -664,11 +722,11 @@ def test_damaged_model(kind: str, expected: str, models: Path, tmp_path: Path) -
     ],
 )
 def test_damaged_preprocessing(changes: dict[str, object], expected: str, tmp_path: Path) -> None:
-    model = model_file(read_weights(caffe_npz(tmp_path / "theirs", random_parameters()), "mine"), half=False)
+    model = model_file(read_foreign(caffe_npz(tmp_path / "theirs", random_parameters()), "mine"), half=False)
     (entry,) = (entry for entry in model.metadata_props if entry.key == "preprocessing")
     entry.value = json.dumps({**json.loads(entry.value), **changes})
     onnx.save(model, tmp_path / "mine.onnx")
-    for reader in (load, lambda path: read_weights(path, "again")):
+    for reader in (load, lambda path: read_foreign(path, "again")):
         with pytest.raises(PyengineError, match="damaged model file") as caught:
             reader(tmp_path / "mine.onnx")
         assert expected in str(caught.value)
@@ -683,7 +741,13 @@ def test_unknown_model_lists_the_installed(models: Path) -> None:
 
 
 def test_shipped_model(models: Path) -> None:
-    weights = load("vgg16")
-    assert weights.layers[-1] == "relu4_2"
-    assert weights.preprocessing == PREPROCESSINGS["caffe"]
-    assert "3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49" in weights.origin
+    model = load("vgg16")
+    assert model.architecture == VGG.up_to("relu4_2")
+    assert model.preprocessing == PREPROCESSINGS["caffe"]
+    assert "3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49" in model.origin
+
+
+def test_shipped_file_is_what_would_be_written_today(models: Path) -> None:
+    """Byte for byte, so that it can be made again from where it came from."""
+    (path,) = (model.path for model in pyengine.list_models() if model.name == "vgg16")
+    assert model_file(load(path), half=True).SerializeToString() == path.read_bytes()

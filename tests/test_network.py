@@ -6,21 +6,23 @@ import numpy as np
 import onnx
 import pytest
 import reference
-from conftest import graphs, relative_error
+from conftest import relative_error, sessions_of
 from onnx.reference import ReferenceEvaluator
 
 from pyengine import PyengineError
 from pyengine.kernels.cpu import CpuKernels
+from pyengine.network.architecture import Architecture, Layer
 from pyengine.network.graphs import adjoint_graph, forward_graph
-from pyengine.network.network import Network, Vgg
+from pyengine.network.model import Convolution, Model, Preprocessing
+from pyengine.network.modelfile import load
+from pyengine.network.network import ModelSessions, Network
 from pyengine.network.sessions import Provider
-from pyengine.network.weights import Convolution, Preprocessing, Weights, load
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 
 
 @pytest.fixture(scope="module")
-def vgg() -> Weights:
+def vgg() -> Model:
     return load("vgg16")
 
 
@@ -46,7 +48,7 @@ def backward(network, gradients) -> np.ndarray:
 @pytest.mark.parametrize("pooling", ["average", "max"])
 @pytest.mark.parametrize("winograd", [False, True])
 def test_both_graphs_agree_with_the_reference(vgg, expected_vgg, rng, size, padding, pooling, winograd):
-    network = Network(graphs(vgg), size, LAYERS, padding=padding, pooling=pooling, winograd=winograd)
+    network = Network(sessions_of(vgg), size, LAYERS, padding=padding, pooling=pooling, winograd=winograd)
     image = rng.random((*size, 3)).astype(np.float32)
     network.forward(image)
     maps = reference.forward(expected_vgg, image, padding=padding, pooling=pooling, upto="relu4_1")
@@ -64,7 +66,7 @@ def test_maps_before_a_pool(vgg, expected_vgg, pooling, winograd):
     """Whose gradient comes back smaller than the map."""
     rng = np.random.default_rng(1)  # with no activation so near 0 that its sign is a matter of rounding
     layers = ("relu1_2", "relu2_2", "relu1_1", "relu3_2")
-    network = Network(graphs(vgg), (21, 34), layers, pooling=pooling, winograd=winograd)
+    network = Network(sessions_of(vgg), (21, 34), layers, pooling=pooling, winograd=winograd)
     assert network.layers == ("relu3_2", "relu2_2", "relu1_2", "relu1_1")
     image = rng.random((21, 34, 3), np.float32)
     network.forward(image)
@@ -77,50 +79,55 @@ def test_maps_before_a_pool(vgg, expected_vgg, pooling, winograd):
 
 def test_which_convolutions_are_winograds(vgg):
     """Those of images that are large enough, in float32 on a CPU; the others are ONNX's own."""
-    assert graphs(vgg).winograd((128, 128))
-    assert not graphs(vgg).winograd((127, 128))
-    assert not graphs(vgg, half=True).winograd((512, 512))
-    weights = random_weights(np.random.default_rng(0), ("conv1_1", 5), ("conv1_2", 4))
+    assert sessions_of(vgg).winograd((128, 128))
+    assert not sessions_of(vgg).winograd((127, 128))
+    assert not sessions_of(vgg, half=True).winograd((512, 512))
+    small = random_model(np.random.default_rng(0), ("a", 5), ("b", 4))
     models = [
         model
         for winograd in (True, False)
         for model in (
-            forward_graph(weights, ("relu1_2",), winograd=winograd),
-            adjoint_graph(weights, "conv1_2", winograd=winograd),
+            forward_graph(small, ("b",), winograd=winograd),
+            adjoint_graph(small, "b", winograd=winograd),
         )
     ]
     ops = [[node.op_type for node in model.graph.node if "Conv" in node.op_type] for model in models]
     assert ops == [["Convolution", "Convolution"], ["Convolution"], ["Conv", "Conv"], ["Conv"]]
 
 
-def random_weights(rng: np.random.Generator, *channels: tuple[str, int]) -> Weights:
+def random_model(rng: np.random.Generator, *channels: tuple[str, int]) -> Model:
+    """A model of 3x3 convolutions by the names and channels of its layers; a pool stands before a capital."""
     convolutions, into = [], 3
     for name, out in channels:
-        weight = rng.standard_normal((out, into, 3, 3)) / np.sqrt(9 * into)
-        convolutions.append(
-            Convolution(name, weight.astype(np.float32), rng.standard_normal(out).astype(np.float32) / 10)
-        )
+        filters = rng.standard_normal((out, into, 3, 3)) / np.sqrt(9 * into)
+        layer = Layer(name, f"{name}.convolution", into, out, 3, pooled=name.isupper())
+        bias = rng.standard_normal(out).astype(np.float32) / 10
+        convolutions.append(Convolution(layer, filters.astype(np.float32), bias))
         into = out
+    return model_of(convolutions)
+
+
+def model_of(convolutions: list[Convolution]) -> Model:
+    architecture = Architecture("random", tuple(convolution.layer for convolution in convolutions))
     preprocessing = Preprocessing("BGR", 4.0, (0.5, 1.0, 1.5), (1.0, 0.5, 2.0))
-    return Weights("random", "vgg16", preprocessing, tuple(convolutions), "a test")
+    return Model("random", architecture, preprocessing, tuple(convolutions), "a test")
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
 def test_pixels_that_share_a_maximum_or_an_odd_edge_get_the_gradient_of_what_is_computed(rng, pooling):
     """By finite differences in the direction (1, ..., 1), which keeps a constant image constant: all pixels tie."""
-    weights = random_weights(rng, ("conv1_1", 5), ("conv2_1", 4))
-    network = Network(graphs(weights), (17, 19), ("relu2_1",), pooling=pooling)
+    network = Network(sessions_of(random_model(rng, ("a", 5), ("B", 4))), (17, 19), ("B",), pooling=pooling)
     values = []
     for shade in (0.4, 0.4 + 1e-2):
         network.forward(np.full((17, 19, 3), shade, np.float32))
-        values.append(float(network.features["relu2_1"].sum(dtype=np.float64)))
-    slope = float(backward(network, {"relu2_1": np.float32(1)}).sum(dtype=np.float64))
+        values.append(float(network.features["B"].sum(dtype=np.float64)))
+    slope = float(backward(network, {"B": np.float32(1)}).sum(dtype=np.float64))
     assert slope == pytest.approx((values[1] - values[0]) / 1e-2, rel=1e-3)
     assert slope != 0
 
 
 def test_under_wrap_padding_a_shifted_image_has_shifted_features(vgg, rng):
-    network = Network(graphs(vgg), (32, 48), ("relu3_1",))
+    network = Network(sessions_of(vgg), (32, 48), ("relu3_1",))
     image = rng.random((32, 48, 3)).astype(np.float32)
     network.forward(image)
     before = network.features["relu3_1"].reshape(256, 8, 12).copy()
@@ -134,7 +141,7 @@ def test_reflected_border_makes_no_edge(vgg):
     ramp = np.repeat(np.linspace(0, 1, 32, dtype=np.float32)[None, :, None], 3, axis=2).repeat(32, axis=0)
     steps = {}
     for padding in ("wrap", "reflect"):
-        network = Network(graphs(vgg), (32, 32), ("relu1_1",), padding=padding, gradient=False)
+        network = Network(sessions_of(vgg), (32, 32), ("relu1_1",), padding=padding, gradient=False)
         network.forward(ramp)
         maps = network.features["relu1_1"].reshape(64, 32, 32)
         steps[padding] = np.abs(maps[:, :, 0] - maps[:, :, 1]).max()
@@ -142,19 +149,19 @@ def test_reflected_border_makes_no_edge(vgg):
 
 
 def test_one_pixel_is_reflected_in_itself(rng):
-    weights = random_weights(rng, *((f"conv{block}_1", 4) for block in (1, 2, 3, 4, 5)))
+    model = random_model(rng, *((name, 4) for name in "aBCDE"))
     image = rng.random((16, 32, 3)).astype(np.float32)
     maps = {}
     for padding in ("reflect", "wrap"):
-        network = Network(graphs(weights), (16, 32), ("relu5_1",), padding=padding, gradient=False)
+        network = Network(sessions_of(model), (16, 32), ("E",), padding=padding, gradient=False)
         network.forward(image)
-        maps[padding] = network.features["relu5_1"]
+        maps[padding] = network.features["E"]
     assert maps["reflect"].shape == maps["wrap"].shape == (4, 1, 2)
 
 
 def test_there_is_no_gradient_under_reflection(vgg):
     with pytest.raises(ValueError, match="no backward pass"):
-        Network(graphs(vgg), (32, 32), ("relu1_1",), padding="reflect")
+        Network(sessions_of(vgg), (32, 32), ("relu1_1",), padding="reflect")
 
 
 def sides(value: onnx.ValueInfoProto) -> list[int | str]:
@@ -183,32 +190,32 @@ def test_one_forward_graph_serves_all_sizes(vgg, padding, half):
 
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("size", [None, (9, 16)])
-@pytest.mark.parametrize("name", ["conv1_1", "conv1_2", "conv4_1"])
+@pytest.mark.parametrize("name", ["relu1_1", "relu1_2", "relu4_1"])
 def test_an_adjoint_graph_is_valid_and_has_no_transposed_convolution(vgg, name, size, half):
     adjoint = adjoint_graph(vgg, name, size=size, half=half)
     onnx.checker.check_model(adjoint, full_check=True)
     operators = [node.op_type for node in adjoint.graph.node]
     assert operators.count("Conv") == 1
     assert "ConvTranspose" not in operators
-    assert ("Cast" in operators) == (half and name != "conv1_1")
+    assert ("Cast" in operators) == (half and name != "relu1_1")
     shapes = {value.name: sides(value) for value in (*adjoint.graph.input, *adjoint.graph.output)}
-    assert ("peak" in shapes) == (half and name != "conv1_1")
+    assert ("peak" in shapes) == (half and name != "relu1_1")
     padded, inner = (["rows", "columns"], ["height", "width"]) if size is None else ([11, 18], [9, 16])
-    into, out = {"conv1_1": (3, 64), "conv1_2": (64, 64), "conv4_1": (256, 512)}[name]
+    into, out = {"relu1_1": (3, 64), "relu1_2": (64, 64), "relu4_1": (256, 512)}[name]
     assert shapes["padded"] == [1, out, *padded]
-    assert shapes["gradient"] == ([1, *inner, 3] if name == "conv1_1" else [1, into, *inner])
+    assert shapes["gradient"] == ([1, *inner, 3] if name == "relu1_1" else [1, into, *inner])
 
 
 @pytest.mark.parametrize("size", [(16, 15), (8, 64)])
 def test_an_image_too_small_is_refused(vgg, size):
     with pytest.raises(PyengineError, match=r"both sides must be at least 16"):
-        Network(graphs(vgg), size, ("relu1_1",))
+        Network(sessions_of(vgg), size, ("relu1_1",))
 
 
 @pytest.mark.parametrize("padding", ["wrap", "zeros"])
 def test_a_network_may_be_used_again(vgg, rng, padding):
     """Its buffers hold what the last image left there."""
-    network = Network(graphs(vgg), (17, 20), LAYERS, padding=padding)
+    network = Network(sessions_of(vgg), (17, 20), LAYERS, padding=padding)
     results = []
     for image in (rng.random((17, 20, 3), np.float32), np.zeros((17, 20, 3), np.float32)) * 2:
         network.forward(image)
@@ -219,14 +226,14 @@ def test_a_network_may_be_used_again(vgg, rng, padding):
 
 
 def test_without_a_gradient_only_what_is_asked_for_is_kept(vgg):
-    network = Network(graphs(vgg), (16, 16), ("relu1_1", "relu3_1"), gradient=False)
+    network = Network(sessions_of(vgg), (16, 16), ("relu1_1", "relu3_1"), gradient=False)
     assert network.nbytes == 4 * (16 * 16 * 3 + 64 * 16 * 16 + 256 * 4 * 4)
     assert not network.gradients
 
 
 def test_layers_between_those_that_are_asked_for_count_as_well(vgg, expected_vgg, rng):
     """Their maps are kept for the sign only; here no layer before the deepest is asked for."""
-    network = Network(graphs(vgg), (20, 17), ("relu3_1",))
+    network = Network(sessions_of(vgg), (20, 17), ("relu3_1",))
     image = rng.random((20, 17, 3), np.float32)
     network.forward(image)
     gradient = rng.standard_normal((256, 5, 5), np.float32)
@@ -235,7 +242,7 @@ def test_layers_between_those_that_are_asked_for_count_as_well(vgg, expected_vgg
 
 
 def test_nan_in_a_gradient_comes_out_as_nan_where_the_map_is_positive(vgg, rng):
-    network = Network(graphs(vgg), (16, 16), ("relu1_1",))
+    network = Network(sessions_of(vgg), (16, 16), ("relu1_1",))
     network.forward(rng.random((16, 16, 3), np.float32))
     for positive in (True, False):
         at = np.argwhere((network.features["relu1_1"] > 0) == positive)[100]
@@ -263,24 +270,24 @@ class _Evaluator:
         return run
 
 
-class Rounded(Vgg):
+class Rounded(ModelSessions):
     """The graphs in float16 as a GPU computes them; of ONNX Runtime's, on a CPU, it leaves the rounding out.
 
     With `exact_forward`, only the adjoints are: a small number on one side of zero in float16 and on the other in
     float64 makes a difference to a gradient that is as large as the gradient.
     """
 
-    def __init__(self, weights: Weights, *, exact_forward: bool = False) -> None:
-        super().__init__(weights, CpuKernels(threads=1), Provider(), threads=1, half=True)
+    def __init__(self, model: Model, *, exact_forward: bool = False) -> None:
+        super().__init__(model, CpuKernels(threads=1), Provider(), threads=1, half=True)
         self._exact_forward = exact_forward
 
     def forward(self, size, layers, masks, padding, pooling, *, winograd):
         assert not winograd
         half = not self._exact_forward
-        return _Evaluator(forward_graph(self.weights, layers, padding, pooling, half=half, masks=masks))
+        return _Evaluator(forward_graph(self.model, layers, padding, pooling, half=half, masks=masks))
 
-    def adjoint(self, convolution, size, *, winograd):
-        return _Evaluator(adjoint_graph(self.weights, convolution, half=True))
+    def adjoint(self, layer, size, *, winograd):
+        return _Evaluator(adjoint_graph(self.model, layer, half=True))
 
 
 def checks(height: int, width: int) -> np.ndarray:
@@ -328,23 +335,22 @@ def test_gradients_of_all_layers_in_float16(vgg, expected_vgg, rng):
         assert relative_error(backward(network, gradients), reference.backward(expected_vgg, image, gradients)) < 5e-2
 
 
-@pytest.mark.parametrize("graphs_of", [Rounded, lambda weights: graphs(weights, half=True)])
-def test_no_gradient_in_float16_is_none(vgg, rng, graphs_of):
-    network = Network(graphs_of(vgg), (16, 16), ("relu3_1",))
+@pytest.mark.parametrize("make", [Rounded, lambda model: sessions_of(model, half=True)])
+def test_no_gradient_in_float16_is_none(vgg, rng, make):
+    network = Network(make(vgg), (16, 16), ("relu3_1",))
     network.forward(rng.random((16, 16, 3), np.float32))
     assert np.array_equal(backward(network, {}), np.zeros((16, 16, 3), np.float32))
 
 
 def test_activations_beyond_float16(rng):
     """Up to 128 times its largest number."""
-    weights = random_weights(rng, ("conv1_1", 6), ("conv1_2", 5), ("conv2_1", 4))
-    large = [Convolution(c.name, 90 * c.weight, 90 * c.bias) for c in weights.convolutions]
-    weights = Weights("random", "vgg16", weights.preprocessing, tuple(large), "a test")
+    small = random_model(rng, ("a", 6), ("b", 5), ("C", 4))
+    large = model_of([Convolution(c.layer, 90 * c.filters, 90 * c.bias) for c in small.convolutions])
     image = rng.random((16, 18, 3), np.float32)
-    exact, rounded = (Network(make(weights), (16, 18), ("relu1_2", "relu2_1")) for make in (graphs, Rounded))
+    exact, rounded = (Network(make(large), (16, 18), ("b", "C")) for make in (sessions_of, Rounded))
     for network in (exact, rounded):
         network.forward(image)
-    assert exact.features["relu2_1"].max() > 65504 * 2
+    assert exact.features["C"].max() > 65504 * 2
     for layer, features in exact.features.items():
         assert relative_error(rounded.features[layer], features) < 2e-3, layer
 
@@ -355,7 +361,7 @@ def test_float16_where_the_cpu_computes_it(vgg, rng, padding):
     image = rng.random((33, 32, 3), np.float32)
     results = {}
     for half in (False, True):
-        network = Network(graphs(vgg, half=half), (33, 32), LAYERS, padding=padding)
+        network = Network(sessions_of(vgg, half=half), (33, 32), LAYERS, padding=padding)
         network.forward(image)
         gradients = {layer: np.float32(1e-9) * features for layer, features in network.features.items()}
         results[half] = [*network.features.values(), backward(network, gradients)]

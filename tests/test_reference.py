@@ -192,13 +192,13 @@ def test_relu_gradients_and_adjoints_make_the_backward_pass(padding: Padding, po
     at = image(9, 13)
     maps = reference.forward(NETWORK, at, padding, pooling)
     gradients = {name: np.random.default_rng(2).normal(size=maps[name].shape) for name in ("relu1_2", "relu4_1")}
-    above, unpool = np.zeros_like(maps[NETWORK.layers[-1].relu]), "none"
+    above, unpool = np.zeros_like(maps[NETWORK.layers[-1].name]), "none"
     for layer in reversed(NETWORK.layers):
-        F = maps[layer.relu]
-        padded = reference.relu_gradient(F, above, gradients.get(layer.relu), unpool, padding == "wrap")
+        F = maps[layer.name]
+        padded = reference.relu_gradient(F, above, gradients.get(layer.name), unpool, padding == "wrap")
         above = sum(
             np.tensordot(layer.weight[:, :, 2 - dy, 2 - dx].T, padded[:, dy : dy + F.shape[1], dx : dx + F.shape[2]], 1)
-            for dy, dx in reference.SHIFTS
+            for dy, dx in np.ndindex(3, 3)
         )
         unpool = pooling if layer.pooled else "none"
     found = NETWORK.preprocessing.backward(above)
@@ -432,20 +432,29 @@ def test_load(tmp_path: Path, dtype: type) -> None:
     network = Network.random(((2, 3), (4,)), seed=4)
     p = network.preprocessing
     initializers = []
-    for layer in reversed(network.layers):  # the order is that of the names, not of the file
+    nodes, x = [], "image"
+    for layer in network.layers:
         initializers += [
             numpy_helper.from_array(layer.weight.astype(dtype), f"{layer.name}.weight"),
             numpy_helper.from_array(layer.bias.astype(dtype), f"{layer.name}.bias"),
         ]
+        if layer.pooled:
+            nodes.append(helper.make_node("AveragePool", [x], [f"{x}.pooled"], kernel_shape=[2, 2], strides=[2, 2]))
+            x = f"{x}.pooled"
+        inputs = [x, f"{layer.name}.weight", f"{layer.name}.bias"]
+        nodes.append(helper.make_node("Conv", inputs, [f"{layer.name}.sum"], pads=[1] * 4))
+        nodes.append(helper.make_node("Relu", [f"{layer.name}.sum"], [layer.name]))
+        x = layer.name
+    initializers.reverse()  # the order is that of the nodes
     values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("image", "relu2_1")]
-    nodes = [helper.make_node("Identity", ["image"], ["relu2_1"])]
     model = helper.make_model(helper.make_graph(nodes, "net", values[:1], values[1:], initializers))
     helper.set_model_props(model, {"preprocessing": json.dumps(vars(p))})
     onnx.save(model, tmp_path / "net.onnx")
 
     loaded = reference.load(tmp_path / "net.onnx")
     assert loaded.preprocessing == p
-    assert [layer.name for layer in loaded.layers] == ["conv1_1", "conv1_2", "conv2_1"]
+    assert [layer.name for layer in loaded.layers] == ["relu1_1", "relu1_2", "relu2_1"]
+    assert [layer.pooled for layer in loaded.layers] == [False, False, True]
     for got, expected in zip(loaded.layers, network.layers, strict=True):
         assert got.weight.dtype == got.bias.dtype == np.float64
         np.testing.assert_array_equal(got.weight, expected.weight.astype(dtype))

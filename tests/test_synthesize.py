@@ -285,7 +285,7 @@ def test_networks_of_all_sizes_run_the_same_graphs(monkeypatch, natural):
     with Engine(threads=1) as engine:
         for size in (32, 48):
             engine.synthesize(natural[:32, :32], size=size, levels=2, iterations=1)
-        convolutions = [c.name for c in engine.weights.convolutions]
+        convolutions = [layer.convolution for layer in engine.model.architecture.layers]
         used = convolutions[: convolutions.index("conv4_1") + 1]
         measuring, making = 1, 1  # the exemplar is measured without a gradient
         assert sorted(made) == ["adjoint"] * len(used) + ["forward"] * (measuring + making)

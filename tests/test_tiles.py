@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from conftest import relative_error
+from conftest import relative_error, sessions_of
 from test_objective import diagonal, example
 
 from pyengine import Engine, PyengineError
@@ -12,10 +12,13 @@ from pyengine import memory as memory_module
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.losses.options import LossOptions
 from pyengine.memory import Demand, Plan
+from pyengine.network.modelfile import load
 from pyengine.network.network import Network
 from pyengine.network.tiles import TiledNetwork, Tiling, margins, receptive_radius
+from pyengine.network.vgg import vgg
 from pyengine.optimizers import lbfgs
 
+VGG = vgg("vgg16")
 LAYERS = ["relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu4_1", "relu4_2"]
 DEEP = {"relu4_1": 0}
 
@@ -24,6 +27,11 @@ DEEP = {"relu4_1": 0}
 def engine():
     with Engine(threads=2) as engine:
         yield engine
+
+
+@pytest.fixture(scope="module")
+def sessions():
+    return sessions_of(load("vgg16"))
 
 
 @pytest.fixture
@@ -153,13 +161,13 @@ def test_the_same_bits_in_every_run(engine, in_tiles, natural, other):
     assert np.array_equal(first[1], second[1])
 
 
-@pytest.mark.parametrize("grain", [1, 4])
-def test_tiles_partition_the_image(grain):
+@pytest.mark.parametrize("alignment", [1, 4])
+def test_tiles_partition_the_image(alignment):
     for size, side, wrap in product([(64, 96), (61, 101), (200, 17)], [16, 40, 128], [False, True]):
         if wrap and size != (64, 96):
             continue
-        unit = 8 * grain
-        tiling = Tiling(size, side, LAYERS, DEEP, wrap=wrap, grain=grain)
+        unit = 8 * alignment
+        tiling = Tiling(size, side, VGG, DEEP, wrap=wrap, alignment=alignment)
         covered, whole = np.zeros(size, int), np.zeros((*size, 1), np.float32)
         for tile in tiling.tiles:
             (top, bottom), (left, right) = tile.core
@@ -179,16 +187,16 @@ def test_tiles_partition_the_image(grain):
 
 
 @pytest.mark.parametrize("winograd", [False, True])
-def test_the_receptive_radius_is_the_networks(engine, winograd):
+def test_the_receptive_radius_is_the_networks(sessions, winograd):
     """By what changes, to the last bit, where a pixel of the image does."""
-    network = Network(engine._vgg, (160, 160), ("relu3_1",), padding="zeros", gradient=False, winograd=winograd)
+    network = Network(sessions, (160, 160), ("relu3_1",), padding="zeros", gradient=False, winograd=winograd)
     image = np.random.default_rng(0).random((160, 160, 3), np.float32)
-    grain = 4 if winograd else 1
-    unit, halo = margins(LAYERS, {"relu3_1": 0}, grain)
-    exact, radius = (receptive_radius(LAYERS, "relu3_1", grain=g) for g in (1, grain))
+    alignment = 4 if winograd else 1
+    unit, halo = margins(VGG, {"relu3_1": 0}, alignment)
+    exact, radius = (receptive_radius(VGG, "relu3_1", alignment=a) for a in (1, alignment))
     network.forward(image)
     before = network.features["relu3_1"].copy()
-    reached = exact if grain == 1 else exact + 2  # by rounding alone
+    reached = exact if alignment == 1 else exact + 2  # by rounding alone
     for beyond, changes in ((reached, True), (radius + 1, False), (halo + 1, False)):
         changed = image.copy()
         changed[unit * (80 // unit) - beyond] += 10  # a row above the one where the map's pixels are looked at
@@ -197,17 +205,17 @@ def test_the_receptive_radius_is_the_networks(engine, winograd):
         assert np.array_equal(network.features["relu3_1"][:, row], before[:, row]) != changes, beyond
 
 
-def test_maps_in_tiles_are_the_same_bits(engine):
+def test_maps_in_tiles_are_the_same_bits(sessions):
     size, layers = (416, 224), tuple(LAYERS[:8])
     image = np.random.default_rng(0).random((*size, 3), np.float32)
-    whole = Network(engine._vgg, size, layers, gradient=False)
+    whole = Network(sessions, size, layers, gradient=False)
     whole.forward(image)
-    tiled = TiledNetwork(engine._vgg, size, 64, dict.fromkeys(layers, 0), gradient=False, channels=24)
+    tiled = TiledNetwork(sessions, size, 64, dict.fromkeys(layers, 0), gradient=False, channels=24)
     assert tiled.tiling.region[0] < size[0]
     for layer, found in tiled.maps(image).items():
         assert np.array_equal(found, whole.features[layer]), layer
-    for first, head in tiled.heads():
-        assert np.array_equal(head.maps(image)["relu1_1"], whole.features["relu1_1"][first : first + 24])
+    for first, group in tiled.channel_groups():
+        assert np.array_equal(group.maps(image)["relu1_1"], whole.features["relu1_1"][first : first + 24])
 
 
 def small(monkeypatch, tile: int = 32) -> None:
@@ -222,8 +230,8 @@ def small(monkeypatch, tile: int = 32) -> None:
         monkeypatch.setattr(memory_module, name, number)
     exact = memory_module.evaluation_bytes
 
-    def cheap(layers, wanted, grain):
-        return 100 if isinstance(wanted, dict) else exact(layers, wanted, grain)  # tiles have reaches
+    def cheap(architecture, wanted, grain):
+        return 100 if isinstance(wanted, dict) else exact(architecture, wanted, grain)  # tiles have reaches
 
     monkeypatch.setattr(memory_module, "evaluation_bytes", cheap)
 
@@ -234,7 +242,7 @@ def test_a_synthesis_in_little_memory(monkeypatch, engine, other, spill):
     expected = engine.synthesize(other, **options)
     small(monkeypatch)
     pixels = 128 * 96
-    demand = Demand.of(LossOptions(), other[..., 0].size, 0)
+    demand = Demand.of(LossOptions(), VGG, other[..., 0].size, 0)
     limit = int(pixels * (1900 if not spill else 300) + demand.bytes + 1e6)
     with Engine(threads=2, memory_limit=limit) as tight:
         plan = tight._plan((96, 128), demand)
@@ -310,27 +318,27 @@ def test_thresholds_need_the_whole_image(monkeypatch, other):
 @pytest.mark.parametrize("grain", [1, 4])
 @pytest.mark.parametrize("gradient", [False, True])
 @pytest.mark.parametrize("layers", [("relu4_1",), ("relu1_1", "relu3_1"), ("relu2_2", "relu1_2", "relu2_1"), LAYERS])
-def test_what_networks_take_of_memory_is_known_beforehand(engine, layers, gradient, grain):
+def test_what_networks_take_of_memory_is_known_beforehand(sessions, layers, gradient, grain):
     """But for the borders on the way back."""
-    expected = 128 * 160 * memory_module.network_bytes(LAYERS, tuple(layers), grain, gradient=gradient)
-    network = Network(engine._vgg, (128, 160), tuple(layers), gradient=gradient, winograd=grain > 1)
+    expected = 128 * 160 * memory_module.network_bytes(VGG, tuple(layers), grain, gradient=gradient)
+    network = Network(sessions, (128, 160), tuple(layers), gradient=gradient, winograd=grain > 1)
     assert expected <= network.nbytes <= (1.02 if gradient else 1) * expected + 4
 
 
 def test_more_layers_and_pictures_need_more():
-    few = Demand.of(LossOptions(), 256 * 256)
-    many = Demand.of(LossOptions(gram_layers=LAYERS), 256 * 256)
-    kept = Demand.of(LossOptions(), 256 * 256, pictures=3)
-    plans = [d.plan((1024, 1024), LAYERS, 2.16e9, lbfgs.STATE, grain=4, on_cpu=True).side for d in (few, many, kept)]
+    few = Demand.of(LossOptions(), VGG, 256 * 256)
+    many = Demand.of(LossOptions(gram_layers=LAYERS), VGG, 256 * 256)
+    kept = Demand.of(LossOptions(), VGG, 256 * 256, pictures=3)
+    plans = [d.plan((1024, 1024), VGG, 2.16e9, lbfgs.STATE, grain=4, on_cpu=True).side for d in (few, many, kept)]
     assert [side is None for side in plans] == [True, False, False]
 
 
 def test_plans_use_the_memory_there_is():
     """With more of it, no file; larger tiles; the image whole."""
-    demand = Demand.of(LossOptions(), 256 * 256, 0)
+    demand = Demand.of(LossOptions(), VGG, 256 * 256, 0)
 
     def plan(limit: float, **options: bool) -> Plan:
-        return demand.plan((2048, 2048), LAYERS, limit, lbfgs.STATE, **{"grain": 4, "on_cpu": True, **options})
+        return demand.plan((2048, 2048), VGG, limit, lbfgs.STATE, **{"grain": 4, "on_cpu": True, **options})
 
     plans = [plan(limit) for limit in (1.4e9, 2e9, 3e9, 5e9, 6.5e9, 30e9)]
     assert [p.spill for p in plans] == sorted([p.spill for p in plans], reverse=True)

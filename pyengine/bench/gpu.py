@@ -19,7 +19,7 @@ from pyengine.errors import PyengineError
 from pyengine.images.resampling import resize, upsample_circular
 from pyengine.kernels import Kernels
 from pyengine.kernels.cuda import TF32_MATH
-from pyengine.network.weights import Weights
+from pyengine.network.model import Model
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
@@ -170,7 +170,7 @@ def _evaluation(device: str, precision: Precision, size: int, repeats: int, rate
         seconds = {stage: statistics.median([run[stage] for run in runs]) for stage in runs[0]}
         seconds["optimizer"] = optimizer_seconds(size, repeats, kernels)
         layers = tuple({loss.layer for loss in objective.losses})
-        gflop = convolution_gflop(engine.weights, (size, size), layers)
+        gflop = convolution_gflop(engine.model, (size, size), layers)
         arithmetic = gflop / rates["matrix_gflops"][precision]
         traffic = TRAFFIC_BYTES * size * size * 1e-9 / rates["copy_gb_per_s"]
         return {
@@ -180,7 +180,7 @@ def _evaluation(device: str, precision: Precision, size: int, repeats: int, rate
             "floor_ms": 1000 * (arithmetic + traffic),
             "idle": idle,
             "bytes": 8 * (len(terms) + 3),  # of an iteration of L-BFGS, in one transfer; see optimizers/lbfgs.py
-            "torch_ms": _torch(exemplar, image, engine.weights, precision, repeats),
+            "torch_ms": _torch(exemplar, image, engine.model, precision, repeats),
         }
 
 
@@ -199,7 +199,7 @@ def _idle_share(evaluate: Callable[[], object]) -> float | None:
     return max(0.0, 1 - float(busy) / wall)
 
 
-def _torch(exemplar: Float32, image: Float32, weights: Weights, precision: Precision, repeats: int) -> dict[str, float]:
+def _torch(exemplar: Float32, image: Float32, model: Model, precision: Precision, repeats: int) -> dict[str, float]:
     """Milliseconds of PyTorch's evaluation, eager and compiled; empty without it."""
     try:
         import torch
@@ -209,7 +209,7 @@ def _torch(exemplar: Float32, image: Float32, weights: Weights, precision: Preci
     found = {}
     for name in ("PyTorch", "compiled"):
         evaluate = load_torch_baseline().evaluation(
-            exemplar, image, weights, 1, device="cuda", half=precision == "float16", compiled=name == "compiled"
+            exemplar, image, model, 1, device="cuda", half=precision == "float16", compiled=name == "compiled"
         )
         seconds = []
         for _ in range(3 + repeats):

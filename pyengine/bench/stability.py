@@ -17,13 +17,14 @@ from pyengine.engine import Engine
 from pyengine.errors import PyengineError
 from pyengine.images.reading import Source, load
 from pyengine.images.writing import ByteImage, to_uint8
-from pyengine.network.graphs import SMALLEST
+from pyengine.methods import Method
+from pyengine.network.graphs import LEAST_SIDE
 from pyengine.quality.measures import compare, patch_distance
 from pyengine.recipe import Recipe
 from pyengine.result import Progress
-from pyengine.tuning import Method
 
-METHODS: tuple[Method, ...] = ("gatys", "histogram")  # in the order of their years
+COMPARED: tuple[Method, ...] = ("gatys", "histogram")
+"""The methods, in the order of their years."""
 
 BASELINE_ITERATIONS = 500
 """That the Gatys baseline gets: what its quality is taken after."""
@@ -103,7 +104,7 @@ def drift(
         Recipe.create(image, size=size, seed=seed, iterations=iterations)  # raises what else would end a long run
     with Engine(threads=threads) as engine:
         for size in sizes:
-            for method in METHODS:
+            for method in COMPARED:
                 start = time.perf_counter()
                 result = engine.synthesize(image, size=size, seed=seed, method=method, iterations=iterations)
                 seconds = time.perf_counter() - start
@@ -123,9 +124,11 @@ def _cropped(image: Float32, crop: int | None) -> Float32:
     if crop is None:
         return image
     height, width = image.shape[:2]
-    if not is_integer(crop) or not SMALLEST <= crop <= min(height, width):
+    if not is_integer(crop) or not LEAST_SIDE <= crop <= min(height, width):
         most = min(height, width)
-        raise PyengineError(f"crop={crop!r}: give {SMALLEST} to {most}, as the exemplar is of {width}x{height} pixels")
+        raise PyengineError(
+            f"crop={crop!r}: give {LEAST_SIDE} to {most}, as the exemplar is of {width}x{height} pixels"
+        )
     return np.ascontiguousarray(image[:crop, :crop])
 
 
@@ -148,7 +151,7 @@ def plot(runs: Sequence[DriftRun]) -> ByteImage:
     """
     figure = new_figure(9, 3.6)
     for panel, kind in zip(figure.subplots(1, 2, sharex=True), ("brightness", "contrast"), strict=True):
-        for method, style in zip(METHODS, ("o--", "s-"), strict=True):
+        for method, style in zip(COMPARED, ("o--", "s-"), strict=True):
             points = sorted((run.size, getattr(run, f"{kind}_drift")) for run in runs if run.method == method)
             panel.plot([x for x, _ in points], [y for _, y in points], style, label=method)
         label_by_size(panel, [run.size for run in runs], f"{kind} drift, levels of 255")
@@ -266,7 +269,7 @@ def _torch_texture(
 ) -> tuple[ByteImage, int]:
     final = Recipe.create(exemplar, size=size).sizes[-1]
     image, done = load_torch_baseline().texture(
-        exemplar, final, engine.weights, engine.threads, iterations=iterations, seed=seed
+        exemplar, final, engine.model, engine.threads, iterations=iterations, seed=seed
     )
     return to_uint8(image), done
 

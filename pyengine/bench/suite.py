@@ -24,12 +24,12 @@ from pyengine.bench.cold import first_evaluation, import_seconds
 from pyengine.engine import Engine, usable_cores
 from pyengine.errors import PyengineError
 from pyengine.kernels import Kernels
-from pyengine.network.graphs import SMALLEST, map_size
-from pyengine.network.weights import Weights, relu_of
+from pyengine.network.graphs import LEAST_SIDE
+from pyengine.network.model import Model
 from pyengine.optimizers.lbfgs import PAIRS, minimize
 
-Baseline: TypeAlias = Callable[[Float32, Float32, Weights, int], Callable[[], object]]
-"""From exemplar, image, weights and threads to an evaluation: what another library is measured by."""
+Baseline: TypeAlias = Callable[[Float32, Float32, Model, int], Callable[[], object]]
+"""From exemplar, image, model and threads to an evaluation: what another library is measured by."""
 
 
 def measure(sizes: Sequence[int], threads: int | None, repeats: int, against: str | None) -> dict[str, Any]:
@@ -65,8 +65,8 @@ def measure(sizes: Sequence[int], threads: int | None, repeats: int, against: st
     """
     sizes = sorted(set(sizes))
     for size in sizes:
-        if size < SMALLEST:
-            raise PyengineError(f"size {size}x{size}: both sides must be at least {SMALLEST}")
+        if size < LEAST_SIDE:
+            raise PyengineError(f"size {size}x{size}: both sides must be at least {LEAST_SIDE}")
     baseline: Baseline | None = load_torch_baseline().evaluation if against else None
     with Engine("cpu", threads=threads) as engine:
         engine.check_memory("an image", (sizes[-1], sizes[-1]), gradient=True)
@@ -112,7 +112,7 @@ def _measure_size(
         held = network.nbytes / 1e6
     theirs = None
     if baseline is not None:
-        theirs = baseline(exemplar, image, engine.weights, engine.threads)
+        theirs = baseline(exemplar, image, engine.model, engine.threads)
         theirs()
     runs: list[dict[str, float]] = []
     rates: list[float] = []
@@ -128,7 +128,7 @@ def _measure_size(
             runs[-1]["torch"] = time.perf_counter() - start
     seconds = {stage: statistics.median([run[stage] for run in runs]) for stage in runs[0]}
     seconds |= {"optimizer": optimizer_seconds(size, repeats, engine.kernels), "first evaluation": since_start}
-    gflop = convolution_gflop(engine.weights, (size, size), layers)
+    gflop = convolution_gflop(engine.model, (size, size), layers)
     networks = [run["forward"] + run["backward"] for run in runs]
     evaluations = [run["evaluation"] for run in runs]
     row = {
@@ -149,12 +149,12 @@ def _measure_size(
     return row
 
 
-def convolution_gflop(weights: Weights, size: tuple[int, int], layers: tuple[str, ...]) -> float:
+def convolution_gflop(model: Model, size: tuple[int, int], layers: tuple[str, ...]) -> float:
     """Arithmetic of the convolutions of one forward and one backward pass, in 10^9 additions and multiplications.
 
     Parameters
     ----------
-    weights : Weights
+    model : Model
     size : (height, width)
         Of the image.
     layers : tuple of str
@@ -162,17 +162,17 @@ def convolution_gflop(weights: Weights, size: tuple[int, int], layers: tuple[str
 
     Examples
     --------
-    >>> from pyengine.network.weights import load
+    >>> from pyengine.network.modelfile import load
     >>> convolution_gflop(load("vgg16"), (32, 48), ("relu1_1",)) * 1e9  # from 3 channels to 64, and back
     10616832.0
     >>> 2 * 2 * 32 * 48 * 3 * 64 * 9
     10616832
     """
-    deepest = max(map(weights.layers.index, layers))
+    architecture = model.architecture
     operations = 0
-    for convolution in weights.convolutions[: deepest + 1]:
-        height, width = map_size(relu_of(convolution.name), size)
-        operations += 2 * convolution.weight.size * height * width  # of the adjoint, as many
+    for convolution in model.up_to(architecture.deepest(layers)).convolutions:
+        height, width = architecture.map_size(convolution.layer.name, size)
+        operations += 2 * convolution.filters.size * height * width  # of the adjoint, as many
     return 2 * operations / 1e9
 
 

@@ -9,16 +9,17 @@ import torch
 import torch.nn.functional as F
 
 from pyengine.arrays import Float32
-from pyengine.network.weights import Weights, relu_of, starts_block
+from pyengine.losses import GramLoss, HistogramLoss
+from pyengine.network.architecture import Layer
+from pyengine.network.model import Model
 from pyengine.pyramid import white_noise
 from pyengine.recipe import Recipe
-from pyengine.tuning import GRAM_LAYERS, HISTOGRAM_LAYERS
 
 
 def evaluation(
     exemplar: Float32,
     image: Float32,
-    weights: Weights,
+    model: Model,
     threads: int,
     *,
     device: str = "cpu",
@@ -32,7 +33,9 @@ def evaluation(
     `torch.compile` over features and losses.
     """
     torch.set_num_threads(threads)
-    features = _network(weights, device, "circular")
+    features = _network(model, device, "circular")
+    gram_layers = GramLoss.default_layers(model.architecture)
+    histogram_layers = HistogramLoss.default_layers(model.architecture)
 
     def histogram_loss(x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         order = x.detach().sort(dim=1).indices
@@ -41,15 +44,15 @@ def evaluation(
 
     with torch.no_grad():
         maps = features(_tensor_of(exemplar, device))
-        grams = {layer: _gram(maps[layer]) for layer in GRAM_LAYERS}
-        sorted_values = {layer: maps[layer].sort(dim=1).values for layer in HISTOGRAM_LAYERS}
+        grams = {layer: _gram(maps[layer]) for layer in gram_layers}
+        sorted_values = {layer: maps[layer].sort(dim=1).values for layer in histogram_layers}
     pixels = _tensor_of(image, device).requires_grad_()
 
     def loss_of(x: torch.Tensor) -> torch.Tensor:
         with torch.autocast(device, torch.float16, enabled=half):
             maps = {layer: x.float() for layer, x in features(x).items()}
-        terms = [((_gram(maps[layer]) - grams[layer]) ** 2).mean() for layer in GRAM_LAYERS]
-        terms += [histogram_loss(maps[layer], sorted_values[layer]) for layer in HISTOGRAM_LAYERS]
+        terms = [((_gram(maps[layer]) - grams[layer]) ** 2).mean() for layer in gram_layers]
+        terms += [histogram_loss(maps[layer], sorted_values[layer]) for layer in histogram_layers]
         return torch.stack(terms).sum()
 
     value_of = torch.compile(loss_of) if compiled else loss_of
@@ -65,14 +68,15 @@ def evaluation(
 
 
 def texture(
-    exemplar: Float32, size: tuple[int, int], weights: Weights, threads: int, *, iterations: int, seed: int
+    exemplar: Float32, size: tuple[int, int], model: Model, threads: int, *, iterations: int, seed: int
 ) -> tuple[Float32, int]:
     """A texture by the method of Gatys et al. 2015, plainly: Gram losses, one scale, from noise, PyTorch's L-BFGS.
 
     Returns the image (H, W, 3) in [0, 1], of a (width, height), and the number of iterations.
     """
     torch.set_num_threads(threads)
-    features = _network(weights, "cpu", "constant")
+    features = _network(model, "cpu", "constant")
+    gram_layers = GramLoss.default_layers(model.architecture)
     with torch.no_grad():
         grams = {layer: _gram(x) for layer, x in features(_tensor_of(exemplar, "cpu")).items()}
     noise = white_noise(Recipe.create(exemplar, size=size).level, np.random.default_rng(seed))
@@ -84,7 +88,7 @@ def texture(
             pixels.clamp_(0, 1)  # as PyTorch's own tutorial of style transfer keeps pixels in range
         optimizer.zero_grad()
         maps = features(pixels)
-        loss = torch.stack([((_gram(maps[layer]) - grams[layer]) ** 2).mean() for layer in GRAM_LAYERS]).sum()
+        loss = torch.stack([((_gram(maps[layer]) - grams[layer]) ** 2).mean() for layer in gram_layers]).sum()
         torch.autograd.backward(loss)
         return loss
 
@@ -93,26 +97,25 @@ def texture(
     return image, int(optimizer.state[pixels]["n_iter"])
 
 
-def _network(weights: Weights, device: str, padding: str) -> Callable[[torch.Tensor], dict[str, torch.Tensor]]:
+def _network(model: Model, device: str, padding: str) -> Callable[[torch.Tensor], dict[str, torch.Tensor]]:
     """Feature maps (C, N) of an image (1, 3, H, W), by layer."""
-    layers: list[tuple[str, torch.Tensor, torch.Tensor]] = []
-    for c in weights.convolutions:
-        kernel, bias = c.weight, c.bias
+    gram_layers = GramLoss.default_layers(model.architecture)
+    layers: list[tuple[Layer, torch.Tensor, torch.Tensor]] = []
+    for c in model.up_to(model.architecture.deepest(gram_layers)).convolutions:
+        filters, bias = c.filters, c.bias
         if not layers:
-            kernel, bias = weights.preprocessing.fold(kernel, bias, mean=True)
-        packed = torch.from_numpy(kernel.copy()).contiguous(memory_format=torch.channels_last)
-        layers.append((c.name, packed.to(device), torch.from_numpy(bias.copy()).to(device)))
-        if relu_of(c.name) == GRAM_LAYERS[-1]:
-            break
+            filters, bias = model.preprocessing.fold(filters, bias, mean=True)
+        packed = torch.from_numpy(filters.copy()).contiguous(memory_format=torch.channels_last)
+        layers.append((c.layer, packed.to(device), torch.from_numpy(bias.copy()).to(device)))
 
     def features(x: torch.Tensor) -> dict[str, torch.Tensor]:
         maps = {}
-        for name, kernel, bias in layers:
-            if starts_block(name):
+        for layer, filters, bias in layers:
+            if layer.pooled:
                 x = F.avg_pool2d(x, 2)
-            x = F.relu(F.conv2d(F.pad(x, (1, 1, 1, 1), mode=padding), kernel, bias))
-            maps[relu_of(name)] = x
-        return {layer: maps[layer].flatten(2)[0] for layer in GRAM_LAYERS}
+            x = F.relu(F.conv2d(F.pad(x, (layer.border,) * 4, mode=padding), filters, bias))
+            maps[layer.name] = x
+        return {layer: maps[layer].flatten(2)[0] for layer in gram_layers}
 
     return features
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from pyengine.engine import Engine
 from pyengine.images.reading import Source, load
+from pyengine.losses.options import Weights
 from pyengine.quality.measures import compare, layout_similarity
 from pyengine.recipe import Recipe
-from pyengine.tuning import Weights
 
 SCHEMES: dict[str, Weights] = {
     "auto": "auto",

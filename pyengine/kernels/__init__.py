@@ -200,6 +200,7 @@ class Kernels(Protocol):
         above: Float32,
         loss: Float32 | None,
         *,
+        border: int = 1,
         unpool: Unpool = "none",
         wrap: bool = True,
         peak: Float32 | None = None,
@@ -211,12 +212,18 @@ class Kernels(Protocol):
         features : (C, H, W)
             After the ReLU; the gradient passes where it is positive. On a CPU in its place also what Winograd's
             convolutions give as a mask; see `graphs.forward_graph`.
-        padded : (C, H + 2, W + 2)
+        padded : (C, H + 2 border, W + 2 border)
             Written: the sum of both gradients, with a border that wraps round or is 0.
         above
             Gradient with respect to the map, or with `unpool` to its 2x2 pool (C, ceil(H / 2), ceil(W / 2)).
         loss : (C, H, W), optional
             Gradient of a loss with respect to the map.
+        border : int
+            Pixels on each side, by default 1: as many as the convolution sees beyond its map.
+        unpool : {"none", "average", "max"}
+            The pool behind the map, by default none.
+        wrap : bool
+            Whether the border wraps round, as it does by default, however small the map; else it is 0.
         peak : (1,), optional
             Gets the largest magnitude in `padded`.
         """

@@ -188,12 +188,14 @@ class CpuKernels:
         above: Float32,
         loss: Float32 | None,
         *,
+        border: int = 1,
         unpool: Unpool = "none",
         wrap: bool = True,
         peak: Float32 | None = None,
     ) -> None:
         """See `Kernels.relu_gradient`."""
-        measured = _core.relu_gradient(features, padded, above, loss, unpool, wrap, peak is not None, self.threads)
+        measure = peak is not None
+        measured = _core.relu_gradient(features, padded, above, loss, unpool, wrap, measure, self.threads, border)
         if peak is not None:
             peak[0] = measured
 

@@ -322,6 +322,7 @@ class CudaKernels:
         above: Float32,
         loss: Float32 | None,
         *,
+        border: int = 1,
         unpool: Unpool = "none",
         wrap: bool = True,
         peak: Float32 | None = None,
@@ -331,9 +332,9 @@ class CudaKernels:
         if peak is not None:
             peak.fill(0)
         self._launch(
-            "relu", "relu_gradient", (_blocks((height + 2) * (width + 2)), channels),
+            "relu", "relu_gradient", (_blocks((height + 2 * border) * (width + 2 * border)), channels),
             features, above, _or_null(loss), padded, _or_null(peak), np.int32(height), np.int32(width),
-            np.int32(UNPOOLS[unpool]), np.int32(wrap),
+            np.int32(border), np.int32(UNPOOLS[unpool]), np.int32(wrap),
         )  # fmt: skip
 
     def upsample(self, image: Float32, size: tuple[int, int]) -> Float32:

@@ -3,19 +3,21 @@
 
 enum Unpool { UNPOOL_NONE, UNPOOL_AVERAGE, UNPOOL_MAX };
 
-// padded (C, H + 2, W + 2) = where features (C, H, W) > 0 the sum of both gradients, else 0. `above` is with respect to
-// the map, or to its 2x2 pool (C, ceil H/2, ceil W/2); `loss` may be null. `peak`, if not null, is raised to the largest
-// magnitude.
+// padded (C, H + 2 border, W + 2 border) = where features (C, H, W) > 0 the sum of both gradients, else 0. `above` is with
+// respect to the map, or to its 2x2 pool (C, ceil H/2, ceil W/2); `loss` may be null. `peak`, if not null, is raised to
+// the largest magnitude.
 extern "C" __global__ void relu_gradient(const float *features, const float *above, const float *loss, float *padded,
-                                         float *peak, int height, int width, int unpool, int wrap) {
-    const int stride = width + 2, k = blockIdx.x * THREADS + threadIdx.x;
-    const bool inside = k < (height + 2) * stride;
+                                         float *peak, int height, int width, int border, int unpool, int wrap) {
+    const int stride = width + 2 * border, k = blockIdx.x * THREADS + threadIdx.x;
+    const bool inside = k < (height + 2 * border) * stride;
     float value = 0;
-    int y = k / stride - 1, x = k % stride - 1;
-    const bool border = y < 0 || y >= height || x < 0 || x >= width;
-    if (inside && (wrap || !border)) {
-        y = y < 0 ? height - 1 : y >= height ? 0 : y;
-        x = x < 0 ? width - 1 : x >= width ? 0 : x;
+    int y = k / stride - border, x = k % stride - border;
+    const bool outside = y < 0 || y >= height || x < 0 || x >= width;
+    if (inside && (wrap || !outside)) {
+        if (outside) {  // a border may be wider than the map
+            y = (y % height + height) % height;
+            x = (x % width + width) % width;
+        }
         const uint64 start = (uint64)blockIdx.y * height * width;
         const float *map = features + start;
         const float here = map[y * width + x];
@@ -43,7 +45,7 @@ extern "C" __global__ void relu_gradient(const float *features, const float *abo
             if (loss) value += loss[start + y * width + x];
         }
     }
-    if (inside) padded[(uint64)blockIdx.y * (height + 2) * stride + k] = value;
+    if (inside) padded[(uint64)blockIdx.y * (height + 2 * border) * stride + k] = value;
     if (peak) {
         // Magnitudes are ordered as their bits are.
         int bits = __float_as_int(fabsf(value));

@@ -1,1 +1,1 @@
-"""VGG: weights -> forward graph -> backward graph -> sessions. Knows no loss."""
+"""The network: model file -> architecture and weights -> graphs, forward and back -> sessions. Knows no loss."""

@@ -1,4 +1,4 @@
-"""Reads the convolutions of a VGG-16 or VGG-19 out of other people's files."""
+"""Makes models of other people's files: of VGG-16 and VGG-19 in any layout, and of other chains of layers in ONNX."""
 
 from __future__ import annotations
 
@@ -13,29 +13,36 @@ import numpy as np
 import numpy.typing as npt
 
 from pyengine.errors import PyengineError
-from pyengine.network.weights import (
-    BLOCKS,
-    PREPROCESSINGS,
-    Convolution,
-    Weights,
-    convolution_shapes,
-    is_own,
-    reason,
-    unpack,
+from pyengine.network.architecture import RESERVED, USABLE_NAME, Architecture, Layer
+from pyengine.network.chain import (
+    Link,
+    as_float32,
+    check_attributes,
+    constants_of,
+    name_of,
+    parameters,
+    read_chain,
 )
+from pyengine.network.model import PREPROCESSINGS, Convolution, Model
+from pyengine.network.modelfile import is_own, reason, unpack
+from pyengine.network.vgg import VGGS
 
 if TYPE_CHECKING:
     import onnx
 
 Array = npt.NDArray[Any]
 
-# How each framework names its convolutions, by numbers that sort them, and what its VGGs were trained on.
+# How each framework names a VGG's convolutions, by numbers that sort them, and what it trained its VGGs on.
 _NAMES = {
     "torchvision": re.compile(r"(?:^|[./:])features\.(\d+)(?!\d)"),
     "keras": re.compile(r"block([1-5])_conv([1-4])(?!\d)"),
     "caffe": re.compile(r"(?<![a-z])conv([1-5])_([1-4])(?!\d)"),
 }
 _PREPROCESSING = {"torchvision": "torchvision", "keras": "caffe", "caffe": "caffe"}
+
+
+class _NotVgg(PyengineError):
+    """The convolutions in a file are not those of a VGG."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +52,21 @@ class _Found:
     name: str
     framework: str | None
     numbers: tuple[int, ...]
-    kernel: Array
+    filters: Array
     bias: Array
 
 
-def read_weights(path: Path, name: str, *, preprocessing: str | None = None, deepest: str | None = None) -> Weights:
-    """Weights of a VGG-16 or VGG-19 from an .onnx, .npz or .safetensors file.
+def read_foreign(path: Path, name: str, *, preprocessing: str | None = None, deepest: str | None = None) -> Model:
+    """The model in an .onnx, .npz or .safetensors file.
 
-    The layout is known from the arrays' names and shapes: torchvision's (``features.0.weight``, kernels (O, I, 3, 3)),
-    Keras' (``block1_conv1``, kernels (3, 3, I, O), or (O, I, 3, 3) once converted to ONNX) or Caffe's (``conv1_1``,
-    kernels (O, I, 3, 3)). It tells the preprocessing as well: torchvision's is RGB with the mean and deviation of
-    ImageNet; Keras' and Caffe's is BGR in 0..255 minus the mean colour. A model file of pyengine's own says both.
+    The layout of a VGG-16 or VGG-19 is known from the arrays' names and shapes: torchvision's (``features.0.weight``,
+    kernels (O, I, 3, 3)), Keras' (``block1_conv1``, kernels (3, 3, I, O), or (O, I, 3, 3) once converted to ONNX) or
+    Caffe's (``conv1_1``, kernels (O, I, 3, 3)). It tells the preprocessing as well: torchvision's is RGB with the mean
+    and deviation of ImageNet; Keras' and Caffe's is BGR in 0..255 minus the mean colour.
+
+    Any other network has to be an ONNX graph that is a plain chain of convolutions of stride 1, ReLUs and 2x2 pools.
+    Its layers are called as the graph calls the outputs of its ReLUs, or if these names can't be used, relu1_1,
+    relu1_2, relu2_1, ..., where the first number counts the pools. A model file of pyengine's own is read as it is.
 
     Parameters
     ----------
@@ -63,19 +74,22 @@ def read_weights(path: Path, name: str, *, preprocessing: str | None = None, dee
     name : str
         What to call the model.
     preprocessing : {"caffe", "torchvision"}, optional
-        Overrides what the names say; needed where they say nothing.
+        What the network was trained on. By default what a VGG's names say; needed where they say nothing, and for any
+        other network.
     deepest : str, optional
-        Leave out everything behind this feature map, such as "relu4_2".
+        Leave out everything behind this feature map, such as "relu4_2". By default nothing is left out.
 
     Raises
     ------
     PyengineError
-        The file is missing or broken, or does not hold the convolutions of a VGG-16 or VGG-19.
+        The file is missing or broken, or does not hold such a network.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*(?<!\.onnx)", name):  # that suffix says that it is a path
         raise PyengineError(
             f"model name {name!r}: use letters, digits, '.', '_' and '-', a letter or digit first, no .onnx"
         )
+    if preprocessing is not None and preprocessing not in PREPROCESSINGS:
+        raise PyengineError(f"preprocessing {preprocessing!r}: give {' or '.join(PREPROCESSINGS)}")
     readers = {".onnx": _read_onnx, ".npz": _read_npz, ".safetensors": _read_safetensors}
     suffix = path.suffix.lower()
     if suffix not in readers:
@@ -87,69 +101,120 @@ def read_weights(path: Path, name: str, *, preprocessing: str | None = None, dee
     if not content:
         raise PyengineError(f"{path}: the file is empty")
     try:
-        found = readers[suffix](path)
+        model = readers[suffix](path, preprocessing)
     except PyengineError:
         raise
     except Exception as error:  # these parsers raise whatever broken bytes lead them to
         raise PyengineError(f"{path}: broken or truncated {suffix} file ({reason(error)})") from None
-    if isinstance(found, Weights):
-        weights = replace(found, name=name)
-        if preprocessing is not None:
-            weights = replace(weights, preprocessing=PREPROCESSINGS[preprocessing])
-    else:
-        architecture, convolutions = _as_vgg(path, found)
+    if not model.origin:
+        model = replace(model, origin=f"{path.name} sha256:{hashlib.sha256(content).hexdigest()}")
+    model = replace(model, name=name)
+    return model if deepest is None else model.up_to(deepest)
+
+
+def _read_onnx(path: Path, preprocessing: str | None) -> Model:
+    import onnx
+
+    file = onnx.load(path)
+    if is_own(file):
+        model = unpack(path, file)
+        return model if preprocessing is None else replace(model, preprocessing=PREPROCESSINGS[preprocessing])
+    try:
+        return _as_vgg(path, _convolutions_of(path, file.graph), preprocessing)
+    except _NotVgg as problem:
         if preprocessing is None:
-            if found[0].framework is None:
-                raise PyengineError(
-                    f"{path}: its names ({found[0].name!r}) do not tell the preprocessing; "
-                    f"say --preprocessing {' or '.join(PREPROCESSINGS)}"
-                )
-            preprocessing = _PREPROCESSING[found[0].framework]
-        origin = f"{path.name} sha256:{hashlib.sha256(content).hexdigest()}"
-        weights = Weights(name, architecture, PREPROCESSINGS[preprocessing], convolutions, origin)
-    if deepest is None:
-        return weights
-    weights.check_layers((deepest,))
-    return replace(weights, convolutions=weights.convolutions[: weights.layers.index(deepest) + 1])
+            raise PyengineError(
+                f"{problem}; if it is another chain of convolutions, ReLUs and 2x2 pools, say --preprocessing "
+                f"{' or '.join(PREPROCESSINGS)}"
+            ) from None
+        try:
+            return _as_chain(path, file.graph, preprocessing)
+        except ValueError as error:
+            raise PyengineError(f"{problem}; nor a plain chain of convolutions, ReLUs and pools: {error}") from None
 
 
-def _as_vgg(path: Path, found: list[_Found]) -> tuple[str, tuple[Convolution, ...]]:
-    """The architecture whose first convolutions these are, in order, and they under its names."""
+# ------------------------------------------------------------- other networks
+
+
+def _as_chain(path: Path, graph: onnx.GraphProto, preprocessing: str) -> Model:
+    """The model of a graph that is a plain chain; ValueError if it is none."""
+    constants = {tensor.name for tensor in graph.initializer}  # which old files list among the inputs
+    inputs = [value.name for value in graph.input if value.name not in constants]
+    if len(inputs) != 1:
+        raise ValueError(f"it has {len(inputs)} inputs")
+    (start,) = inputs
+    for node in graph.node:
+        if node.op_type == "Transpose" and node.input[0] == start:  # from (1, H, W, 3), or it would not be an image
+            start = node.output[0]
+    links = read_chain(graph, start, own=False)
+    convolutions = []
+    for link, (relu, name) in zip(links, _names(links), strict=True):
+        filters, bias = as_float32(link.convolution, link.filters, link.bias)
+        channels, inputs_, kernel, _ = filters.shape
+        convolutions.append(Convolution(Layer(relu, name, inputs_, channels, kernel, link.pooled), filters, bias))
+    architecture = Architecture(path.stem, tuple(convolution.layer for convolution in convolutions))
+    return Model("", architecture, PREPROCESSINGS[preprocessing], tuple(convolutions), origin="")
+
+
+def _names(links: list[Link]) -> list[tuple[str, str]]:
+    """What to call each link's feature map and convolution."""
+    own = [link.relu for link in links]
+    if all(USABLE_NAME.fullmatch(name) and name not in RESERVED for name in own):
+        return [(name, f"{name}.convolution") for name in own]
+    names = []
+    block, k = 1, 0
+    for link in links:
+        block, k = (block + 1, 1) if link.pooled else (block, k + 1)
+        names.append((f"relu{block}_{k}", f"conv{block}_{k}"))
+    return names
+
+
+# ----------------------------------------------------------------------- VGGs
+
+
+def _as_vgg(path: Path, found: list[_Found], preprocessing: str | None) -> Model:
+    """The model whose first convolutions these are, in order, under the names of its architecture."""
     if not found:
         raise PyengineError(f"{path}: no convolution in it is named as torchvision, Keras or Caffe name VGG's")
-    mismatches = {architecture: _mismatch(architecture, found) for architecture in BLOCKS}
-    architecture, (matching, problem) = max(mismatches.items(), key=lambda item: item[1][0])
+    mismatches = {name: _mismatch(architecture, found) for name, architecture in VGGS.items()}
+    name, (matching, problem) = max(mismatches.items(), key=lambda item: item[1][0])
     if matching < len(found):
-        raise PyengineError(f"{path}: not a VGG-16 or VGG-19: {problem}")
+        raise _NotVgg(f"{path}: not a VGG-16 or VGG-19: {problem}")
+    architecture = VGGS[name].up_to(VGGS[name].names[len(found) - 1])
     convolutions = []
-    for (name, shape), f in zip(convolution_shapes(architecture).items(), found, strict=False):
-        kernel = f.kernel if f.kernel.shape == shape else f.kernel.transpose(3, 2, 0, 1)
-        if f.bias.shape != shape[:1]:
-            raise PyengineError(f"{path}: bias of {f.name!r} has shape {f.bias.shape}, not {shape[:1]}")
-        for array in (kernel, f.bias):
-            if array.dtype.kind != "f" and array.dtype.name != "bfloat16":  # which numpy takes for an unknown kind
-                raise PyengineError(f"{path}: {f.name!r} holds {array.dtype}; save it as float32 and import that")
-        with np.errstate(over="ignore"):  # of float64: what is then infinite is refused
-            kernel, bias = np.ascontiguousarray(kernel, np.float32), np.ascontiguousarray(f.bias, np.float32)
-        if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
-            raise PyengineError(f"{path}: {f.name!r} holds NaN or infinite weights")
-        convolutions.append(Convolution(name, kernel, bias))
-    return architecture, tuple(convolutions)
+    for layer, f in zip(architecture.layers, found, strict=True):
+        filters = f.filters if f.filters.shape == _shape(layer) else f.filters.transpose(3, 2, 0, 1)
+        try:
+            convolutions.append(Convolution(layer, *as_float32(f.name, filters, f.bias)))
+        except ValueError as error:
+            raise PyengineError(f"{path}: {error}") from None
+    if preprocessing is None:
+        if found[0].framework is None:
+            raise PyengineError(
+                f"{path}: its names ({found[0].name!r}) do not tell the preprocessing; "
+                f"say --preprocessing {' or '.join(PREPROCESSINGS)}"
+            )
+        preprocessing = _PREPROCESSING[found[0].framework]
+    return Model("", architecture, PREPROCESSINGS[preprocessing], tuple(convolutions), origin="")
 
 
-def _mismatch(architecture: str, found: list[_Found]) -> tuple[int, str]:
+def _mismatch(architecture: Architecture, found: list[_Found]) -> tuple[int, str]:
     """How many convolutions are those of the architecture, from the first, and what is wrong with the next."""
-    shapes = convolution_shapes(architecture)
-    for i, (f, name) in enumerate(zip(found, shapes, strict=False)):
-        block, number = map(int, name.removeprefix("conv").split("_"))
+    for i, (f, layer) in enumerate(zip(found, architecture.layers, strict=False)):
+        block = architecture.pools(layer.name) + 1
+        number = i + 1 - architecture.names.index(architecture.blocks[block - 1])
         # torchvision counts ReLUs and pools as well.
         expected = (2 * i + block - 1,) if f.framework == "torchvision" else (block, number)
         if f.framework is not None and f.numbers != expected:
-            return i, f"{name} is missing; found {f.name!r} in its place"
-        out, into = shapes[name][:2]
-        if f.kernel.shape not in ((out, into, 3, 3), (3, 3, into, out)):
-            return i, f"{f.name!r} has shape {f.kernel.shape}, {name} {shapes[name]}"
-    return min(len(found), len(shapes)), f"{len(found)} convolutions"
+            return i, f"{layer.convolution} is missing; found {f.name!r} in its place"
+        out, into, *_ = shape = _shape(layer)
+        if f.filters.shape not in (shape, (3, 3, into, out)):
+            return i, f"{f.name!r} has shape {f.filters.shape}, {layer.convolution} {shape}"
+    return min(len(found), len(architecture.layers)), f"{len(found)} convolutions"
+
+
+def _shape(layer: Layer) -> tuple[int, int, int, int]:
+    return layer.channels, layer.inputs, layer.kernel, layer.kernel
 
 
 def _identify(names: list[str]) -> tuple[str | None, tuple[int, ...]]:
@@ -161,67 +226,40 @@ def _identify(names: list[str]) -> tuple[str | None, tuple[int, ...]]:
     return None, ()
 
 
-def _read_onnx(path: Path) -> list[_Found] | Weights:
+def _convolutions_of(path: Path, graph: onnx.GraphProto) -> list[_Found]:
     """The convolutions in the order of the graph; an exporter may have given the weights any name."""
-    import onnx
-    from onnx import numpy_helper
-
-    model = onnx.load(path)
-    if is_own(model):
-        return unpack(path, model)
-    graph = model.graph
-    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    constants = constants_of(graph)
     found: list[_Found] = []
     for node in graph.node:
-        if node.op_type == "Constant":
-            for attribute in node.attribute:
-                if attribute.name == "value":
-                    arrays[node.output[0]] = numpy_helper.to_array(attribute.t)
-        elif node.op_type in ("Cast", "Identity") and node.input[0] in arrays:
-            arrays[node.output[0]] = arrays[node.input[0]]
-        elif node.op_type == "BatchNormalization" and found:
+        if node.op_type == "BatchNormalization" and found:
             _refuse_normalised(path)
         elif node.op_type == "Conv":
-            name = node.name or node.output[0]
-            if not all(i in arrays for i in node.input[1:]) or len(node.input) != 3:
-                raise PyengineError(f"{path}: convolution {name!r} has no constant kernel and bias")
-            _check_attributes(path, name, node)
-            kernel, bias = arrays[node.input[1]], arrays[node.input[2]]
+            try:
+                filters, bias = parameters(node, constants)
+            except ValueError as error:
+                raise PyengineError(f"{path}: {error}") from None
+            try:
+                check_attributes(node, kernel=3)
+            except ValueError as error:
+                raise _NotVgg(f"{path}: not a VGG-16 or VGG-19: {error}") from None
             framework, numbers = _identify([node.input[1], *node.output, node.name])
-            found.append(_Found(name, framework, numbers, kernel, bias))
+            found.append(_Found(name_of(node), framework, numbers, filters, bias))
         elif node.op_type in ("Flatten", "Gemm", "MatMul"):  # the classifier: what it normalises is its own business
             break
     return found
 
 
-def _check_attributes(path: Path, name: str, node: onnx.NodeProto) -> None:
-    """Refuse a convolution that is not of stride 1 or does not keep the size, as all of a VGG's do."""
-    from onnx.helper import get_attribute_value
-
-    ones = [1, 1]
-    found = {"strides": ones, "dilations": ones, "group": 1, "pads": [0] * 4}  # ONNX's defaults
-    given = {attribute.name: get_attribute_value(attribute) for attribute in node.attribute}
-    found |= {key: given[key] for key in found if key in given}
-    if given.get("auto_pad") in (b"SAME_UPPER", b"SAME_LOWER"):  # which, for a 3x3 kernel of stride 1, is one all round
-        found["pads"] = [1] * 4
-    for key, expected in {"strides": ones, "dilations": ones, "group": 1, "pads": [1] * 4}.items():
-        if found[key] != expected:
-            raise PyengineError(
-                f"{path}: not a VGG-16 or VGG-19: convolution {name!r} has {key} {found[key]}, not {expected}"
-            )
-
-
-def _read_npz(path: Path) -> list[_Found]:
+def _read_npz(path: Path, preprocessing: str | None) -> Model:
     with np.load(path, allow_pickle=False) as file:
-        return _pair(path, dict(file.items()))
+        return _as_vgg(path, _pair(path, dict(file.items())), preprocessing)
 
 
-def _read_safetensors(path: Path) -> list[_Found]:
+def _read_safetensors(path: Path, preprocessing: str | None) -> Model:
     from safetensors.numpy import load_file
 
     with suppress(ImportError):  # onnx brings it since 1.19; it teaches numpy bfloat16
         import ml_dtypes  # noqa: F401
-    return _pair(path, load_file(path))
+    return _as_vgg(path, _pair(path, load_file(path)), preprocessing)
 
 
 def _pair(path: Path, arrays: dict[str, Array]) -> list[_Found]:
@@ -244,4 +282,4 @@ def _pair(path: Path, arrays: dict[str, Array]) -> list[_Found]:
 
 
 def _refuse_normalised(path: Path) -> None:
-    raise PyengineError(f"{path}: a VGG with batch normalisation; import the plain VGG-16 or VGG-19")
+    raise PyengineError(f"{path}: a network with batch normalisation; import the plain VGG-16 or VGG-19")

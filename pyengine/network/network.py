@@ -1,11 +1,10 @@
-"""A VGG that computes: feature maps of an image, and the gradient with respect to it."""
+"""A network that computes: feature maps of an image, and the gradient with respect to it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
-from itertools import zip_longest
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
@@ -14,18 +13,20 @@ import numpy as np
 from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
 from pyengine.kernels import Kernels, Unpool
+from pyengine.network.architecture import Architecture, Layer
 from pyengine.network.graphs import (
-    SMALLEST,
+    LEAST_SIDE,
     WINOGRAD_TILE,
     Padding,
     Pooling,
     adjoint_graph,
     forward_graph,
-    map_size,
+    is_winograds,
     mask_size,
+    needs_size,
 )
+from pyengine.network.model import Model
 from pyengine.network.sessions import Provider, Run, Session
-from pyengine.network.weights import Convolution, Weights, relu_of, starts_block
 
 DIRECT = 128 * 128
 """Pixels of an image below which a CPU's convolutions are sums of products: Winograd's larger filters would take longer
@@ -34,42 +35,48 @@ to read than their multiplications save."""
 CAPTURED = 512 * 512
 """Pixels of the largest image for which a GPU's work is recorded as a CUDA graph: beyond, launching is no matter."""
 
+Shape = tuple[int, ...]
+"""Sides of an array."""
 
-class Vgg:
-    """A model's graphs on one device, each made when it is first needed. May be used from several threads at once.
+
+class ModelSessions:
+    """A model's sessions on one device, each made when it is first needed. May be used from several threads at once.
 
     Parameters
     ----------
-    weights : Weights
+    model : Model
     kernels : Kernels
     provider : Provider
-        On the same device.
+        On the same device as the kernels.
     threads : int
-        Of the execution provider, on a CPU.
+        How many the execution provider uses, on a CPU.
     half : bool
-        Compute in float16; see `graphs.forward_graph`.
+        Compute in float16, see `graphs.forward_graph`; by default in float32.
     """
 
-    def __init__(
-        self, weights: Weights, kernels: Kernels, provider: Provider, *, threads: int, half: bool = False
-    ) -> None:
-        self.weights = weights
+    def __init__(self, model: Model, kernels: Kernels, provider: Provider, *, threads: int, half: bool = False) -> None:
+        self.model = model
         self.kernels = kernels
         self.half = half
         self._provider = provider
         self._threads = threads
         self._forward: dict[object, Session] = {}
         self._adjoints: dict[object, Session] = {}
-        self._heads: dict[tuple[int, int], Vgg] = {}
+        self._of_channels: dict[tuple[int, int], ModelSessions] = {}
         self._lock = Lock()
 
     def winograd(self, size: tuple[int, int]) -> bool:
-        """Whether the convolutions of an image of this (height, width) are Winograd's; see `graphs.forward_graph`."""
+        """Whether the 3x3 convolutions of an image of this (height, width) are Winograd's."""
         return not (self._provider.on_gpu or self.half) and size[0] * size[1] >= DIRECT
 
-    def grain(self, size: tuple[int, int]) -> int:
-        """Pixels on a side of the squares in which a convolution's results are rounded, from the map's corner on."""
-        return WINOGRAD_TILE if self.winograd(size) else 1
+    def alignment(self, size: tuple[int, int]) -> int:
+        """How a part of an image of this (height, width) has to lie for convolutions to round as on the whole image.
+
+        Winograd's convolutions round in squares that begin at a map's corner. So the part has to begin, on each of its
+        maps, at a multiple of so many pixels: the side of such a square, or 1 where there are none.
+        """
+        squares = self.winograd(size) and any(map(is_winograds, self.model.architecture.layers))
+        return WINOGRAD_TILE if squares else 1
 
     def forward(
         self,
@@ -84,14 +91,14 @@ class Vgg:
         """The graph from an image of this (height, width); see `graphs.forward_graph`."""
         # Without masks there is no way back: an exemplar's network, which runs once.
         capture = self._provider.on_gpu and bool(masks) and size[0] * size[1] <= CAPTURED
-        deepest = max((*layers, *masks), key=self.weights.layers.index)
-        lone = padding == "reflect" and min(map_size(deepest, size)) == 1
-        fixed = size if self._provider.fixes_sizes or capture or lone else None
+        architecture = self.model.architecture
+        used = architecture.up_to(architecture.deepest((*layers, *masks)))
+        fixed = size if self._provider.fixes_sizes or capture or needs_size(used, size, padding) else None
         key = (fixed, layers, masks, padding, pooling, winograd)
         with self._lock:
             if capture or key not in self._forward:
-                model = forward_graph(
-                    self.weights,
+                graph = forward_graph(
+                    self.model,
                     layers,
                     padding,
                     pooling,
@@ -100,50 +107,48 @@ class Vgg:
                     winograd=winograd,
                     masks=masks,
                 )
-                session = Session(model, self._provider, self._threads, capture=capture)
+                session = Session(graph, self._provider, self._threads, capture=capture)
                 if capture:  # what is recorded for some arrays must not be replayed for others
                     return session
                 self._forward[key] = session
             return self._forward[key]
 
-    def adjoint(self, convolution: str, size: tuple[int, int], *, winograd: bool) -> Session:
-        """The adjoint of a convolution between maps of this (height, width); see `graphs.adjoint_graph`."""
+    def adjoint(self, layer: str, size: tuple[int, int], *, winograd: bool) -> Session:
+        """The adjoint of a layer's convolution between maps of this (height, width); see `graphs.adjoint_graph`."""
         fixed = size if self._provider.fixes_sizes else None
-        key = (convolution, fixed, winograd)
+        key = (layer, fixed, winograd)
         with self._lock:
             if key not in self._adjoints:
-                model = adjoint_graph(self.weights, convolution, size=fixed, half=self.half, winograd=winograd)
-                self._adjoints[key] = Session(model, self._provider, self._threads)
+                graph = adjoint_graph(self.model, layer, size=fixed, half=self.half, winograd=winograd)
+                self._adjoints[key] = Session(graph, self._provider, self._threads)
             return self._adjoints[key]
 
-    def head(self, first: int, last: int) -> Vgg:
-        """The first convolution alone, with its filters from `first` to before `last`."""
+    def of_channels(self, begin: int, end: int) -> ModelSessions:
+        """Those of the first layer alone, with its channels from `begin` to before `end`."""
         with self._lock:
-            if (first, last) not in self._heads:
-                start = self.weights.convolutions[0]
-                some = Convolution(start.name, start.weight[first:last], start.bias[first:last])
-                self._heads[first, last] = Vgg(
-                    replace(self.weights, convolutions=(some,)), self.kernels, self._provider, threads=self._threads
+            if (begin, end) not in self._of_channels:
+                self._of_channels[begin, end] = ModelSessions(
+                    self.model.of_channels(begin, end), self.kernels, self._provider, threads=self._threads
                 )
-            return self._heads[first, last]
+            return self._of_channels[begin, end]
 
 
 class Network:
-    """A VGG for images of one size. Not for several threads at once.
+    """A model's network for images of one size. Not for several threads at once.
 
     Parameters
     ----------
-    vgg : Vgg
+    sessions : ModelSessions
     size : (height, width)
         In pixels, both at least 16.
     layers : tuple of str
         The feature maps to give out.
     padding, pooling
-        See `graphs.forward_graph`.
+        See `graphs.forward_graph`; by default "wrap" and "average".
     gradient : bool
-        Whether `backward` will be called. If not, only the buffers of `layers` are kept.
+        Whether `backward` will be called, as it may by default. If not, only the buffers of `layers` are kept.
     winograd : bool, optional
-        What `Vgg.winograd` says of the image that this is a part of; by default, of its own size.
+        What `ModelSessions.winograd` says of the image that this is a part of; by default, of its own size.
 
     Attributes
     ----------
@@ -161,9 +166,9 @@ class Network:
     --------
     >>> import numpy as np
     >>> from pyengine.kernels.cpu import CpuKernels
-    >>> from pyengine.network.weights import load
-    >>> vgg = Vgg(load("vgg16"), CpuKernels(threads=1), Provider(), threads=1)
-    >>> network = Network(vgg, (20, 17), ("relu2_1",))
+    >>> from pyengine.network.modelfile import load
+    >>> sessions = ModelSessions(load("vgg16"), CpuKernels(threads=1), Provider(), threads=1)
+    >>> network = Network(sessions, (20, 17), ("relu2_1",))
     >>> network.forward(np.zeros((20, 17, 3), np.float32))
     >>> network.features["relu2_1"].shape  # an odd side is rounded up when pooled
     (128, 10, 9)
@@ -177,7 +182,7 @@ class Network:
 
     def __init__(
         self,
-        vgg: Vgg,
+        sessions: ModelSessions,
         size: tuple[int, int],
         layers: tuple[str, ...],
         *,
@@ -186,61 +191,30 @@ class Network:
         gradient: bool = True,
         winograd: bool | None = None,
     ) -> None:
-        weights = vgg.weights
-        weights.check_layers(layers)
-        if min(size) < SMALLEST:
+        sessions.model.check_layers(layers)
+        if min(size) < LEAST_SIDE:
             raise PyengineError(
-                f"image of {size[1]}x{size[0]} pixels: both sides must be at least {SMALLEST}; enlarge it first"
+                f"image of {size[1]}x{size[0]} pixels: both sides must be at least {LEAST_SIDE}; enlarge it first"
             )
         if gradient and padding == "reflect":  # reflected borders would have to be added up
             raise ValueError("there is no backward pass under 'reflect' padding")
-        deepest = max(map(weights.layers.index, layers))
-        convolutions = weights.convolutions[: deepest + 1]
-        masks = tuple(layer for layer in weights.layers[: deepest + 1] if layer not in layers) if gradient else ()
         if winograd is None:
-            winograd = vgg.winograd(size)
-        shapes: dict[str, tuple[int, ...]] = {"image": (1, *size, 3)}
-        bits: dict[str, tuple[int, ...]] = {}
-        for convolution in convolutions:
-            layer = relu_of(convolution.name)
-            channels, sides = len(convolution.weight), map_size(layer, size)
-            if winograd and layer in masks:
-                bits[layer] = (1, channels, *mask_size(sides))
-                shapes[layer] = (-(-math.prod(bits[layer]) // 2),)
-            elif layer in layers or layer in masks:
-                shapes[layer] = (1, channels, *sides)
-        unpools: dict[str, Unpool] = {
-            convolution.name: pooling if following is not None and starts_block(following.name) else "none"
-            for convolution, following in zip_longest(convolutions, convolutions[1:])
-        }
-        if gradient:
-            shapes["gradient/image"] = shapes["image"]
-            # What goes in and out of the convolutions on the way back is of no use after the next: one place for all.
-            shapes["padded"] = (max(_count(_padded(c, size)) for c in convolutions),)
-            above = [_above(c, size, unpools[c.name]) for c in convolutions]
-            shapes["above"] = (max(map(_count, above)),)
-            shapes["peak"] = (1,)
-            for convolution in convolutions:  # what comes back is smaller than the map
-                layer = relu_of(convolution.name)
-                if layer in layers and unpools[convolution.name] != "none":
-                    shapes[f"gradient/{layer}"] = shapes[layer]
-        self._buffers: dict[str, Any] = dict(vgg.kernels.allocate(shapes))
-        for layer, shape in bits.items():
-            words = self._buffers[layer].view(np.uint16)
-            self._buffers[layer] = words[: math.prod(shape)].reshape(shape)
-        forward = vgg.forward(size, layers, masks, padding, pooling, winograd=winograd)
-        self._forward = forward.bind(self._buffers)
-        self.features = {layer: self._buffers[layer][0] for layer in layers}
+            winograd = sessions.winograd(size)
+        architecture = sessions.model.architecture
+        used = _shapes(architecture.up_to(architecture.deepest(layers)), size, pooling)
+        masks = tuple(shapes.layer.name for shapes in used if shapes.layer.name not in layers) if gradient else ()
+        self._buffers = _allocate(sessions.kernels, size, used, layers, masks, winograd=winograd, gradient=gradient)
+        self._forward = sessions.forward(size, layers, masks, padding, pooling, winograd=winograd).bind(self._buffers)
+        self.features: dict[str, Float32] = {layer: self._buffers[layer][0] for layer in layers}
         self.gradients: dict[str, Float32] = {}
         self._steps: dict[str, list[_Step]] = {}
-        for convolution in reversed(convolutions):
-            layer = relu_of(convolution.name)
+        for shapes in reversed(used):
+            layer = shapes.layer.name
             if layer in layers:
                 steps = self._steps[layer] = []
             if gradient:
-                adjoint = vgg.adjoint(convolution.name, map_size(layer, size), winograd=winograd)
-                unpool = unpools[convolution.name]
-                steps.append(_Step(vgg, convolution, adjoint, size, self._buffers, padding == "wrap", unpool))
+                adjoint = sessions.adjoint(layer, shapes.map[1:], winograd=winograd)
+                steps.append(_Step(sessions, shapes, adjoint, self._buffers, wrap=padding == "wrap"))
                 if layer in layers:
                     self.gradients[layer] = steps[0].gradient
         self.layers = tuple(self._steps)
@@ -269,6 +243,92 @@ class Network:
         return sum(buffer.nbytes for buffer in self._buffers.values())
 
 
+@dataclass(frozen=True)
+class _LayerShapes:
+    """Shapes of a layer's arrays, for images of one size.
+
+    Attributes
+    ----------
+    layer : Layer
+    map : (C, H, W)
+        The feature map, and the gradient with respect to it.
+    unpool : {"none", "average", "max"}
+        The pool behind the layer, whose adjoint is on the way back.
+    """
+
+    layer: Layer
+    map: tuple[int, int, int]
+    unpool: Unpool
+
+    @property
+    def padded(self) -> tuple[int, int, int]:
+        """The gradient with respect to the convolution's output, with its border."""
+        channels, height, width = self.map
+        return channels, height + 2 * self.layer.border, width + 2 * self.layer.border
+
+    @property
+    def above(self) -> tuple[int, int, int]:
+        """What comes back to the ReLU, or to the pool after it."""
+        channels, height, width = self.map
+        return self.map if self.unpool == "none" else (channels, -(-height // 2), -(-width // 2))
+
+    @property
+    def below(self) -> tuple[int, int, int]:
+        """The gradient with respect to the convolution's input."""
+        return self.layer.inputs, *self.map[1:]
+
+
+def _shapes(architecture: Architecture, size: tuple[int, int], pooling: Pooling) -> list[_LayerShapes]:
+    """The shapes of all layers of an architecture, first to last."""
+    return [
+        _LayerShapes(
+            layer,
+            (layer.channels, *architecture.map_size(layer.name, size)),
+            pooling if architecture.pool_follows(layer.name) else "none",
+        )
+        for layer in architecture.layers
+    ]
+
+
+def _allocate(
+    kernels: Kernels,
+    size: tuple[int, int],
+    used: list[_LayerShapes],
+    layers: tuple[str, ...],
+    masks: tuple[str, ...],
+    *,
+    winograd: bool,
+    gradient: bool,
+) -> dict[str, Any]:
+    """A network's arrays, by what graphs call them; gradients are under ``gradient/`` and the layer's name.
+
+    `used` are the layers that are computed, `layers` those given out, `masks` the others, if there is a way back.
+    """
+    shapes: dict[str, Shape] = {"image": (1, *size, 3)}
+    bits: dict[str, Shape] = {}
+    for own in used:
+        name = own.layer.name
+        if name in masks and winograd and is_winograds(own.layer):
+            bits[name] = (1, own.layer.channels, *mask_size(own.map[1:]))
+            shapes[name] = (-(-math.prod(bits[name]) // 2),)
+        elif name in layers or name in masks:
+            shapes[name] = (1, *own.map)
+    if gradient:
+        shapes["gradient/image"] = shapes["image"]
+        # What goes in and out of the convolutions on the way back is of no use after the next: one place for all.
+        shapes["padded"] = (max(math.prod(own.padded) for own in used),)
+        shapes["above"] = (max(math.prod(own.above) for own in used),)
+        shapes["peak"] = (1,)
+        for own in used:  # what comes back is smaller than the map
+            if own.layer.name in layers and own.unpool != "none":
+                shapes[f"gradient/{own.layer.name}"] = shapes[own.layer.name]
+    buffers: dict[str, Any] = dict(kernels.allocate(shapes))
+    for name, shape in bits.items():
+        words = buffers[name].view(np.uint16)
+        buffers[name] = words[: math.prod(shape)].reshape(shape)
+    return buffers
+
+
 class _Step:
     """The backward pass through one convolution and the ReLU after it, and through the pool after that.
 
@@ -281,26 +341,26 @@ class _Step:
 
     def __init__(
         self,
-        vgg: Vgg,
-        convolution: Convolution,
+        sessions: ModelSessions,
+        shapes: _LayerShapes,
         adjoint: Session,
-        size: tuple[int, int],
         buffers: Mapping[str, Any],
+        *,
         wrap: bool,
-        unpool: Unpool,
     ) -> None:
-        layer = relu_of(convolution.name)
-        first = convolution.name == vgg.weights.convolutions[0].name
-        self._kernels = vgg.kernels
+        layer = shapes.layer.name
+        first = layer == sessions.model.architecture.first
+        self._kernels = sessions.kernels
         self._features = buffers[layer][0]  # or what the forward graph gives in its place
         self._loss = buffers[f"gradient/{layer}"][0] if f"gradient/{layer}" in buffers else None
-        self._padded = _view(buffers["padded"], _padded(convolution, size))
-        self._above = _view(buffers["above"], _above(convolution, size, unpool))
+        self._padded = _view(buffers["padded"], shapes.padded)
+        self._above = _view(buffers["above"], shapes.above)
         self.gradient: Float32 = self._above if self._loss is None else self._loss
-        self._unpool = unpool
+        self._border = shapes.layer.border
+        self._unpool = shapes.unpool
         self._wrap = wrap
-        self._peak = buffers["peak"] if vgg.half and not first else None
-        gradient = buffers["gradient/image"] if first else _view(buffers["above"], _below(convolution, size))[None]
+        self._peak = buffers["peak"] if sessions.half and not first else None
+        gradient = buffers["gradient/image"] if first else _view(buffers["above"], shapes.below)[None]
         bound = {"padded": self._padded[None], "gradient": gradient, "peak": buffers["peak"]}
         self._adjoint: Run = adjoint.bind(bound)
 
@@ -310,6 +370,7 @@ class _Step:
             self._padded,
             self._above,
             self._loss,
+            border=self._border,
             unpool=self._unpool,
             wrap=self._wrap,
             peak=self._peak,
@@ -317,29 +378,6 @@ class _Step:
         self._adjoint()
 
 
-def _padded(convolution: Convolution, size: tuple[int, int]) -> tuple[int, int, int]:
-    """Shape of the gradient with respect to a convolution's output, with its border."""
-    height, width = map_size(relu_of(convolution.name), size)
-    return len(convolution.weight), height + 2, width + 2
-
-
-def _above(convolution: Convolution, size: tuple[int, int], unpool: Unpool) -> tuple[int, int, int]:
-    """Shape of what comes back to a convolution's ReLU, or to the pool after it."""
-    height, width = map_size(relu_of(convolution.name), size)
-    windows = (height, width) if unpool == "none" else (-(-height // 2), -(-width // 2))
-    return len(convolution.weight), *windows
-
-
-def _below(convolution: Convolution, size: tuple[int, int]) -> tuple[int, int, int]:
-    """Shape of the gradient with respect to a convolution's input."""
-    return convolution.weight.shape[1], *map_size(relu_of(convolution.name), size)
-
-
-def _count(shape: tuple[int, int, int]) -> int:
-    channels, height, width = shape
-    return channels * height * width
-
-
 def _view(buffer: Float32, shape: tuple[int, int, int]) -> Float32:
     """The beginning of a buffer, in a shape."""
-    return buffer[: _count(shape)].reshape(shape)
+    return buffer[: math.prod(shape)].reshape(shape)

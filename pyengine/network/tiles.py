@@ -13,7 +13,7 @@ pixels. So cores and regions then begin at multiples of 4 of the deepest map's p
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise, product
 
@@ -21,12 +21,12 @@ import numpy as np
 
 from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
-from pyengine.kernels import Kernels, PixelWeights
-from pyengine.network.graphs import Padding, Pooling, map_size
-from pyengine.network.network import Network, Vgg
-from pyengine.network.weights import pools_before
+from pyengine.kernels import Kernels, Coverage
+from pyengine.network.architecture import Architecture
+from pyengine.network.graphs import Padding, Pooling, is_winograds
+from pyengine.network.network import ModelSessions, Network
 
-HEAD_TILE = 256
+FIRST_MAP_TILE = 256
 """Pixels on a side of a tile where the first map alone is computed, whose halo is next to nothing: small enough for the
 cache."""
 
@@ -37,47 +37,57 @@ Slices = tuple[slice, slice]
 """Rows and columns."""
 
 
-def receptive_radius(layers: Sequence[str], deepest: str, reach: int = 0, grain: int = 1) -> int:
+def receptive_radius(architecture: Architecture, deepest: str, reach: int = 0, alignment: int = 1) -> int:
     """How far beyond a feature map's pixel the image matters to it, in pixels of the image.
 
     Parameters
     ----------
-    layers : sequence of str
-        The network's feature maps, first to last.
+    architecture : Architecture
     deepest : str
-        The one in question.
+        The feature map in question.
     reach : int
-        Pixels of that map beyond the one in question that matter as well.
-    grain : int
-        Pixels on a side of the squares in which convolutions are computed, at least one of which begins at the pixel.
+        How many pixels of that map beyond the one in question matter as well; by default none.
+    alignment : int
+        Pixels on a side of the squares in which Winograd's convolutions are computed, see `ModelSessions.alignment`;
+        by default there are none. The pixel in question is one where a square begins, or ends.
 
     Examples
     --------
-    >>> layers = ["relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1"]
-    >>> receptive_radius(layers, "relu1_2"), receptive_radius(layers, "relu3_1")
+    >>> from pyengine.network.vgg import vgg
+    >>> receptive_radius(vgg("vgg16"), "relu1_2"), receptive_radius(vgg("vgg16"), "relu3_1")
     (2, 10)
-    >>> receptive_radius(layers, "relu1_2", grain=4)
+    >>> receptive_radius(vgg("vgg16"), "relu1_2", alignment=4)
     5
     """
-    radius, pools = reach, pools_before(deepest)
-    for layer in reversed(layers[: layers.index(deepest) + 1]):
-        radius *= 2 ** (pools - pools_before(layer))
-        pools = pools_before(layer)
-        radius = -(-radius // grain) * grain + 1
+    radius = reach
+    for layer in reversed(architecture.up_to(deepest).layers):
+        if is_winograds(layer):  # all pixels of a square depend on what any of them does
+            radius = -(-radius // alignment) * alignment
+        radius += layer.border
+        if layer.pooled:
+            radius *= 2
     return radius
 
 
-def margins(layers: Sequence[str], reaches: Mapping[str, int], grain: int) -> tuple[int, int]:
+def margins(architecture: Architecture, reaches: Mapping[str, int], alignment: int) -> tuple[int, int]:
     """What tiles begin at multiples of, and how wide their halo is, in pixels of the image.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    reaches : dict of str to int
+        The feature maps in use, each with its reach: how many of its pixels beyond a tile's own are looked at.
+    alignment : int
+        See `ModelSessions.alignment`.
 
     Examples
     --------
-    >>> layers = ["relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1"]
-    >>> margins(layers, {"relu3_1": 0}, grain=1), margins(layers, {"relu3_1": 0}, grain=4)
+    >>> from pyengine.network.vgg import vgg
+    >>> margins(vgg("vgg16"), {"relu3_1": 0}, alignment=1), margins(vgg("vgg16"), {"relu3_1": 0}, alignment=4)
     ((4, 12), (16, 32))
     """
-    unit = grain * 2 ** max(map(pools_before, reaches))
-    radius = max(receptive_radius(layers, layer, reach, grain) for layer, reach in reaches.items())
+    unit = alignment * 2 ** architecture.pools(architecture.deepest(reaches))
+    radius = max(receptive_radius(architecture, layer, reach, alignment) for layer, reach in reaches.items())
     return unit, -(-radius // unit) * unit
 
 
@@ -99,31 +109,31 @@ class Window:
         Of the whole image's map and of the tile's.
     there, here : (rows, columns)
         Where the part is in each of them.
-    made : dict
-        The weights that were made for windows of this and other tiles, to share them.
+    shared : dict
+        What `cover` made for this window and those of other tiles, so that equal ones are made once.
     """
 
     whole: tuple[int, int]
     region: tuple[int, int]
     there: tuple[Span, Span]
     here: tuple[Span, Span]
-    made: dict[object, PixelWeights] = field(default_factory=dict, compare=False, repr=False)
+    shared: dict[object, Coverage] = field(default_factory=dict, compare=False, repr=False)
 
-    def weigh(self, weights: PixelWeights | None, kernels: Kernels) -> PixelWeights:
-        """Weights of the tile's pixels, of the whole map's or, for None, of ones: what is not its own counts 0.
+    def cover(self, whole: Coverage | None, kernels: Kernels) -> Coverage:
+        """How much the tile's pixels count, after the whole map's coverage or, for None, alike; the halo counts 0.
 
-        They are over the whole map's mass, so that what is summed by them adds up to what the whole map has.
+        It is over the whole map's mass, so that what is summed by it adds up to what the whole map has.
         """
-        key = (self.region, self.here, self.whole, None if weights is None else (self.there, id(weights)))
-        if key not in self.made:
+        key = (self.region, self.here, self.whole, None if whole is None else (self.there, id(whole)))
+        if key not in self.shared:
             values = np.zeros(self.region, np.float32)
-            if weights is None:
+            if whole is None:
                 values[slices(self.here)] = 1
             else:
-                values[slices(self.here)] = kernels.download(weights.values).reshape(self.whole)[slices(self.there)]
-            total = float(math.prod(self.whole)) if weights is None else weights.total
-            self.made[key] = kernels.weigh(values.ravel(), total)
-        return self.made[key]
+                values[slices(self.here)] = kernels.download(whole.values).reshape(self.whole)[slices(self.there)]
+            total = float(math.prod(self.whole)) if whole is None else whole.total
+            self.shared[key] = kernels.cover(values.ravel(), total)
+        return self.shared[key]
 
     def add(self, whole: Float32, region: Float32) -> None:
         """Add the part of a map of the whole image (C, H, W) to one of the tile's region."""
@@ -142,15 +152,15 @@ class Tiling:
     size : (height, width)
         Of the image.
     side : int
-        Of a core, at most; rounded down to whole pixels of the deepest feature map.
-    layers : sequence of str
-        The network's feature maps, first to last.
+        Pixels on a side of a core, at most; rounded down to whole pixels of the deepest feature map.
+    architecture : Architecture
+        The network's.
     reaches : dict of str to int
-        Those in use, and how many pixels further on each is looked at.
+        The feature maps in use, each with its reach, as in `margins`.
     wrap : bool
         Whether the image wraps round. If not, regions end at its border.
-    grain : int
-        As in `receptive_radius`.
+    alignment : int
+        See `ModelSessions.alignment`; by default 1.
 
     Attributes
     ----------
@@ -164,7 +174,8 @@ class Tiling:
 
     Examples
     --------
-    >>> tiling = Tiling((64, 96), 48, ["relu1_1", "relu1_2"], {"relu1_2": 0}, wrap=True)
+    >>> from pyengine.network.vgg import vgg
+    >>> tiling = Tiling((64, 96), 48, vgg("vgg16"), {"relu1_2": 0}, wrap=True)
     >>> tiling.region, tiling.tiles[0]
     ((36, 52), Tile(core=((0, 32), (0, 48)), start=(-2, -2)))
     """
@@ -173,21 +184,22 @@ class Tiling:
         self,
         size: tuple[int, int],
         side: int,
-        layers: Sequence[str],
+        architecture: Architecture,
         reaches: Mapping[str, int],
         *,
         wrap: bool,
-        grain: int = 1,
+        alignment: int = 1,
     ) -> None:
-        pixel = 2 ** max(map(pools_before, reaches))
+        pixel = 2 ** architecture.pools(architecture.deepest(reaches))
         if wrap and any(length % pixel for length in size):
             height, width = (-(-length // pixel) * pixel for length in size)
             raise PyengineError(
                 f"size {size[1]}x{size[0]}: this memory holds it in tiles only, and tiles need sides that are "
                 f"multiples of {pixel}: make it {width}x{height}, or give more memory_limit"
             )
-        unit, halo = margins(layers, reaches, grain)
+        unit, halo = margins(architecture, reaches, alignment)
         self.size = size
+        self.architecture = architecture
         spans, starts, lengths = [], [], []
         for length in size:
             units = -(-length // unit)
@@ -206,18 +218,18 @@ class Tiling:
         rows, columns = (list(zip(*axis, strict=True)) for axis in zip(spans, starts, strict=True))
         self.tiles = tuple(Tile((y, x), (top, left)) for (y, top), (x, left) in product(rows, columns))
 
-    def window(self, tile: Tile, layer: str, made: dict[object, PixelWeights] | None = None) -> Window:
-        """The tile's own part of a feature map; `made` is shared with other windows."""
-        unit = 2 ** pools_before(layer)
+    def window(self, tile: Tile, layer: str, shared: dict[object, Coverage] | None = None) -> Window:
+        """The tile's own part of a feature map; `shared` are the weights that windows have in common."""
+        unit = 2 ** self.architecture.pools(layer)
         there = [(begin // unit, -(-end // unit)) for begin, end in tile.core]
         (top, bottom), (left, right) = there
         y, x = (start // unit for start in tile.start)
         return Window(
-            map_size(layer, self.size),
-            map_size(layer, self.region),
+            self.architecture.map_size(layer, self.size),
+            self.architecture.map_size(layer, self.region),
             ((top, bottom), (left, right)),
             ((top - y, bottom - y), (left - x, right - x)),
-            {} if made is None else made,
+            {} if shared is None else shared,
         )
 
     def cut(self, image: Float32, tile: Tile, out: Float32) -> None:
@@ -238,21 +250,21 @@ class Tiling:
 
 
 class TiledNetwork:
-    """A VGG for images of one size, of any, run on one tile after the other. Not for several threads at once.
+    """A model's network for images of one size, run on one tile after the other. Not for several threads at once.
 
     Parameters
     ----------
-    vgg : Vgg
+    sessions : ModelSessions
     size : (height, width)
-        Of the image.
+        Of the image; any size will do.
     side : int
         Of a tile; see `Tiling`.
     reaches : dict of str to int
-        The feature maps to give out, see `Tiling`.
+        The feature maps to give out, each with its reach, as in `margins`.
     padding, pooling, gradient
         As in `Network`, for the whole image.
     channels : int
-        Of the first map, that `heads` compute at a time.
+        How many of the first map's channels each of the `channel_groups` has, by default 1.
 
     Attributes
     ----------
@@ -265,11 +277,12 @@ class TiledNetwork:
     Examples
     --------
     >>> from pyengine.kernels.cpu import CpuKernels
+    >>> from pyengine.network.modelfile import load
     >>> from pyengine.network.sessions import Provider
-    >>> from pyengine.network.weights import load
-    >>> vgg = Vgg(load("vgg16"), CpuKernels(threads=1), Provider(), threads=1)
+    >>> sessions = ModelSessions(load("vgg16"), CpuKernels(threads=1), Provider(), threads=1)
     >>> image = np.random.default_rng(0).random((32, 48, 3), np.float32)
-    >>> whole, tiled = Network(vgg, (32, 48), ("relu2_1",)), TiledNetwork(vgg, (32, 48), 16, {"relu2_1": 0})
+    >>> whole = Network(sessions, (32, 48), ("relu2_1",))
+    >>> tiled = TiledNetwork(sessions, (32, 48), 16, {"relu2_1": 0})
     >>> whole.forward(image)
     >>> np.allclose(tiled.maps(image)["relu2_1"], whole.features["relu2_1"], rtol=1e-4, atol=1e-3)
     True
@@ -277,7 +290,7 @@ class TiledNetwork:
 
     def __init__(
         self,
-        vgg: Vgg,
+        sessions: ModelSessions,
         size: tuple[int, int],
         side: int,
         reaches: Mapping[str, int],
@@ -287,22 +300,23 @@ class TiledNetwork:
         gradient: bool = True,
         channels: int = 1,
     ) -> None:
-        self.first = vgg.weights.layers[0]
+        architecture = sessions.model.architecture
+        self.first = architecture.first
         self.channels = channels
-        self._vgg, self._side, self._padding = vgg, min(side, HEAD_TILE), padding
+        self._sessions, self._side, self._padding = sessions, min(side, FIRST_MAP_TILE), padding
         wrap = padding == "wrap"
-        self.tiling = Tiling(size, side, vgg.weights.layers, reaches, wrap=wrap, grain=vgg.grain(size))
+        self.tiling = Tiling(size, side, architecture, reaches, wrap=wrap, alignment=sessions.alignment(size))
         # Where the image wraps round, a smaller region does not; but what it sees beyond its border does not matter.
         self._network = Network(
-            vgg,
+            sessions,
             self.tiling.region,
             tuple(reaches),
             padding=padding,
             pooling=pooling,
             gradient=gradient,
-            winograd=vgg.winograd(size),
+            winograd=sessions.winograd(size),
         )
-        self._xp = vgg.kernels.xp
+        self._xp = sessions.kernels.xp
         self._region = self._xp.empty((*self.tiling.region, 3), np.float32)
         self.layers = self._network.layers
         self.features, self.gradients = self._network.features, self._network.gradients
@@ -325,9 +339,9 @@ class TiledNetwork:
         self.tiling.add(self._network.image_gradient, tile, gradient)
 
     def empty_map(self, layer: str, channels: int | None = None) -> Float32:
-        """For a feature map of the whole image, or so many of its channels."""
-        channels = channels or len(self.features[layer])
-        features: Float32 = self._xp.empty((channels, *map_size(layer, self.tiling.size)), np.float32)
+        """An array for a feature map of the whole image, or for so many of its channels."""
+        sides = self.tiling.architecture.map_size(layer, self.tiling.size)
+        features: Float32 = self._xp.empty((channels or len(self.features[layer]), *sides), np.float32)
         return features
 
     def put(self, features: Float32, layer: str, tile: Tile) -> None:
@@ -338,15 +352,16 @@ class TiledNetwork:
         """Add the tile's own part of a gradient with respect to the whole image's feature map."""
         self.tiling.window(tile, layer).add(gradient, self.gradients[layer])
 
-    def heads(self) -> Iterator[tuple[int, TiledNetwork]]:
-        """Networks of some channels of the first map alone, one after the other, each with the number of its first."""
-        channels = len(self._vgg.weights.convolutions[0].weight)
+    def channel_groups(self) -> Iterator[tuple[int, TiledNetwork]]:
+        """Networks of the first layer alone that have some of its channels each: together, one after the other, all.
+
+        Each comes with the number of its first channel.
+        """
+        channels = self._sessions.model.architecture[self.first].channels
         for begin in range(0, channels, self.channels):
-            head = self._vgg.head(begin, min(begin + self.channels, channels))
-            yield (
-                begin,
-                TiledNetwork(head, self.tiling.size, self._side, {self.first: 0}, padding=self._padding),
-            )
+            group = self._sessions.of_channels(begin, min(begin + self.channels, channels))
+            reaches = {self.first: 0}
+            yield begin, TiledNetwork(group, self.tiling.size, self._side, reaches, padding=self._padding)
 
     def maps(self, image: Float32) -> dict[str, Float32]:
         """Feature maps of the whole image."""

@@ -17,7 +17,7 @@ PATCH = 7
 
 PROJECTIONS = 128
 
-SMALLEST = 2 * PATCH
+LEAST_SIDE = 2 * PATCH
 """Least side of an image to measure, in pixels."""
 
 
@@ -79,8 +79,8 @@ def compare(exemplar: Source, image: Source) -> Comparison:
 
 def _check_size(image: Float32, what: str) -> None:
     height, width = image.shape[:2]
-    if min(height, width) < SMALLEST:
-        raise PyengineError(f"{what} of {width}x{height} pixels: a figure needs both sides to be at least {SMALLEST}")
+    if min(height, width) < LEAST_SIDE:
+        raise PyengineError(f"{what} of {width}x{height} pixels: a figure needs both sides to be at least {LEAST_SIDE}")
 
 
 def patch_distance(exemplar: Float32, image: Float32, levels: int = 4) -> float:
@@ -116,7 +116,7 @@ def patch_distance(exemplar: Float32, image: Float32, levels: int = 4) -> float:
     quantiles = (np.arange(512) + 0.5) / 512
     distances = []
     for _ in range(levels):
-        if min(*exemplar.shape[:2], *image.shape[:2]) < SMALLEST:
+        if min(*exemplar.shape[:2], *image.shape[:2]) < LEAST_SIDE:
             break
         directions = generator.standard_normal((3 * PATCH**2, PROJECTIONS)).astype(np.float32)
         directions /= np.linalg.norm(directions, axis=0)

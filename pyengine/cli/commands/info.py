@@ -18,7 +18,7 @@ def command(out: Output) -> None:
     """Show versions, devices, threads and folders: what a bug report needs."""
     from pyengine import _core
     from pyengine.engine import usable_cores
-    from pyengine.network.weights import user_folder
+    from pyengine.network.modelfile import user_folder
     from pyengine.versions import versions
 
     report = {

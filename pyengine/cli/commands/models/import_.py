@@ -8,7 +8,6 @@ import click
 
 from pyengine.cli import options
 from pyengine.cli.output import Output, reports
-from pyengine.errors import PyengineError
 
 
 @click.command()
@@ -36,38 +35,15 @@ def command(
     force: bool,
     out: Output,
 ) -> None:
-    """Make a model of a VGG-16 or VGG-19 out of FILE, an .onnx, .npz or .safetensors file.
+    """Make a model of a network's weights in FILE.
 
-    The layouts of torchvision, Keras and Caffe are known by their names.
+    FILE holds a VGG-16 or VGG-19 as .onnx, .npz or .safetensors in the layout of torchvision, Keras or Caffe, or as
+    .onnx any other plain chain of convolutions, ReLUs and 2x2 pools.
     """
-    # TODO(lead): pyengine.import_model(...)
-    from pyengine.files import write_atomically
-    from pyengine.network.graphs import model_file
-    from pyengine.network.importing import read_weights
-    from pyengine.network.weights import installed, user_folder
+    import pyengine
 
-    if output is None:
-        if name is None:
-            raise PyengineError("give the model a name with --name, or a file to write with --output")
-        taken = next((path for path in installed() if path.stem == name), None)
-        target = user_folder() / f"{name}.onnx"
-    else:
-        if output.suffix != ".onnx":
-            raise PyengineError(f"{output}: end the name in .onnx")
-        name = name or output.stem
-        taken = output if output.exists() else None
-        target = output
-    if taken and not force:
-        raise PyengineError(f"{taken} exists: choose another name, or --force")
-    weights = read_weights(file, name, preprocessing=preprocessing, deepest=deepest)
-    if half:
-        weights.check_half()
-    content = model_file(weights, half=half).SerializeToString()
-    if output is None:
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise PyengineError(f"{target.parent}: cannot be made ({error.strerror})") from error
-    write_atomically(target, lambda stream: stream.write(content))
-    out.document({"path": str(target), "architecture": weights.architecture, "layers": weights.layers})
-    out.say(f"{target}: {weights.architecture}, {weights.layers[0]} ... {weights.layers[-1]}")
+    model = pyengine.import_model(
+        file, name, deepest=deepest, preprocessing=preprocessing, half=half, output=output, force=force
+    )
+    out.document({"path": str(model.path), "architecture": model.architecture, "layers": model.layers})
+    out.say(f"{model.path}: {model.architecture}, {model.layers[0]} ... {model.layers[-1]}")
