@@ -98,7 +98,8 @@ def synthesize(
         less than half opaque. The picture is `init`, or else the exemplar, which is then not measured in the hole. What
         is kept stays the same to the last bit. Default: None, all of the result is made.
     seamless : bool
-        Make a band at the picture's borders again, an eighth of the shorter side wide, so that it tiles. Default: False.
+        Make a band at the picture's borders again, an eighth of the shorter side wide, so that it tiles.
+        Default: False.
     method : {"histogram", "gatys"}
         "gatys" is the baseline: Gram losses only, on one scale under zero padding, 500 iterations (Gatys et al. 2015).
         Default: "histogram".

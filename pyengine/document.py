@@ -147,7 +147,7 @@ def from_document(text: str, folder: Path, overridden: Mapping[str, Any], known:
         raise PyengineError(f"recipe: this is not JSON ({error})") from None
     recipe = document.get("recipe", document) if isinstance(document, dict) else None
     if not isinstance(recipe, dict):
-        raise PyengineError("recipe: this JSON is no recipe: give what `--json`, `to_json` or a PNG of pyengine's holds")
+        raise PyengineError("recipe: this JSON is no recipe: give what --json, to_json or a PNG of pyengine's holds")
     unknown = sorted(recipe.keys() - known - {"pyengine"})
     if unknown:
         raise PyengineError(f"recipe: there is no argument {unknown[0]!r}: choose {', '.join(sorted(known))}")

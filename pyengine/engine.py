@@ -16,7 +16,6 @@ from pyengine.images.reading import Source
 from pyengine.images.writing import to_uint8
 from pyengine.measuring import measure
 from pyengine.memory import SHARE, Budget, Plan, level_demand
-from pyengine.methods import PRESETS
 from pyengine.network.modelfile import load
 from pyengine.network.network import ModelSessions
 from pyengine.network.pool import NetworkPool

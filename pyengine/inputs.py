@@ -166,7 +166,7 @@ class Hole:
         if keep is not None and fill is not None:
             raise PyengineError("keep and fill: give one of them, they say the same")
         if init is None and len(pictures) > 1:
-            raise PyengineError("keep, fill or seamless with several exemplars: give the picture they are about as init")
+            raise PyengineError("keep, fill or seamless with several exemplars: give the picture to keep as init")
         picture = init or pictures[0]
         shape = picture.image.shape[:2]
         known = np.ones(shape, np.bool_) if picture.opaque is None else picture.opaque

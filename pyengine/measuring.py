@@ -64,9 +64,7 @@ def measure(
     )
 
 
-def _measure_exemplars(
-    level: Level, options: LossOptions, pool: NetworkPool, padding: Padding
-) -> Iterator[Loss]:
+def _measure_exemplars(level: Level, options: LossOptions, pool: NetworkPool, padding: Padding) -> Iterator[Loss]:
     """The losses whose targets are the exemplars'."""
     kernels, wrap = pool.kernels, options.padding == "wrap"
     pictures: list[Maps] = []  # the arrays outlive their networks

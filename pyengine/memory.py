@@ -26,7 +26,7 @@ MEASURING_BYTES = {1: 1060, WINOGRAD_TILE: 370}
 """The same for an exemplar that is measured, with its histograms."""
 
 BASE_BYTES = 470 * 10**6
-"""Bytes that a run takes on a CPU whatever the size: Python, the libraries, the weights, and what an evaluation keeps."""
+"""Bytes that a run takes on a CPU whatever the size: Python, the libraries, the model, what an evaluation keeps."""
 
 IMAGES = 2
 """Images there are at a time, besides the rows of the optimiser's matrix: one that is evaluated, and its gradient."""
@@ -134,7 +134,9 @@ class Demand:
             if layer != architecture.first or looked_at:
                 reaches[layer] = max(looked_at, default=0)
         kept = {
-            source: sum(map_bytes(architecture, layer) for kind, layer in kinds if kind.keeps_map and kind.source == source)
+            source: sum(
+                map_bytes(architecture, layer) for kind, layer in kinds if kind.keeps_map and kind.source == source
+            )
             for source in ("exemplars", "content")
         }
         return cls(
@@ -154,9 +156,7 @@ def level_demand(level: Level, losses: LossOptions, architecture: Architecture, 
     """The demand of a level whose exemplars have so many pixels; of `level`, only which pictures there are counts."""
     regions = 0 if level.masks is None and level.free is None else len(level.regions)
     pictures = [level.init, level.content, level.picture, level.free]  # the last stands for where the gradient counts
-    return Demand.of(
-        losses, architecture, exemplar_pixels, regions, sum(picture is not None for picture in pictures)
-    )
+    return Demand.of(losses, architecture, exemplar_pixels, regions, sum(picture is not None for picture in pictures))
 
 
 @dataclass(frozen=True)
@@ -267,9 +267,9 @@ class Budget:
         needed = math.ceil(needed + (SMALLEST_TILE + 2 * halo) ** 2 * each)
         raise PyengineError(
             f"size {size[1]}x{size[0]} pixels needs about {needed / 1e9:.1f} GB ({needed} bytes) even in tiles, and "
-            f"{self.limit / 1e9:.1f} GB ({self.limit:.0f} bytes) may be used: make it smaller, or give more memory_limit"
+            f"{self.limit / 1e9:.1f} GB ({self.limit:.0f} bytes) may be used: "
+            "make it smaller, or give more memory_limit"
         )
-
 
     def evaluation_bytes(self, size: tuple[int, int], maps: Collection[str]) -> float:
         """Bytes of an evaluation with its gradient, for each pixel of the image."""

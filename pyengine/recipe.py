@@ -295,9 +295,7 @@ def _check_hole(hole: Hole | None, shown: Picture | None, seamless: bool, losses
         raise PyengineError(f"seamless=True with padding={losses.padding!r}: borders meet only under 'wrap'")
 
 
-def _final_size(
-    size: Any, natural: tuple[int, int], hole: Hole | None, painting: Painting | None
-) -> tuple[int, int]:
+def _final_size(size: Any, natural: tuple[int, int], hole: Hole | None, painting: Painting | None) -> tuple[int, int]:
     """(width, height) of the result, which a hole or a layout fixes."""
     size = natural if size is None else size
     pair = (size, size) if is_integer(size) else size
@@ -307,9 +305,7 @@ def _final_size(
     if min(pair) < LEAST_SIDE or max(pair) > LARGEST_SIDE:
         raise PyengineError(f"size {width}x{height}: both sides must be {LEAST_SIDE} to {LARGEST_SIDE} pixels")
     if hole and (width, height) != hole.size:
-        raise PyengineError(
-            f"size {width}x{height}: with keep, fill or seamless it is the picture's: leave it out"
-        )
+        raise PyengineError(f"size {width}x{height}: with keep, fill or seamless it is the picture's: leave it out")
     if painting and painting.size != (width, height):
         raise PyengineError(
             f"output_regions of {painting.size[0]}x{painting.size[1]} pixels: the output has "
@@ -358,9 +354,7 @@ def _check_regions(names: tuple[str, ...], exemplars: list[Exemplar]) -> None:
             )
 
 
-def _planned_iterations(
-    sizes: list[tuple[int, int]], levels: Any, iterations: Any, preset: Preset
-) -> tuple[int, ...]:
+def _planned_iterations(sizes: list[tuple[int, int]], levels: Any, iterations: Any, preset: Preset) -> tuple[int, ...]:
     """How many iterations at each level of a pyramid for images of these (width, height)s."""
     most = default_levels(*sizes, coarsest=LEAST_SIDE)
     if levels is None:

@@ -17,6 +17,7 @@ from pyengine import _core
 from pyengine.kernels import Coverage
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.network.model import Model
+from pyengine.network.modelfile import load
 from pyengine.network.network import ModelSessions
 from pyengine.network.sessions import Provider
 

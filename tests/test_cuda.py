@@ -132,7 +132,7 @@ def test_gram(kernels, shape, kind):
     G = kernels.gram(kernels.upload(F), covered(kernels, w))
     assert G.dtype == np.float64
     assert_close(kernels.download(G), reference.gram(F, w), 1e-5)
-    assert_close(kernels.download(G), CPU.gram(F, weighed(CPU, w)), 1e-5)
+    assert_close(kernels.download(G), CPU.gram(F, covered(CPU, w)), 1e-5)
 
 
 @pytest.mark.parametrize("kind", [*WEIGHTS, "nothing"])
@@ -226,7 +226,7 @@ def test_histogram_loss(kernels, shape, other, content, exemplar_kind, kind):
     assert_close(gradient, 0.7 * expected[1], 2e-6)
     matched = kernels.download(kernels.match(target, kernels.upload(x), covered(kernels, w)))
     assert_close(matched, reference.match(x, exemplar, w, w_s))
-    mine = Loss(CPU, "histogram_loss", CPU.histogram(exemplar, weighed(CPU, w_s)))(x, w, 0.7)
+    mine = Loss(CPU, "histogram_loss", CPU.histogram(exemplar, covered(CPU, w_s)))(x, w, 0.7)
     assert value == pytest.approx(mine[0], rel=1e-5, abs=1e-12)
     assert_close(gradient, mine[1], 1e-5)
 
@@ -406,7 +406,7 @@ def test_what_is_not_finite_spreads_as_on_a_cpu(kernels, value, kind):
         np.testing.assert_array_equal(np.isfinite(gradient), np.isfinite(slope))
     np.testing.assert_array_equal(
         np.isfinite(kernels.download(kernels.gram(kernels.upload(x), covered(kernels, w)))),
-        np.isfinite(CPU.gram(x, weighed(CPU, w))),
+        np.isfinite(CPU.gram(x, covered(CPU, w))),
     )
     image = features((5, 6, 3))
     image[2, 3, 1] = value

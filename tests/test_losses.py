@@ -168,9 +168,7 @@ def test_only_the_proportions_of_factors_count(kind):
 
 
 @pytest.mark.parametrize("kind", ["gram", "histogram", "structure"])
-@pytest.mark.parametrize(
-    "empty", [Sample(feature_map(4), None, 0.0), Sample(feature_map(4), coverage(np.zeros(63)))]
-)
+@pytest.mark.parametrize("empty", [Sample(feature_map(4), None, 0.0), Sample(feature_map(4), coverage(np.zeros(63)))])
 def test_a_sample_that_counts_nothing_changes_nothing(kind, empty):
     features = feature_map(0)
     alone = make(kind, [Sample(feature_map(1))], Region())

@@ -312,7 +312,9 @@ def expected_terms(network, e: Example, objective) -> dict[str, tuple[str, float
                 ws = []
                 for x, m in zip(exemplars, exemplar_maps, strict=True):
                     pixels = m[layer][0].size
-                    ws.append(reference.weights(plain(x.sample(k, m[layer], VGG16.pools(layer), KERNELS).coverage), pixels))
+                    ws.append(
+                        reference.weights(plain(x.sample(k, m[layer], VGG16.pools(layer), KERNELS).coverage), pixels)
+                    )
                 w_s = np.concatenate([factor * w for factor, w in zip(e.factors, ws, strict=False)])
                 if kind == "gram":
                     value, gradient = reference.gram_loss(reference.flat(F), reference.gram(S, w_s), w)

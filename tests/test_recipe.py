@@ -10,6 +10,7 @@ import click
 import numpy as np
 import pytest
 from PIL import Image
+from pyengine.tuning import GRAM_LAYERS, HISTOGRAM_LAYERS
 
 import pyengine
 from pyengine import PyengineError
@@ -17,7 +18,6 @@ from pyengine.cli import main
 from pyengine.images.color import luminance, match_colors, match_luminance
 from pyengine.images.resampling import resize
 from pyengine.recipe import LARGEST, Options, Recipe
-from pyengine.tuning import GRAM_LAYERS, HISTOGRAM_LAYERS
 
 
 def picture(width: int, height: int, seed: int = 0, channels: int = 3) -> np.ndarray:

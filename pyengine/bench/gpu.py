@@ -151,11 +151,11 @@ def _evaluation(device: str, precision: Precision, size: int, repeats: int, rate
     with Engine(device, precision=precision) as engine:
         kernels = engine.kernels
         objective = engine.objective(exemplar, weights="auto")
-        with kernels.active(), objective.network((size, size)) as network:
+        with kernels.active(), objective.evaluator((size, size)) as evaluator:
             pixels = kernels.upload(image)
 
             def evaluate() -> list[float]:
-                terms, _ = objective.evaluate(pixels, network)
+                terms, _ = objective.evaluate(pixels, evaluator)
                 return kernels.fetch([terms])
 
             for _ in range(3):  # the provider chooses algorithms, and records

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pyengine.bench.cold import peak_megabytes, python
@@ -121,10 +121,10 @@ def _synthesize(exemplar: str, size: int, memory_limit: int | None, threads: int
     """What the process does."""
     with Engine(threads=threads, memory_limit=memory_limit) as engine:
         recipe = Recipe.create(exemplar, size=size)
-        plan = engine.plan(recipe)
+        plan = engine.plans(recipe)[-1]
         iterations = [1] * len(recipe.sizes)
         iterations[-1] = 1 if plan.spill else PAIRS + 1
-        engine.synthesize(exemplar, size=size, iterations=iterations)
+        engine.run(replace(recipe, iterations=tuple(iterations)))
         return {"megabytes": peak_megabytes(), "tile": plan.side, "spilled": plan.spill}
 
 

@@ -24,6 +24,7 @@ from pyengine.bench.cold import first_evaluation, import_seconds
 from pyengine.engine import Engine, usable_cores
 from pyengine.errors import PyengineError
 from pyengine.kernels import Kernels
+from pyengine.losses.options import LossOptions
 from pyengine.network.graphs import LEAST_SIDE
 from pyengine.network.model import Model
 from pyengine.optimizers.lbfgs import PAIRS, minimize
@@ -69,7 +70,7 @@ def measure(sizes: Sequence[int], threads: int | None, repeats: int, against: st
             raise PyengineError(f"size {size}x{size}: both sides must be at least {LEAST_SIDE}")
     baseline: Baseline | None = load_torch_baseline().evaluation if against else None
     with Engine("cpu", threads=threads) as engine:
-        engine.check_memory("an image", (sizes[-1], sizes[-1]), gradient=True)
+        engine.budget.check_whole((sizes[-1], sizes[-1]), LossOptions().on(engine.model.architecture).maps)
         report = {
             **_machine(),
             "simd": _core.simd,
@@ -108,8 +109,8 @@ def _measure_size(
         }
 
     evaluate()  # makes the sessions
-    with objective.network((size, size)) as network:
-        held = network.nbytes / 1e6
+    with objective.evaluator((size, size)) as evaluator:
+        held = evaluator.nbytes / 1e6
     theirs = None
     if baseline is not None:
         theirs = baseline(exemplar, image, engine.model, engine.threads)

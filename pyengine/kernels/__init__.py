@@ -45,9 +45,9 @@ class Histogram(Protocol):
 class Kernels(Protocol):
     """What a device must offer.
 
-    Feature maps are contiguous float32 arrays on the device, (C, H, W) or (C, N) with N = H W. Without `coverage`, every
-    pixel counts 1. Gradients are written to `gradient`, an array like the map's, or added to it with `accumulate`;
-    values, always before any factor, to the one element of `value`.
+    Feature maps are contiguous float32 arrays on the device, (C, H, W) or (C, N) with N = H W. Without `coverage`,
+    every pixel counts 1. Gradients are written to `gradient`, an array like the map's, or added to it with
+    `accumulate`; values, always before any factor, to the one element of `value`.
     """
 
     @property

@@ -12,6 +12,8 @@ from pyengine.losses.histogram import HistogramLoss
 from pyengine.losses.structure import StructureLoss
 from pyengine.losses.variation import VariationLoss
 
+__all__ = ["KINDS", "ContentLoss", "GramLoss", "HistogramLoss", "Loss", "StructureLoss", "VariationLoss"]
+
 KINDS: dict[str, type[Loss]] = {
     kind.kind: kind for kind in (HistogramLoss, GramLoss, StructureLoss, ContentLoss, VariationLoss)
 }

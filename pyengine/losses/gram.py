@@ -17,8 +17,8 @@ class GramLoss(AdditiveLoss):
     """Mean squared difference of Gram matrices (Gatys et al. 2015, eq. 3; Risser et al., eq. 1).
 
     ``|| G(O) - G(S) ||_F^2 / |G|``, with ``G(F) = F diag(w) F^T / sum(w)``, where the coverage w is 1 if there are no
-    regions; its gradient is ``4 (G(O) - G(S)) O diag(w) / (|G| sum(w))``. Dividing by the mass makes exemplar and output
-    comparable whatever their sizes.
+    regions; its gradient is ``4 (G(O) - G(S)) O diag(w) / (|G| sum(w))``. Dividing by the mass makes exemplar and
+    output comparable whatever their sizes.
 
     Examples
     --------

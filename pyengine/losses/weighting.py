@@ -56,6 +56,4 @@ def threshold_weights(
     >>> threshold_weights([loss], {"gram/relu1_1": 4.0}, {"gram/relu1_1": 1})
     {'gram/relu1_1': 0.25}
     """
-    return {
-        loss.name: factors[loss.name] * min(1.0, loss.threshold / max(sizes[loss.name], 1e-30)) for loss in losses
-    }
+    return {loss.name: factors[loss.name] * min(1.0, loss.threshold / max(sizes[loss.name], 1e-30)) for loss in losses}

@@ -65,9 +65,14 @@ class ModelSessions:
         self._of_channels: dict[tuple[int, int], ModelSessions] = {}
         self._lock = Lock()
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether arrays are in a GPU's memory."""
+        return self._provider.on_gpu
+
     def winograd(self, size: tuple[int, int]) -> bool:
         """Whether the 3x3 convolutions of an image of this (height, width) are Winograd's."""
-        return not (self._provider.on_gpu or self.half) and size[0] * size[1] >= DIRECT
+        return not (self.on_gpu or self.half) and size[0] * size[1] >= DIRECT
 
     def alignment(self, size: tuple[int, int]) -> int:
         """How a part of an image of this (height, width) has to lie for convolutions to round as on the whole image.
@@ -90,7 +95,7 @@ class ModelSessions:
     ) -> Session:
         """The graph from an image of this (height, width); see `graphs.forward_graph`."""
         # Without masks there is no way back: an exemplar's network, which runs once.
-        capture = self._provider.on_gpu and bool(masks) and size[0] * size[1] <= CAPTURED
+        capture = self.on_gpu and bool(masks) and size[0] * size[1] <= CAPTURED
         architecture = self.model.architecture
         used = architecture.up_to(architecture.deepest((*layers, *masks)))
         fixed = size if self._provider.fixes_sizes or capture or needs_size(used, size, padding) else None

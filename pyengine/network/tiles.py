@@ -21,7 +21,7 @@ import numpy as np
 
 from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
-from pyengine.kernels import Kernels, Coverage
+from pyengine.kernels import Coverage, Kernels
 from pyengine.network.architecture import Architecture
 from pyengine.network.graphs import Padding, Pooling, is_winograds
 from pyengine.network.network import ModelSessions, Network
