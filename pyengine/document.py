@@ -54,9 +54,11 @@ def open_files(arguments: Mapping[str, Any]) -> dict[str, Any]:
             return ImageFile.read(value, name)
         return value
 
-    return {
-        name: opened(name, value, KEYWORDS[name]) if name in KEYWORDS else value for name, value in arguments.items()
-    }
+    result = dict(arguments)
+    for name, keywords in KEYWORDS.items():
+        if name != "exemplars" or isinstance(arguments[name], (list, tuple)):  # what is no list is refused as such
+            result[name] = opened(name, arguments[name], keywords)
+    return result
 
 
 def without_pictures(opened: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,18 +6,17 @@ import inspect
 import re
 from typing import Any
 
-import click
 import numpy as np
 import pytest
+from conftest import VGG16
 from PIL import Image
-from pyengine.tuning import GRAM_LAYERS, HISTOGRAM_LAYERS
 
 import pyengine
 from pyengine import PyengineError
-from pyengine.cli import main
 from pyengine.images.color import luminance, match_colors, match_luminance
 from pyengine.images.resampling import resize
-from pyengine.recipe import LARGEST, Options, Recipe
+from pyengine.inputs import LARGEST_SIDE
+from pyengine.recipe import Options, Recipe
 
 
 def picture(width: int, height: int, seed: int = 0, channels: int = 3) -> np.ndarray:
@@ -146,12 +145,13 @@ def test_the_smallest_exemplar_limits_the_levels():
 def test_defaults():
     losses = Recipe.create(EXEMPLAR).losses
     assert losses.weights == "auto"
-    assert (losses.gram_layers, losses.histogram_layers) == (GRAM_LAYERS, HISTOGRAM_LAYERS)
-    assert losses.structure_layers == losses.content_layers == ()
+    assert losses.on(VGG16).used("gram") == ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+    assert losses.on(VGG16).used("histogram") == ("relu1_1", "relu4_1")
+    assert not any(losses.on(VGG16).used(kind) for kind in ("structure", "content", "variation"))
     assert (losses.padding, losses.pooling) == ("wrap", "average")
     recipe = Recipe.create(EXEMPLAR, structure=True, content=EXEMPLAR)
-    assert recipe.losses.structure_layers == ("relu3_1",)
-    assert recipe.losses.content_layers == ("relu4_1",)
+    assert recipe.losses.on(VGG16).used("structure") == ("relu3_1",)
+    assert recipe.losses.on(VGG16).used("content") == ("relu4_1",)
     assert recipe.seed == 0
     assert recipe.colors is None
     assert Recipe.create(EXEMPLAR, weights={}).losses.weights == "auto"
@@ -171,13 +171,13 @@ def test_defaults():
 def test_weights_of_the_gatys_method(weights, expected):
     losses = Recipe.create(EXEMPLAR, method="gatys", weights=weights).losses
     assert losses.weights == expected
-    assert (losses.used("histogram") == ()) == (isinstance(expected, dict) and expected["histogram"] == 0)
+    assert (losses.on(VGG16).used("histogram") == ()) == (isinstance(expected, dict) and expected["histogram"] == 0)
 
 
 def test_what_the_gatys_method_sets_gives_way():
     assert Recipe.create(EXEMPLAR, method="gatys").losses.padding == "zeros"
     assert Recipe.create(EXEMPLAR, method="gatys", padding="wrap").losses.padding == "wrap"
-    assert Recipe.create(EXEMPLAR, method="gatys", gram_layers=["relu2_1"]).losses.layers == ("relu2_1",)
+    assert Recipe.create(EXEMPLAR, method="gatys", gram_layers=["relu2_1"]).losses.on(VGG16).maps == ("relu2_1",)
     assert Recipe.create(EXEMPLAR, method="gatys", padding="wrap", seamless=True).level.free.any()
 
 
@@ -456,7 +456,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"keep": "alpha"}, r"keep alpha: no such file"),
     (
         {**TWO, "seamless": True},
-        r"keep, fill or seamless with several exemplars: give the picture they are about as init",
+        r"keep, fill or seamless with several exemplars: give the picture to keep as init",
     ),
     ({**TWO, "fill": mask(64, 48), "init": "noise"}, r"with several exemplars: give the picture"),
     (
@@ -483,9 +483,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"method": "histograms"}, r"method='histograms': choose 'histogram' or 'gatys'"),
     ({"method": None}, r"method=None: choose"),
     ({"weights": {"gram": -1}}, r"weights: gram=-1: give a number that is not negative"),
-    ({"weights": {"colour": 1}}, r"weights: there is no term 'colour': choose gram"),
-    ({"weights": {"content": 1}}, r"content=1: there is no layer for it"),
-    ({"weights": {"structure": 1}}, r"structure=1: there is no layer for it"),
+    ({"weights": {"colour": 1}}, r"weights: there is no term 'colour': choose histogram"),
+    ({"weights": {"content": 1}}, r"content=1: there is no content"),
     ({"weights": {"gram": 0, "histogram": 0}}, r"nothing is left to match"),
     ({"weights": {"gram": 0}, "method": "gatys"}, r"nothing is left to match"),
     ({**CONTENT, "weights": {"gram": 0, "histogram": 0, "content": 1}}, r"nothing is left to match"),
@@ -497,7 +496,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"iterations": [True]}, r"iterations=\[True\]"),
     ({"seed": -1}, r"seed=-1: give a whole number that is not negative"),
     ({"seed": "now"}, r"seed='now'"),
-    ({"size": (LARGEST + 1, 16)}, rf"size {LARGEST + 1}x16: both sides must be 16 to {LARGEST} pixels"),
+    ({"size": (LARGEST_SIDE + 1, 16)}, r"size 16384x16: both sides must be 16 to 16383 pixels"),
 ]
 
 
@@ -551,19 +550,28 @@ def test_every_option_is_explained():
     section = inspect.getdoc(pyengine.synthesize).partition("Parameters\n")[2].partition("\nReturns\n")[0]
     documented = re.findall(r"^(\w[\w, ]+) : ", section, re.MULTILINE)
     names = [name for line in documented for name in line.split(", ")]
-    own = [name for name in inspect.signature(pyengine.synthesize).parameters if name != "options"]
-    assert sorted(names) == sorted({*inspect.signature(Recipe.create).parameters, *own})
+    assert sorted(names) == sorted(inspect.signature(pyengine.synthesize).parameters)
+    explained = re.split(r"^\w[\w, ]+ : ", section, flags=re.MULTILINE)[1:]
+    assert all("Default: " in text for text in explained)
 
 
-def test_the_command_line_has_every_option():
-    command = main.commands["synthesize"]
-    options = {flag for parameter in command.params if isinstance(parameter, click.Option) for flag in parameter.opts}
-    arguments = {parameter.name for parameter in command.params if isinstance(parameter, click.Argument)}
-    assert arguments == {"exemplars"}  # one, or several
-    recipe = set(inspect.signature(Recipe.create).parameters) - {"exemplar", "exemplars"}
-    engine = set(inspect.signature(pyengine.Engine).parameters)
-    flags = {"--weight" if name == "weights" else f"--{name.replace('_', '-')}" for name in recipe | engine}
-    assert options == flags | {"-o", "--output", "--json", "--thresholds"}
+def test_synthesize_has_the_arguments_of_a_recipe_and_of_an_engine():
+    """By name, annotation and default."""
+    recipe, engine = (inspect.signature(f).parameters for f in (Recipe.create, pyengine.Engine))
+    found = dict(inspect.signature(pyengine.synthesize).parameters)
+    assert found.pop("callback").default is None
+    assert [*found] == [*recipe, *engine]
+    for name, parameter in {**recipe, **engine}.items():
+        assert found[name].annotation == parameter.annotation, name
+        assert found[name].default == parameter.default, name
+
+
+@pytest.mark.parametrize("method", ["synthesize", "objective"])
+def test_an_engine_shows_every_option_with_its_default(method):
+    found = inspect.signature(getattr(pyengine.Engine, method)).parameters
+    for name, parameter in inspect.signature(Recipe.create).parameters.items():
+        assert found[name].default == parameter.default, name
+    assert "options" not in found
 
 
 def test_exemplar_weights_do_not_depend_on_the_exemplars_sizes():
