@@ -354,7 +354,9 @@ def test_weights_by_thresholds_limit_gradients_and_enlarge_none():
 
 
 def test_an_automatic_weight_is_in_units_of_the_magnitude():
-    assert auto_weight("gram/relu3_1", 10.0) == pytest.approx(auto_weight("gram/relu3_1", 1.0) / 10)
-    assert auto_weight("gram/relu3_1/7", 10.0) == auto_weight("gram/relu3_1", 10.0)
-    assert auto_weight("gram/relu3_1", 0.0) == 0
-    assert auto_weight("variation", 0.5) > 0
+    assert auto_weight("gram/relu3_1", 10.0, 2) == pytest.approx(auto_weight("gram/relu3_1", 1.0, 2) / 10)
+    assert auto_weight("gram/relu3_1/7", 10.0, 2) == auto_weight("gram/relu3_1", 10.0, 2)
+    assert auto_weight("gram/relu3_1", 0.0, 2) == 0
+    assert auto_weight("variation", 0.5, None) > 0
+    shares = [auto_weight("gram/deep", 1.0, pools) for pools in range(7)]
+    assert shares == sorted(shares, reverse=True)

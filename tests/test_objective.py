@@ -15,10 +15,12 @@ from pyengine.kernels import PixelWeights
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.level import Exemplar, Level
 from pyengine.losses.options import LossOptions
+from pyengine.network.vgg import vgg
 from pyengine.recipe import Recipe
 from pyengine.tuning import THRESHOLDS, threshold_weights
 
 KERNELS = CpuKernels(threads=1)
+VGG = vgg("vgg16")
 TERMS = ["histogram/relu1_1", "histogram/relu4_1", *(f"gram/relu{b}_1" for b in (1, 2, 3, 4))]
 
 
@@ -280,7 +282,7 @@ EXAMPLES = [
 
 def on(layer: str, mask: np.ndarray) -> np.ndarray:
     """A mask as the pools before a layer would halve it, (N,)."""
-    for _ in range(int(layer[4]) - 1):
+    for _ in range(VGG.pools(layer)):
         mask = reference.pool(mask[None].astype(np.float64), "average")[0]
     return mask.ravel()
 
@@ -310,7 +312,9 @@ def expected_terms(network, e: Example, objective) -> dict[str, tuple[str, float
                 ws = []
                 for x, m in zip(exemplars, exemplar_maps, strict=True):
                     pixels = m[layer][0].size
-                    ws.append(reference.weights(plain(x.sample(k, m[layer], layer, KERNELS).weights), pixels))
+                    ws.append(
+                        reference.weights(plain(x.sample(k, m[layer], VGG.pools(layer), KERNELS).weights), pixels)
+                    )
                 w_s = np.concatenate([factor * w for factor, w in zip(e.factors, ws, strict=False)])
                 if kind == "gram":
                     value, gradient = reference.gram_loss(reference.flat(F), reference.gram(S, w_s), w)
@@ -400,10 +404,10 @@ def test_what_is_kept_counts_only_where_it_meets_what_is_made(wrap):
     hole[12:30, 52:] = True
     level = Recipe.create(np.zeros((47, 61, 3), np.uint8), fill=hole).level
     layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
-    (region,) = level.loss_regions(layers, KERNELS, wrap=wrap)
+    (region,) = level.loss_regions({layer: VGG.pools(layer) for layer in layers}, KERNELS, wrap=wrap)
     assert region.share == pytest.approx(hole.mean())
     for layer in layers:
-        made = on(layer, hole).reshape([-(-side // 2 ** (int(layer[4]) - 1)) for side in hole.shape])
+        made = on(layer, hole).reshape([-(-side // 2 ** VGG.pools(layer)) for side in hole.shape])
         w = region.weights[layer].values.reshape(made.shape)
         assert w[made > 0].all()
         height, width = made.shape
@@ -434,10 +438,10 @@ def test_what_counts_of_an_exemplar(other, kind):
     for layer in ("relu1_1", "relu2_1", "relu3_1", "relu4_1"):
         for region, mask in enumerate(masks):
             most = on(layer, mask)
-            counts = exemplar.sample(region, np.zeros((1, 1, most.size)), layer, KERNELS).weights.values
+            counts = exemplar.sample(region, np.zeros((1, 1, most.size)), VGG.pools(layer), KERNELS).weights.values
             assert counts.any()
             assert (counts <= most + 1e-6).all()
-            side = 64 // 2 ** (int(layer[4]) - 1)
+            side = 64 // 2 ** VGG.pools(layer)
             around = np.pad(most.reshape(side, side), 2, mode="edge")
             lowest = [
                 np.min([around[y : y + side, x : x + side] for y in near for x in near], axis=0).ravel()
@@ -456,7 +460,7 @@ def test_all_of_a_region_counts_where_there_is_little_of_it(other, number):
     (exemplar,) = Recipe.create(other, exemplar_regions=indices, output_regions=indices).level.exemplars
     for layer in ("relu1_1", "relu3_1"):
         mask = on(layer, indices == number)
-        counts = exemplar.sample(number - 1, np.zeros((1, 1, mask.size)), layer, KERNELS).weights.values
+        counts = exemplar.sample(number - 1, np.zeros((1, 1, mask.size)), VGG.pools(layer), KERNELS).weights.values
         if number == 2 or layer == "relu3_1":
             assert np.allclose(counts, mask)
 
