@@ -69,6 +69,7 @@ def write(path: Path, parts: list[Part] = FAMILY, *, channels_last: bool = False
         nodes.append(helper.make_node("Relu", [f"theirs/{k}"], [part.name]))
         x, inputs = part.name, part.channels
     if classifier:
+        nodes.append(helper.make_node("Shape", [x], ["shape"]))
         nodes.append(helper.make_node("GlobalAveragePool", [x], ["mean"]))
         nodes.append(helper.make_node("Flatten", ["mean"], ["logits"]))
         x = "logits"
@@ -189,6 +190,12 @@ def altered(path: Path, kind: str) -> None:
             relu.op_type = "Sigmoid"
         case "branch":
             model.graph.node.append(helper.make_node("Relu", ["theirs/2"], ["also"]))
+        case "two ways":
+            model.graph.node.append(helper.make_node("Conv", ["corners", "theirs/2/kernel", "theirs/2/bias"], ["also"]))
+        case "scaled":
+            at = list(model.graph.node).index(nodes["theirs/0"])
+            model.graph.node.insert(at, helper.make_node("Mul", ["pixels", "pixels"], ["scaled/pixels"]))
+            nodes["theirs/0"].input[0] = "scaled/pixels"
         case "sum":
             model.graph.node.remove(relu)
             model.graph.node.insert(
@@ -220,6 +227,8 @@ def altered(path: Path, kind: str) -> None:
         ("overlapping pool", "has strides [1, 1], not [2, 2]"),
         ("sigmoid", "no Relu follows the convolution 'theirs/2'"),
         ("branch", "'theirs/2' goes to 2 nodes, and a chain has no branches"),
+        ("two ways", "'corners' goes to 2 nodes, and a chain has no branches"),
+        ("scaled", "Mul 'scaled/pixels' is none of Conv, Relu and a pool"),
         ("sum", "no Relu follows the convolution 'theirs/2'"),
         ("even kernel", "'conv 2' has filters of shape (8, 5, 4, 4), not square with an odd side"),
         ("oblong kernel", "'conv 2' has filters of shape (8, 5, 3, 1), not square with an odd side"),
@@ -312,6 +321,37 @@ def test_float16(family, expected):
     assert all(1e-5 < error < 5e-3 for error in errors[1:])
     gradients = {layer: rng.standard_normal(maps[layer].shape, np.float32) for layer in NAMES}
     assert relative_error(backward(network, gradients), reference.backward(expected, image, gradients)) < 5e-2
+
+
+@pytest.mark.parametrize("make", [sessions_of, Rounded])
+@pytest.mark.parametrize("padding", ["wrap", "zeros"])
+def test_any_name_will_do_that_is_not_reserved(tmp_path, make, padding):
+    """In no graph is it the name of something else."""
+    names = [
+        "weight",
+        "gradient",
+        "least",
+        "half",
+        "unit",
+        "adjoint",
+        "bias",
+        "sum",
+        "map",
+        "height",
+        "X-1_y",
+        "border",
+    ]
+    theirs = write(tmp_path / "theirs.onnx", [Part(name, 3, 4, pooled=k == 3) for k, name in enumerate(names)])
+    info = pyengine.import_model(theirs, preprocessing="caffe", output=tmp_path / "out.onnx")
+    assert info.layers == tuple(names)
+    onnx.checker.check_model(onnx.load(info.path), full_check=True)
+    network = Network(make(load(info.path)), (16, 18), ("half", "X-1_y"), padding=padding)
+    image = np.random.default_rng(9).random((16, 18, 3), np.float32)
+    network.forward(image)
+    maps = reference.forward(reference.load(info.path), image, padding)
+    gradients = {layer: np.ones_like(maps[layer], np.float32) for layer in network.layers}
+    expected = reference.backward(reference.load(info.path), image, gradients, padding)
+    assert relative_error(backward(network, gradients), expected) < (1e-5 if make is sessions_of else 0.2)
 
 
 # ------------------------------------------------------------------- tiles
