@@ -14,6 +14,7 @@ from test_network import Rounded, backward
 
 import pyengine
 from pyengine import PyengineError
+from pyengine.network.graphs import adjoint_graph, forward_graph
 from pyengine.network.model import Model
 from pyengine.network.modelfile import load
 from pyengine.network.network import Network
@@ -286,7 +287,7 @@ def test_layers_that_nobody_asks_for_are_masks(family, expected, layers, winogra
     assert relative_error(backward(network, gradients), reference.backward(expected, image, gradients)) < 1e-5
 
 
-@pytest.mark.parametrize("size", [(16, 16), (33, 48)])
+@pytest.mark.parametrize("size", [(16, 16), (32, 40), (33, 48)])  # down to one pixel; to as many as the border has
 def test_reflection(family, expected, size):
     image = np.random.default_rng(3).random((*size, 3), np.float32)
     network = Network(sessions_of(family), size, NAMES, padding="reflect", gradient=False)
@@ -307,6 +308,16 @@ def test_one_forward_graph_serves_all_sizes_that_are_large_enough(family, monkey
     for size in ((64, 64), (80, 96), (16, 64)):  # the last has maps of one pixel and a border of two
         sessions.forward(size, NAMES, (), "wrap", "average", winograd=False)
     assert made == [[1, "height", "width", 3], [1, 16, 64, 3]]
+
+
+def test_a_convolution_of_one_pixel_has_no_border(family):
+    for padding in ("wrap", "reflect"):
+        graph = forward_graph(family, NAMES, padding).graph
+        assert [node.op_type for node in graph.node].count("Pad") == 5
+    (gradient,) = adjoint_graph(family, "mixed", size=(9, 8)).graph.output
+    (padded,) = adjoint_graph(family, "mixed", size=(9, 8)).graph.input
+    sides = [[d.dim_value for d in value.type.tensor_type.shape.dim] for value in (padded, gradient)]
+    assert sides == [[1, 5, 9, 8], [1, 6, 9, 8]]
 
 
 def test_float16(family, expected):
