@@ -277,7 +277,7 @@ def test_both_ways_agree_with_the_reference(family, expected, size, padding, poo
 @pytest.mark.parametrize("layers", [("scene",), ("corners", "parts"), ("mixed", "things")])
 @pytest.mark.parametrize("winograd", [False, True])
 def test_layers_that_nobody_asks_for_are_masks(family, expected, layers, winograd):
-    """Of 3x3 convolutions by Winograd's bits, of the others the maps themselves."""
+    """Winograd's convolutions give bits, the others the maps themselves."""
     rng = np.random.default_rng(2)
     network = Network(sessions_of(family), (36, 41), layers, winograd=winograd)
     image = rng.random((36, 41, 3), np.float32)

@@ -61,6 +61,7 @@ def read_chain(graph: onnx.GraphProto, start: str, *, own: bool) -> list[Link]:
     links: list[Link] = []
     pooled = False
     x = start
+    seen = {start}
     while (node := _follower(graph, x, own=own)) is not None:
         if node.op_type == "Conv":
             relu = _follower(graph, node.output[0], own=True)
@@ -78,6 +79,9 @@ def read_chain(graph: onnx.GraphProto, start: str, *, own: bool) -> list[Link]:
         else:
             raise ValueError(f"{node.op_type} {node.output[0]!r} is none of Conv, Relu and a pool")
         x = node.output[0]
+        if x in seen:
+            raise ValueError(f"{x!r} comes out of two nodes")
+        seen.add(x)
     if own and pooled:
         raise ValueError(f"nothing follows the pool {x!r}")
     return links
