@@ -1,1 +1,1 @@
-"""The convolution weights that ship with pyengine; see README.md beside this file."""
+"""The models that ship with pyengine; see README.md beside this file."""

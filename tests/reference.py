@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
-Padding = Literal["wrap", "zeros"]
+Padding = Literal["wrap", "zeros", "reflect"]  # the last for the way forward only
 Pooling = Literal["average", "max"]
 Term = tuple[float, Array]
 Shift = tuple[int, int]
@@ -105,7 +105,12 @@ def load(path: str | os.PathLike[str]) -> Network:
 
 def pad(x: Array, padding: Padding, border: int = 1) -> Array:
     edges = ((0, 0), (border, border), (border, border))
-    return np.pad(x, edges, mode="wrap" if padding == "wrap" else "constant")
+    modes: dict[Padding, Literal["wrap", "constant", "reflect"]] = {
+        "wrap": "wrap",
+        "zeros": "constant",
+        "reflect": "reflect",
+    }
+    return np.pad(x, edges, mode=modes[padding])
 
 
 def pad_backward(g: Array, padding: Padding, border: int = 1) -> Array:

@@ -472,6 +472,24 @@ def test_relu_gradient(kernels, shape, unpool, own, wrap):
             assert kernels.download(peak).tolist() == [100, np.abs(found).max(), 100]
 
 
+@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("unpool", ["none", "average", "max"])
+@pytest.mark.parametrize("border", [0, 2, 3, 8])
+@pytest.mark.parametrize("shape", MAPS)
+def test_relu_gradient_with_any_border(kernels, shape, border, unpool, wrap):
+    """One wider than the map wraps round more than once."""
+    x = np.maximum(features(shape, "integers"), 0)
+    height, width = shape[1:]
+    windows = (height, width) if unpool == "none" else (-(-height // 2), -(-width // 2))
+    above, loss = features((shape[0], *windows), "normal", 1), features(shape, "normal", 2)
+    expected = reference.relu_gradient(x, above, loss, unpool, wrap, border)
+    padded, peak = kernels.upload(np.full(expected.shape, np.nan, np.float32)), kernels.upload(np.zeros(1, np.float32))
+    arrays = [kernels.upload(array) for array in (x, above, loss)]
+    kernels.relu_gradient(arrays[0], padded, *arrays[1:], border=border, unpool=unpool, wrap=wrap, peak=peak)
+    assert_close(kernels.download(padded), expected, 1e-6)
+    assert kernels.download(peak)[0] == pytest.approx(np.abs(expected).max(), rel=1e-6)
+
+
 @pytest.mark.parametrize("unpool", ["none", "average", "max"])
 def test_relu_gradient_of_nan(kernels, unpool):
     """As on a CPU, in the map and in what comes from above."""

@@ -443,6 +443,23 @@ def test_relu_gradient_of_a_mask(shape, content, pooling, wrap):
     np.testing.assert_array_equal(out, expected)
 
 
+@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("pooling", ["none", "average", "max"])
+@pytest.mark.parametrize("border", [0, 2, 3, 9])
+@pytest.mark.parametrize("shape", MAPS)
+def test_relu_gradient_with_any_border(shape, border, pooling, wrap):
+    """One wider than the map wraps round more than once; a mask gives the same bits."""
+    F, above, loss = relu_arguments(shape, "integers", pooling)
+    expected = reference.relu_gradient(F, above, loss, pooling, wrap, border)
+    out, plain, masked = (np.full(expected.shape, np.nan, np.float32) for _ in range(3))
+    _core.relu_gradient(F, out, above, loss, pooling, wrap, border=border, threads=2)
+    assert_close(out, expected, 5e-7)
+    peak = _core.relu_gradient(F, plain, above, None, pooling, wrap, measure=True, border=border)
+    mask = mask_of(F, pooling)
+    assert _core.relu_gradient(mask, masked, above, None, pooling, wrap, measure=True, border=border) == peak
+    np.testing.assert_array_equal(masked, plain)
+
+
 def test_pixels_that_share_a_maximum_share_its_gradient():
     """By hand: two, four, and at an odd edge two and one."""
     F = np.array([[[1, 3, 5, 5, 2], [3, 1, 5, 5, 2], [4, 4, 7, 6, 1]]], np.float32)
@@ -1046,6 +1063,17 @@ MASK = np.zeros((2, 1, 1), np.uint16)
         ),
         (lambda: _core.relu_gradient(MASK, PADDED, CUBE, CUBE), ValueError, "^loss: expected None for a mask$"),
         (lambda: _core.relu_gradient(MASK, PADDED[:1], CUBE), ValueError, r"^out: expected shape \(2, 5, 6\), got"),
+        (
+            lambda: _core.relu_gradient(MASK, PADDED, CUBE, border=3),
+            ValueError,
+            r"^out: expected shape \(C, H \+ 6, W \+ 6\) for a mask",
+        ),
+        (
+            lambda: _core.relu_gradient(CUBE, PADDED, CUBE, border=2),
+            ValueError,
+            r"^out: expected shape \(2, 7, 8\), got",
+        ),
+        (lambda: _core.relu_gradient(CUBE, PADDED, CUBE, border=2000), ValueError, "^border: expected at most 1024"),
         (lambda: _core.relu_gradient(MASK, PADDED, CUBE[:1]), ValueError, r"^above: expected shape \(2, 3, 4\), got"),
         (
             lambda: _core.relu_gradient(PADDED.view(np.uint16)[:, :1, :1], PADDED, CUBE),

@@ -636,6 +636,8 @@ def damage(kind: str, content: bytes) -> bytes:
             model.graph.node.append(helper.make_node("Relu", ["conv1_2"], ["also"]))
         case "names":
             nodes["conv1_2"].input[0] = nodes["relu1_1"].output[0] = "image/1"
+        case "circle":
+            nodes["relu1_2"].output[0] = "preprocessed"
         case "missing weight":
             model.graph.initializer.remove(tensors["conv1_2.weight"])
         case "channels":
@@ -676,6 +678,7 @@ def damage(kind: str, content: bytes) -> bytes:
         ("no relu", "no Relu follows the convolution 'relu1_2'"),
         ("other operator", "no Relu follows the convolution 'conv1_2'"),
         ("branch", "'conv1_2' goes to 2 nodes"),
+        ("circle", "'preprocessed' comes out of two nodes"),
         ("names", "'image/1' cannot be the name of a layer"),
         ("missing weight", "convolution 'conv1_2' has no constant kernel and bias"),
         ("short weight", "damaged"),

@@ -165,7 +165,7 @@ def test_there_is_no_gradient_under_reflection(vgg):
 
 
 def sides(value: onnx.ValueInfoProto) -> list[int | str]:
-    """Of a graph's input or output; a name where it is left open."""
+    """Sides of a graph's input or output; a name where one is left open."""
     return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 

@@ -25,6 +25,7 @@ from pyengine.losses.options import LossOptions
 from pyengine.memory import Demand
 from pyengine.network import sessions
 from pyengine.network.network import Network
+from pyengine.network.vgg import vgg
 from pyengine.optimizers.lbfgs import minimize
 from pyengine.pyramid import add_detail, default_levels, level_sizes, white_noise
 from pyengine.quality.measures import seam_ratio
@@ -238,7 +239,7 @@ def test_a_refusal_says_how_much_memory_is_needed(natural):
 
 
 def engine_demand(exemplar: np.ndarray) -> Demand:
-    return Demand.of(LossOptions(), exemplar[..., 0].size, 0)
+    return Demand.of(LossOptions(), vgg("vgg16"), exemplar[..., 0].size, 0)
 
 
 @pytest.mark.parametrize("limit", [0, -1, 2.5, "3GB", True])

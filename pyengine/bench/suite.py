@@ -157,7 +157,7 @@ def convolution_gflop(model: Model, size: tuple[int, int], layers: tuple[str, ..
     ----------
     model : Model
     size : (height, width)
-        Of the image.
+        The image's.
     layers : tuple of str
         The feature maps that have losses.
 
@@ -173,7 +173,7 @@ def convolution_gflop(model: Model, size: tuple[int, int], layers: tuple[str, ..
     operations = 0
     for convolution in model.up_to(architecture.deepest(layers)).convolutions:
         height, width = architecture.map_size(convolution.layer.name, size)
-        operations += 2 * convolution.filters.size * height * width  # of the adjoint, as many
+        operations += 2 * convolution.filters.size * height * width  # the adjoint has as many
     return 2 * operations / 1e9
 
 

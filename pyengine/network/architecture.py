@@ -30,7 +30,7 @@ class Layer:
     Attributes
     ----------
     name : str
-        Of the feature map after the ReLU, such as "relu1_1": what users call the layer.
+        What users call the layer, and its feature map after the ReLU, such as "relu1_1".
     convolution : str
         Name of the convolution, such as "conv1_1".
     inputs : int

@@ -50,7 +50,7 @@ def read_chain(graph: onnx.GraphProto, start: str, *, own: bool) -> list[Link]:
     own : bool
         Whether the graph is one that pyengine wrote. Then the chain has to end where the graph does, and pools are
         those that the engine computes: averages that round an odd side up. In other people's graphs any pool will do,
-        and what follows the last convolution is of no interest.
+        and what does not lead to a convolution, such as a classifier behind the last one, is of no interest.
 
     Raises
     ------
@@ -61,9 +61,10 @@ def read_chain(graph: onnx.GraphProto, start: str, *, own: bool) -> list[Link]:
     links: list[Link] = []
     pooled = False
     x = start
-    while (node := _follower(graph, x)) is not None:
+    seen = {start}
+    while (node := _follower(graph, x, own=own)) is not None:
         if node.op_type == "Conv":
-            relu = _follower(graph, node.output[0])
+            relu = _follower(graph, node.output[0], own=True)
             if relu is None or relu.op_type != "Relu":
                 raise ValueError(f"no Relu follows the convolution {node.output[0]!r}")
             filters, bias = parameters(node, constants)
@@ -75,11 +76,12 @@ def read_chain(graph: onnx.GraphProto, start: str, *, own: bool) -> list[Link]:
                 raise ValueError(f"the pool {node.output[0]!r} does not stand behind a Relu")
             _check_pool(node, own=own)
             pooled = True
-        elif own or _leads_to_convolution(graph, node):
-            raise ValueError(f"{node.op_type} {node.output[0]!r} is none of Conv, Relu and a pool")
         else:
-            break
+            raise ValueError(f"{node.op_type} {node.output[0]!r} is none of Conv, Relu and a pool")
         x = node.output[0]
+        if x in seen:
+            raise ValueError(f"{x!r} comes out of two nodes")
+        seen.add(x)
     if own and pooled:
         raise ValueError(f"nothing follows the pool {x!r}")
     return links
@@ -153,9 +155,9 @@ def as_float32(name: str, filters: Array, bias: Array) -> tuple[Float32, Float32
     return filters, bias
 
 
-def _follower(graph: onnx.GraphProto, x: str) -> onnx.NodeProto | None:
-    """The only node that takes a tensor, or None where the graph ends."""
-    nodes = [node for node in graph.node if x in node.input]
+def _follower(graph: onnx.GraphProto, x: str, *, own: bool) -> onnx.NodeProto | None:
+    """The only node that takes a tensor, or None where the chain ends: for `own`, see `read_chain`."""
+    nodes = [node for node in graph.node if x in node.input and (own or _leads_to_convolution(graph, node))]
     if len(nodes) > 1:
         raise ValueError(f"{x!r} goes to {len(nodes)} nodes, and a chain has no branches")
     if nodes and nodes[0].input[0] != x:
@@ -164,7 +166,9 @@ def _follower(graph: onnx.GraphProto, x: str) -> onnx.NodeProto | None:
 
 
 def _leads_to_convolution(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
-    """Whether what a node computes arrives at a convolution."""
+    """Whether a node is a convolution, or what it computes arrives at one."""
+    if node.op_type == "Conv":
+        return True
     reached = set(node.output)
     for other in graph.node:  # in an order in which no node comes before what it takes
         if reached.intersection(other.input):

@@ -192,7 +192,7 @@ def forward_graph(
     pooling : {"average", "max"}
         What the pools compute, by default "average".
     size : (height, width), optional
-        Of the image, in pixels, if the graph is for one size only; by default it is for any. It has to be for one where
+        The image's, in pixels, if the graph is for one size only; by default it is for any. It has to be for one where
         a feature map is smaller than its border: see `needs_size`.
     half : bool
         Compute in float16, but for the first convolution, which sees the image itself. Activations are kept at
@@ -339,7 +339,7 @@ def adjoint_graph(
     name : str
         The layer whose convolution it is.
     size : (height, width), optional
-        Of its maps, if the graph is for one size only; by default it is for any.
+        The size of its maps, if the graph is for one only; by default it is for any.
     half : bool
         Compute in float16, but for the first convolution. A further input, ``peak`` (1,), is the largest magnitude in
         ``padded``: by it the gradient is brought into float16's range, and back. By default float32.

@@ -94,7 +94,7 @@ def import_model(
     Returns
     -------
     ModelInfo
-        Of the new model.
+        What there is to know of the new model.
 
     Raises
     ------

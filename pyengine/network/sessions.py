@@ -73,13 +73,15 @@ class Provider:
     Attributes
     ----------
     name : str
-        `CPU`, `CUDA` or `TENSORRT`.
+        `CPU`, the default, `CUDA` or `TENSORRT`.
     index : int
-        Of the GPU.
+        Number of the GPU, by default 0.
     stream : int
-        Address of the CUDA stream that everything runs on, in the order of the calls; 0 for one of the provider's own.
+        Address of the CUDA stream that everything runs on, in the order of the calls; by default 0, for one of the
+        provider's own.
     tf32 : bool
-        Whether products of float32 may be computed in TF32, a GPU's faster format of 10 bits of mantissa.
+        Whether products of float32 may be computed in TF32, a GPU's faster format of 10 bits of mantissa; by default
+        they may not.
     """
 
     name: str = CPU

@@ -106,7 +106,7 @@ class Window:
     Attributes
     ----------
     whole, region : (height, width)
-        Of the whole image's map and of the tile's.
+        Sizes of the whole image's map and of the tile's.
     there, here : (rows, columns)
         Where the part is in each of them.
     shared : dict
@@ -150,7 +150,7 @@ class Tiling:
     Parameters
     ----------
     size : (height, width)
-        Of the image.
+        The image's.
     side : int
         Pixels on a side of a core, at most; rounded down to whole pixels of the deepest feature map.
     architecture : Architecture
@@ -164,8 +164,14 @@ class Tiling:
 
     Attributes
     ----------
+    size : (height, width)
+        The image's.
+    architecture : Architecture
+        The network's.
     region : (height, width)
+        Size of a tile's region, the same for all.
     tiles : tuple of Tile
+        All of them, row by row.
 
     Raises
     ------
@@ -256,9 +262,9 @@ class TiledNetwork:
     ----------
     sessions : ModelSessions
     size : (height, width)
-        Of the image; any size will do.
+        The image's; any size will do.
     side : int
-        Of a tile; see `Tiling`.
+        Pixels on a side of a tile; see `Tiling`.
     reaches : dict of str to int
         The feature maps to give out, each with its reach, as in `margins`.
     padding, pooling, gradient
