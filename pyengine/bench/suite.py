@@ -156,7 +156,7 @@ def convolution_gflop(weights: Weights, size: tuple[int, int], layers: tuple[str
     ----------
     weights : Weights
     size : (height, width)
-        Of the image.
+        The image's.
     layers : tuple of str
         The feature maps that have losses.
 

@@ -38,7 +38,7 @@ def parameters(path: str) -> dict[str, inspect.Parameter]:
     Parameters
     ----------
     path : str
-        Of a function or class, as "module:name".
+        The function's or class's, as "module:name".
 
     Examples
     --------
