@@ -237,7 +237,7 @@ def test_memory_command(monkeypatch, gravel, tmp_path):
     arguments = ["memory", gravel, "--sizes", "512,4096", "--memory-limit", "3GB"]
     result = bench(*arguments)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert asked == [((gravel, [512, 4096]), {"memory_limit": 3 * 10**9, "threads": None})]
+    assert asked == [((gravel, [512, 4096]), {"memory_limit": 3 * 10**9})]
     assert [line.split() for line in result.stdout.splitlines()[1:]] == [
         ["512", "1234", "whole", "in", "memory", "7.0"],
         ["4096", "unknown", "480", "in", "a", "file", "150.0"],

@@ -27,7 +27,7 @@ def gemm(threads: int, side: int = 2048) -> Callable[[], float]:
     ----------
     threads : int
     side : int
-        Of the matrices; the default is large enough for the rate to be the processor's own.
+        The matrices' side; the default is large enough for the rate to be the processor's own.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def copy_gb_per_second(threads: int, nbytes: int = 2**28) -> float:
     ----------
     threads : int
     nbytes : int
-        Of the array; the default is larger than processors' caches.
+        The array's size; the default is larger than processors' caches.
 
     Examples
     --------

@@ -26,7 +26,7 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 AGREEMENT_SIZE = 256
 
 SIDE, COPIED = 8192, 2**28
-"""Of the matrices that are multiplied, and numbers that are copied: enough for the rates to be the GPU's own."""
+"""The side of the matrices to multiply, and the numbers to copy: enough for the rates to be the GPU's own."""
 
 TRAFFIC_BYTES = 4 * (4 * 248 + 3 * 120 + 10 * 2 * (64 + 8))
 """For a pixel, about what an evaluation has to move: feature maps are written and read once forward and twice backward,

@@ -55,14 +55,14 @@ def footprints(
     ----------
     exemplar : path
     sizes : sequence of int
-        Of the outputs: pixels on a side.
+        The outputs', as pixels on a side.
     memory_limit, threads
         As in `Engine`.
 
     Yields
     ------
     Footprint
-        Of each size in turn, at once when it is done.
+        One for each size in turn, at once when it is done.
 
     Raises
     ------

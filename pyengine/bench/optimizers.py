@@ -28,7 +28,7 @@ class OptimizersRun:
     exemplar : int
         Which of those given.
     evaluations : int
-        Of the objective.
+        How often each evaluated the objective.
     start, value, scipy_value : float
         At first, and the lowest found by either within that many.
     needed : int or None
@@ -69,7 +69,7 @@ def optimizers(
     Yields
     ------
     OptimizersRun
-        Of each exemplar in turn, at once when it is done.
+        One for each exemplar in turn, at once when it is done.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def optimizers(
 
 
 def _values(objective: Objective, start: Float32, evaluations: int, threads: int) -> list[float]:
-    """Of each evaluation of ours."""
+    """The value of each evaluation of ours."""
     values: list[float] = []
 
     def function(image: Float32) -> tuple[Float64, Float32]:
@@ -114,7 +114,7 @@ def _values(objective: Objective, start: Float32, evaluations: int, threads: int
 
 
 def _scipy_values(objective: Objective, start: Float32, evaluations: int) -> list[float]:
-    """Of each evaluation of SciPy's."""
+    """The value of each evaluation of SciPy's."""
     from scipy.optimize import minimize as scipy_minimize
 
     values: list[float] = []

@@ -42,7 +42,7 @@ class DriftRun:
     patch_distance, brightness_drift, contrast_drift : float
         As in `pyengine.Comparison`.
     iterations : int
-        Of all levels.
+        Those of all levels.
     seconds : float
     """
 
@@ -232,7 +232,7 @@ def convergence(
     Yields
     ------
     Convergence
-        Of each exemplar in turn, at once when it is done.
+        One for each exemplar in turn, at once when it is done.
 
     Raises
     ------
@@ -293,7 +293,7 @@ def _converge(
         if progress.state.level < len(progress.recipe.sizes) - 1:
             return
         begin = time.perf_counter()
-        # Of 8 bits, as the baseline's result is.
+        # The image is rounded to 8 bits, as the baseline's result is.
         distances.append(patch_distance(exemplar, load(progress.image)))
         if distances[-1] <= target:
             progress.stop()

@@ -29,7 +29,7 @@ class WeightsRun:
     exemplar : int
         Which of those given.
     scheme : str
-        Of `SCHEMES`.
+        A key of `SCHEMES`.
     patch_distance, brightness_drift, contrast_drift : float
         As in `pyengine.Comparison`.
     layout_similarity : float or None

@@ -38,7 +38,7 @@ def parameters(path: str) -> dict[str, inspect.Parameter]:
     Parameters
     ----------
     path : str
-        Of a function or class, as "module:name".
+        The function's or class's, as "module:name".
 
     Examples
     --------
@@ -69,9 +69,9 @@ class ParameterOption(click.Option):
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """What click shows, with the function's choices and default."""
-        kind = None if self.is_flag or self.metavar else self._annotated()
-        if isinstance(kind, click.Choice):
-            self.metavar = f"[{'|'.join(kind.choices)}]"
+        if not (self.is_flag or self.metavar):
+            kind = self._annotated()
+            self.metavar = f"[{'|'.join(kind.choices)}]" if isinstance(kind, click.Choice) else kind.name.upper()
         record, default = super().get_help_record(ctx), self._default()
         return (record[0], f"{record[1]}  [default: {default}]") if record and default else record
 
@@ -117,9 +117,12 @@ def together(decorators: Iterable[Decorator[Any]]) -> Decorator[Any]:
     return decorate
 
 
-def given(options: dict[str, Any]) -> dict[str, Any]:
-    """Those that were typed."""
-    return {name: value for name, value in options.items() if value is not None and value != ()}
+def typed(path: str) -> dict[str, Any]:
+    """What was typed of the running command's options that stand for parameters of a function, by name."""
+    context = click.get_current_context()
+    options = [p for p in context.command.params if isinstance(p, ParameterOption) and p.of == path]
+    values = {option.name or "": context.params[option.name or ""] for option in options}
+    return {name: value for name, value in values.items() if value is not None and value != ()}
 
 
 file = click.Path(path_type=Path)

@@ -25,7 +25,7 @@ def match_colors(image: Float32, reference: Float32) -> Float32:
     Parameters
     ----------
     image, reference : float32 (H, W, 3) in [0, 1]
-        Of any sizes.
+        The two may have any sizes.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def match_luminance(image: Float32, reference: Float32) -> Float32:
     Parameters
     ----------
     image, reference : float32 (H, W, 3) in [0, 1]
-        Of any sizes.
+        The two may have any sizes.
 
     Returns
     -------
@@ -142,7 +142,7 @@ def with_colors_of(grey: Float32, image: Float32) -> Float32:
     grey : float32 (H, W, 3) in [0, 1]
         Its luminance is taken; its own chroma, if any, is not.
     image : float32 (H, W, 3) in [0, 1]
-        Of the same size.
+        It has the same size.
 
     Returns
     -------

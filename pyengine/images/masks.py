@@ -23,7 +23,7 @@ def reduce(mask: Float32, times: int) -> Float32:
     ----------
     mask : float32 (H, W)
     times : int
-        How often; 0 returns a copy.
+        How often to halve; 0 returns a copy.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def band(size: tuple[int, int], width: int) -> Flags:
     ----------
     size : (height, width)
     width : int
-        Of the band; 0 marks nothing, half of a side or more marks everything.
+        How wide the band is; 0 marks nothing, half of a side or more marks everything.
 
     Returns
     -------

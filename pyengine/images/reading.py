@@ -105,7 +105,7 @@ class ImageFile:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the content, in hexadecimal digits."""
+        """The content's hash, in hexadecimal digits."""
         return hashlib.sha256(self.content).hexdigest()
 
 
@@ -125,7 +125,7 @@ def load(source: Source, name: str = "exemplar") -> Float32:
     ----------
     source : str, os.PathLike, ImageFile, PIL.Image.Image or numpy.ndarray
         An array is (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): uint8, uint16, or floating point in [0, 1].
-    name : str
+    name : str, default "exemplar"
         What the image is to the caller; error messages begin with it.
 
     Returns

@@ -32,7 +32,7 @@ class Comparison:
     brightness_drift, contrast_drift : float
         In levels of 255. See `drift`.
     seam_ratio : float
-        Of the image alone: above 1, its border is a seam. See `seam_ratio`.
+        The image's alone: above 1, its border is a seam. See `seam_ratio`.
     """
 
     patch_distance: float
@@ -93,9 +93,9 @@ def patch_distance(exemplar: Float32, image: Float32, levels: int = 4) -> float:
     Parameters
     ----------
     exemplar, image : float32 (H, W, 3) in [0, 1]
-        Of any sizes, but of one scale.
-    levels : int
-        Fewer where an image is too small for so many.
+        They may have any sizes, but must have one scale.
+    levels : int, default 4
+        How many at most; fewer where an image is too small for so many.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def drift(exemplar: Float32, image: Float32, block: int = 32) -> tuple[float, fl
     Parameters
     ----------
     exemplar, image : float32 (H, W, 3) in [0, 1]
-    block : int
+    block : int, default 32
         Side of a block, in pixels; an image with a shorter side is cut into blocks of that side.
 
     Raises

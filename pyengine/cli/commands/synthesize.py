@@ -133,7 +133,9 @@ _recipe = options.together(
 @_recipe
 @options.engine
 @reports
-def command(exemplars: tuple[Path, ...], output: Path, recipe_file: Path | None, out: Output, **typed: Any) -> None:
+def command(
+    exemplars: tuple[Path, ...], output: Path, recipe_file: Path | None, thresholds: bool, out: Output, **_: Any
+) -> None:
     """Make an image that looks like the EXEMPLAR: a texture, or what the options say.
 
     Several exemplars are mixed, or with --output-regions the first is region 1, the second region 2, and so on.
@@ -145,16 +147,15 @@ def command(exemplars: tuple[Path, ...], output: Path, recipe_file: Path | None,
     check_output(output)
     if not exemplars and recipe_file is None:
         raise PyengineError("Missing argument 'EXEMPLAR...': give a picture, or --recipe")
-    wanted = options.given({name: typed.pop(name) for name in options.parameters(options.ENGINE)})
-    arguments = _arguments(exemplars, **typed)
+    arguments = _arguments(exemplars, thresholds)
+    named: dict[str, Any] = {}
     options.check_not_an_input(output, *_files(arguments), *([] if recipe_file is None else [recipe_file]))
     if recipe_file is None:
         recipe = Recipe.create(**arguments)
     else:
         text, named = _read(recipe_file)
-        wanted = {**named, **wanted}
         recipe = Recipe.from_json(text, recipe_file.parent, **arguments)
-    with Engine(**wanted) as engine, progress(out) as callback:
+    with Engine(**{**named, **options.typed(options.ENGINE)}) as engine, progress(out) as callback:
         result = engine.run(recipe, callback=callback)
     result.save(output)
     out.document({"output": str(output), **result.report()})
@@ -163,9 +164,9 @@ def command(exemplars: tuple[Path, ...], output: Path, recipe_file: Path | None,
     out.say(f"{output}: {width}x{height} pixels, {len(result.history)} iterations, {seconds:.1f} s")
 
 
-def _arguments(exemplars: tuple[Path, ...], *, thresholds: bool, **typed: Any) -> dict[str, Any]:
-    """What `Recipe.create` is to be called with."""
-    arguments = options.given(typed)
+def _arguments(exemplars: tuple[Path, ...], thresholds: bool) -> dict[str, Any]:
+    """What `Recipe.create` is to be called with, by what was typed."""
+    arguments = options.typed(RECIPE)
     if thresholds and "weights" in arguments:
         raise PyengineError("--weight and --thresholds: give one of them")
     if thresholds:

@@ -22,9 +22,12 @@ CONVERGENCE = "pyengine.bench.stability:convergence"
 @options.size(CONVERGENCE)
 @options.seed(CONVERGENCE)
 @options.threads(CONVERGENCE)
-@click.option("--against", type=click.Choice(["torch"]), help="Let the baseline be a plain PyTorch version of it.")
+@options.of(CONVERGENCE)(
+    "--against", type=click.Choice(["torch"]), unset="our own",
+    help="Let the baseline be a plain PyTorch version of it.",
+)  # fmt: skip
 @reports
-def command(exemplars: tuple[Path, ...], out: Output, **typed: Any) -> None:
+def command(exemplars: tuple[Path, ...], out: Output, **_: Any) -> None:
     """Count the iterations to the quality of the Gatys baseline.
 
     For each EXEMPLAR: first 500 iterations of Gatys et al. 2015, by Gram matrices alone at full size, then those of the
@@ -37,7 +40,7 @@ def command(exemplars: tuple[Path, ...], out: Output, **typed: Any) -> None:
     from pyengine.versions import versions
 
     figures = []
-    for path, found in zip(exemplars, stability.convergence(exemplars, **options.given(typed)), strict=True):
+    for path, found in zip(exemplars, stability.convergence(exemplars, **options.typed(CONVERGENCE)), strict=True):
         figures.append({"exemplar": str(path), **asdict(found)})
         for line in _lines(path, found):
             out.say(line)

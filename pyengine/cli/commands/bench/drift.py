@@ -25,7 +25,7 @@ DRIFT = "pyengine.bench.stability:drift"
 @options.threads(DRIFT)
 @options.plot("drift")
 @reports
-def command(exemplar: Path, sizes: list[int], plot: Path | None, out: Output, **typed: Any) -> None:
+def command(exemplar: Path, sizes: list[int], plot: Path | None, out: Output, **_: Any) -> None:
     """Show how brightness and contrast drift without histograms.
 
     Synthesises from EXEMPLAR at every size by Gram matrices alone, as Gatys et al. 2015 do, and by the default method:
@@ -40,7 +40,7 @@ def command(exemplar: Path, sizes: list[int], plot: Path | None, out: Output, **
     if plot is not None:
         check_plot(plot, exemplar)
     runs: list[stability.DriftRun] = []
-    for run in stability.drift(exemplar, sizes, **options.given(typed)):
+    for run in stability.drift(exemplar, sizes, **options.typed(DRIFT)):
         if not runs:
             out.say(f"{'method':>9} {'size':>5}  patch distance  brightness drift  contrast drift  seconds")
         out.say(

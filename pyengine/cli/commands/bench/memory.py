@@ -21,7 +21,9 @@ FOOTPRINTS = "pyengine.bench.memory:footprints"
 @options.threads(FOOTPRINTS)
 @options.plot("memory")
 @reports
-def command(exemplar: Path, sizes: list[int], plot: Path | None, out: Output, **typed: Any) -> None:
+def command(
+    exemplar: Path, sizes: list[int], memory_limit: int | None, plot: Path | None, out: Output, **_: Any
+) -> None:
     """Show the memory that a synthesis takes, by size.
 
     Synthesises from EXEMPLAR at every size, each in a process of its own, with few iterations.
@@ -35,7 +37,7 @@ def command(exemplar: Path, sizes: list[int], plot: Path | None, out: Output, **
     if plot is not None:
         check_plot(plot, exemplar)
     runs: list[memory.Footprint] = []
-    for run in memory.footprints(exemplar, sizes, **options.given(typed)):
+    for run in memory.footprints(exemplar, sizes, **options.typed(FOOTPRINTS)):
         if not runs:
             out.say(f"{'size':>5}  peak, MB   tile  optimiser  seconds")
         peak = "unknown" if run.megabytes is None else f"{run.megabytes:.0f}"
@@ -45,5 +47,5 @@ def command(exemplar: Path, sizes: list[int], plot: Path | None, out: Output, **
         )
         runs.append(run)
     if plot is not None:
-        save(memory.plot(runs, typed["memory_limit"]), plot)
+        save(memory.plot(runs, memory_limit), plot)
     out.document({"exemplar": str(exemplar), "runs": [asdict(run) for run in runs], "versions": versions()})

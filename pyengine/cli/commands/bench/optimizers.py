@@ -20,7 +20,7 @@ OPTIMIZERS = "pyengine.bench.optimizers:optimizers"
 @options.seed(OPTIMIZERS)
 @options.threads(OPTIMIZERS)
 @reports
-def command(exemplars: tuple[Path, ...], out: Output, **typed: Any) -> None:
+def command(exemplars: tuple[Path, ...], out: Output, **_: Any) -> None:
     """Minimise the same objective with our L-BFGS and with SciPy's L-BFGS-B, from the same noise."""
     from dataclasses import asdict
 
@@ -28,7 +28,7 @@ def command(exemplars: tuple[Path, ...], out: Output, **typed: Any) -> None:
     from pyengine.versions import versions
 
     runs = []
-    for run in optimizers(exemplars, **options.given(typed)):
+    for run in optimizers(exemplars, **options.typed(OPTIMIZERS)):
         runs.append(asdict(run))
         needed = "more than twice as many" if run.needed is None else f"{run.needed}"
         out.say(

@@ -15,12 +15,14 @@ SCHEMES = "pyengine.bench.weights:schemes"
 
 @click.command()
 @options.exemplars
-@click.option("--content", type=options.file, metavar="FILE", help="Transfer the exemplars' styles to this picture.")
+@options.of(SCHEMES)(
+    "--content", type=options.file, metavar="FILE", unset="none", help="Transfer the exemplars' styles to this picture."
+)  # fmt: skip
 @options.size(SCHEMES)
 @options.seed(SCHEMES)
 @options.threads(SCHEMES)
 @reports
-def command(exemplars: tuple[Path, ...], out: Output, **typed: Any) -> None:
+def command(exemplars: tuple[Path, ...], out: Output, **_: Any) -> None:
     """Compare the automatic weights with the paper's thresholds, and with numbers that stay the same.
 
     The figures are those of `pyengine compare`, and with --content how much of its layout is left: 1 for all.
@@ -31,7 +33,7 @@ def command(exemplars: tuple[Path, ...], out: Output, **typed: Any) -> None:
     from pyengine.versions import versions
 
     runs = []
-    for run in weights.schemes(exemplars, **options.given(typed)):
+    for run in weights.schemes(exemplars, **options.typed(SCHEMES)):
         layout = "" if run.layout_similarity is None else f", layout {run.layout_similarity:.2f}"
         out.say(
             f"{exemplars[run.exemplar]}, {run.scheme}: patch distance {run.patch_distance:.3f}, brightness drift "

@@ -1,0 +1,121 @@
+"""`pyengine compare`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import invoke
+from PIL import Image
+
+
+@pytest.fixture
+def exemplar(tmp_path: Path) -> Path:
+    path = tmp_path / "exemplar.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+# -------------------------------------------------------------- compare
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "image.png"
+    Image.fromarray(np.random.default_rng(1).integers(0, 200, (24, 40, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def test_compare(exemplar: Path, image: Path) -> None:
+    from pyengine.quality.measures import compare
+
+    result = invoke("compare", exemplar, exemplar, image)
+    assert (result.exit_code, result.stderr) == (0, "")
+    same, other = result.stdout.splitlines()
+    assert same.startswith(f"{exemplar}: patch distance 0.000, brightness drift 0.0, contrast drift 0.0, seam ratio ")
+    found = compare(exemplar, image)
+    assert other == (
+        f"{image}: patch distance {found.patch_distance:.3f}, brightness drift {found.brightness_drift:.1f}, "
+        f"contrast drift {found.contrast_drift:.1f}, seam ratio {found.seam_ratio:.2f}"
+    )
+
+
+def test_compare_json(exemplar: Path, image: Path) -> None:
+    from pyengine.quality.measures import compare
+
+    result = invoke("compare", exemplar, image, "--json")
+    found = compare(exemplar, image)
+    assert json.loads(result.stdout) == [
+        {
+            "image": str(image),
+            "patch_distance": found.patch_distance,
+            "brightness_drift": found.brightness_drift,
+            "contrast_drift": found.contrast_drift,
+            "seam_ratio": found.seam_ratio,
+        }
+    ]
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_compare_picture(flags: tuple[str, ...], exemplar: Path, image: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(b"an older one")
+    result = invoke("compare", exemplar, image, exemplar, "--picture", picture, *flags)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == invoke("compare", exemplar, image, exemplar, *flags).stdout
+    page = np.asarray(Image.open(picture))
+    np.testing.assert_array_equal(page[:32, :32], np.asarray(Image.open(exemplar)))
+    columns = [x for x in range(page.shape[1] - 39) if (page[:24, x : x + 40] == np.asarray(Image.open(image))).all()]
+    assert len(columns) == 1
+    assert page.shape[0] > 32 + 14
+    assert (page[33:] < 128).all(axis=2).any()  # the labels
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["exemplar.png", "image.png", "picture.png"]
+
+
+def test_compare_labels(exemplar: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyengine.quality.measures import compare
+
+    seen = []
+    monkeypatch.setattr(
+        "pyengine.quality.sheet.sheet", lambda rows, labels: seen.append(labels) or np.zeros((1, 1, 3), "u1")
+    )
+    assert invoke("compare", exemplar, image, "--picture", tmp_path / "picture.png").exit_code == 0
+    distance = compare(exemplar, image).patch_distance
+    assert seen == [[["exemplar.png", f"image.png\npatch distance {distance:.3f}"]]]
+
+
+def test_compare_checks_the_picture_before_the_work(
+    exemplar: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyengine.quality.measures.compare", lambda *_: pytest.fail("worked first"))
+    link = tmp_path / "link.png"
+    link.symlink_to(image)
+    before = exemplar.read_bytes(), image.read_bytes()
+    for picture, expected in [
+        (exemplar, f"{exemplar} is one of the images to read: write to another file"),
+        (image, f"{image} is one of the images to read: write to another file"),
+        (link, f"{link} is one of the images to read: write to another file"),
+        (tmp_path / "missing" / "picture.png", "does not exist"),
+        (tmp_path / "picture.gif", "cannot write this format"),
+    ]:
+        result = invoke("compare", exemplar, image, "--picture", picture)
+        assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+        assert expected in result.stderr
+    assert (exemplar.read_bytes(), image.read_bytes()) == before
+
+
+def test_compare_bad_images(exemplar: Path, image: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.png"
+    Image.new("RGB", (13, 40)).save(small)
+    for arguments, expected in [
+        ([exemplar, tmp_path / "missing.png"], f"image {tmp_path / 'missing.png'}: no such file"),
+        ([tmp_path / "missing.png", image], f"exemplar {tmp_path / 'missing.png'}: no such file"),
+        ([exemplar, image, small], "image of 13x40 pixels"),
+        ([exemplar], "Missing argument 'IMAGE...'"),
+    ]:
+        result = invoke("compare", *arguments, "--picture", tmp_path / "picture.png")
+        assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+        assert expected in result.stderr
+    assert not (tmp_path / "picture.png").exists()
