@@ -544,7 +544,6 @@ def test_a_recipe_that_is_none(exemplar: Path, output: Path, tmp_path: Path) -> 
     refused(output, ["--recipe", output], "is one of the images to read")
 
 
-@pytest.mark.skipif("TODO" in (Recipe.from_json.__doc__ or ""), reason="recipes can't be read yet")
 def test_a_picture_is_made_again_from_itself(pictures: dict[str, Path], tmp_path: Path) -> None:
     first, second, changed = (tmp_path / f"{name}.png" for name in ("first", "second", "changed"))
     features = ("--output-regions", pictures["layout"], "--weight", "gram=2", "--seed", 3)

@@ -87,15 +87,15 @@ _recipe = options.together(
             help="Match arrangements too, for regular patterns.",
         ),
         _of(
-            "--gram-layers", type=parsing.names, metavar="L,L...",
+            "--gram-layers", type=parsing.names, metavar="L,L...", unset="of a VGG relu1_1,relu2_1,relu3_1,relu4_1",
             help="Match Gram matrices on these feature maps.",
         ),
         _of(
-            "--histogram-layers", type=parsing.names, metavar="L,L...",
+            "--histogram-layers", type=parsing.names, metavar="L,L...", unset="of a VGG relu1_1,relu4_1",
             help="Match histograms on these feature maps.",
         ),
         _of(
-            "--content-layers", type=parsing.names, metavar="L,L...", unset="relu4_1",
+            "--content-layers", type=parsing.names, metavar="L,L...", unset="of a VGG relu4_1",
             help="Match the content on these feature maps.",
         ),
         _of(
@@ -149,13 +149,19 @@ def command(
         raise PyengineError("Missing argument 'EXEMPLAR...': give a picture, or --recipe")
     arguments = _arguments(exemplars, thresholds)
     named: dict[str, Any] = {}
+    typed = options.typed(options.ENGINE)
     options.check_not_an_input(output, *_files(arguments), *([] if recipe_file is None else [recipe_file]))
     if recipe_file is None:
         recipe = Recipe.create(**arguments)
     else:
         text, named = _read(recipe_file)
         recipe = Recipe.from_json(text, recipe_file.parent, **arguments)
-    with Engine(**{**named, **options.typed(options.ENGINE)}) as engine, progress(out) as callback:
+    origin = named.pop("origin", None)
+    with Engine(**{**named, **typed}) as engine, progress(out) as callback:
+        if origin not in (None, engine.model.origin) and "model" not in typed:
+            raise PyengineError(
+                f"recipe {recipe_file}: the model {engine.model.name!r} is another than it was made with: give --model"
+            )
         result = engine.run(recipe, callback=callback)
     result.save(output)
     out.document({"output": str(output), **result.report()})
@@ -202,4 +208,6 @@ def _read(file: Path) -> tuple[str, dict[str, Any]]:
         raise PyengineError(
             f"recipe {file}: there is none in it: give a PNG that pyengine wrote, or what --json printed"
         ) from None
-    return text, {name: named[name] for name in ("model", "precision") if name in named}
+    # TF32 is what a GPU computes in unless it is told otherwise, and a CPU has none.
+    wanted = {name: named[name] for name in ("model", "origin", "precision") if named.get(name) not in (None, "tf32")}
+    return text, wanted
