@@ -69,7 +69,8 @@ def synthesize(
     exemplars : list of images, optional
         Several pictures instead of one; their statistics are pooled, every pixel counting alike. Default: None.
     exemplar_weights : list of float, optional
-        The weights by which the exemplars' statistics are interpolated instead. Default: None, they are pooled.
+        The weights by which the exemplars' statistics are interpolated instead, none of them negative. Default: None,
+        they are pooled.
     size : (width, height) or int, optional
         The result's size in pixels, both sides 16 to 16383. Default: None, that of the content, of the picture to fill,
         of `output_regions`, of `init`, or of the exemplar, the first of these that there is. A content of another shape
@@ -77,10 +78,10 @@ def synthesize(
     content : image, optional
         Style transfer: the result shows this picture in the exemplar's style. Default: None.
     content_strength : float
-        Above 1, more of the content shows; below, more of the style. Default: 1.
+        A number above 0. Above 1, more of the content shows; below, more of the style. Default: 1.
     init : image, "noise" or "content", optional
-        What to start from. Default: None, the content if there is one, else noise. With `keep`, `fill` or `seamless`,
-        the picture that is kept, if it is not the exemplar.
+        What to start from; with `keep`, `fill` or `seamless` it is the picture that is kept, if that is not the
+        exemplar. Default: None, the content if there is one, else noise.
     style_scale : float
         The size of the exemplar's features in the result, against their own; with `content`, against those of the
         exemplar reduced to the result's area. 0 < style_scale <= 8. Default: 1.
@@ -94,9 +95,9 @@ def synthesize(
         Where it is left out, all of the k-th exemplar is region k. With `content`, what is in no region is left as the
         content. Default: None, there are no regions.
     keep, fill : mask, optional
-        White is what is kept of a picture, or what is filled in it; the rest is the other. `fill="alpha"` fills what is
-        less than half opaque. The picture is `init`, or else the exemplar, which is then not measured in the hole. What
-        is kept stays the same to the last bit. Default: None, all of the result is made.
+        With `keep`, what is white is kept of a picture and the rest is filled; with `fill` it is the other way round.
+        `fill="alpha"` fills what is less than half opaque. The picture is `init`, or else the exemplar, which is then
+        not measured in the hole. What is kept stays the same to the last bit. Default: None, all of the result is made.
     seamless : bool
         Make a band at the picture's borders again, an eighth of the shorter side wide, so that it tiles.
         Default: False.
@@ -120,9 +121,10 @@ def synthesize(
         What the network sees beyond the border. Only with "wrap" does the result tile. Default: None, that of the
         method: "wrap" for "histogram".
     pooling : {"average", "max"}
-        The network's pools. Default: "average".
+        How the network reduces feature maps to half their size. Default: "average".
     seed : int
-        The seed of the noise. The same seed on the same machine gives the same image, bit for bit. Default: 0.
+        The seed of the noise, 0 or more. The same seed on the same machine gives the same image, bit for bit.
+        Default: 0.
     levels : int, optional
         Levels of the pyramid, each half as large as the next. Default: None, as many as keep the coarsest at 32 pixels
         or more.
@@ -134,7 +136,7 @@ def synthesize(
     model : str or path
         The network whose features are matched; see `Engine`. Default: "vgg16".
     threads : int, optional
-        Threads on a CPU; see `Engine`. Default: None, one for every core.
+        Threads on a CPU, 1 to 1024; see `Engine`. Default: None, one for every core.
     precision : {"float32", "tf32", "float16"}, optional
         What the network computes in; see `Engine`. Default: None, float32 on a CPU and TF32 on a GPU.
     memory_limit : int, optional
@@ -145,6 +147,7 @@ def synthesize(
     Returns
     -------
     Result
+        The image, how it came about, and the recipe to make it again.
 
     Raises
     ------

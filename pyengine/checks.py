@@ -11,12 +11,12 @@ from pyengine.errors import PyengineError
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a real number; True and False are none."""
+    """Whether a value is a real number, which True and False are not."""
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
 def is_integer(value: Any) -> bool:
-    """Whether a value is a whole number; True and False are none."""
+    """Whether a value is a whole number, which True and False are not."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 

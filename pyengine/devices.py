@@ -30,9 +30,9 @@ class Device:
     kind : {"cpu", "cuda", "tensorrt"}
         "tensorrt" is "cuda" with the network's convolutions in TensorRT engines.
     index : int
-        Of the GPU.
+        The GPU's number, from 0.
     reason : str
-        Why this one.
+        Why this device was chosen.
 
     Examples
     --------
@@ -48,12 +48,12 @@ class Device:
         return self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}"
 
     def precision(self, asked: Precision | None) -> Precision:
-        """What the network computes in: as asked for, or else float32 on a CPU and TF32 on a GPU.
+        """What the network computes in: what is asked for, or if that is None float32 on a CPU and TF32 on a GPU.
 
         Raises
         ------
         PyengineError
-            None of them, or one that a CPU does not have.
+            There is no such precision, or a CPU does not have it.
         """
         if asked is None:
             return "float32" if self.kind == "cpu" else "tf32"

@@ -97,7 +97,7 @@ def to_document(arguments: Mapping[str, Any], *, for_result: bool) -> dict[str, 
     Parameters
     ----------
     arguments : dict
-        From `without_pictures`.
+        What `without_pictures` gives.
     for_result : bool
         Whether it goes into a result, which tells of the files' names, but not of the folders they are in, and where
         words stand for what was no file. Otherwise paths are kept as they were given.
@@ -132,16 +132,16 @@ def from_document(text: str, folder: Path, overridden: Mapping[str, Any], known:
     text : str
         What `to_document` gives, or only its "recipe".
     folder : Path
-        Where files are that are named without a folder.
+        The folder of files that are named without one.
     overridden : mapping
-        Arguments that others are given for: their files are not looked for.
+        Arguments that count instead of those in the text, whose files are not looked for.
     known : frozenset of str
         The names that arguments may have.
 
     Raises
     ------
     PyengineError
-        It is no such text, or a file is missing or is another than it was.
+        The text is no recipe, or a file is missing or is another than it was.
     """
     try:
         document = json.loads(text)

@@ -35,26 +35,26 @@ MOST_THREADS = 1024
 class Engine:
     """Network, kernels and threads, ready for any number of syntheses.
 
-    May be used from several threads at once: each run gets the result that it would get alone. Runs with the same
-    arguments on the same machine give the same bits, whatever `threads` is for the losses' kernels, and as far as ONNX
-    Runtime's convolutions do not depend on it.
+    An engine may be used from several threads at once: each run gets the result that it would get alone. Runs with the
+    same arguments on the same machine give the same bits, whatever `threads` is for the losses' kernels, and as far as
+    ONNX Runtime's convolutions do not depend on it.
 
     Parameters
     ----------
     device : {"auto", "cpu", "cuda", "cuda:1", "tensorrt", "tensorrt:1"}
-        "auto", the default, is the first GPU if it works, else the CPU; "tensorrt" is a GPU with TensorRT for the
-        network. On a GPU, one run follows the other, whatever thread it is asked for from.
+        Where to compute. "auto" is the first GPU if it works, else the CPU; "tensorrt" is a GPU with TensorRT for the
+        network. On a GPU, one run follows the other, whatever thread it is asked for from. Default: "auto".
     model : str or path
         A name that `pyengine models list` shows, or a file that `pyengine models import` wrote. Default: "vgg16".
     threads : int, optional
-        Threads for the network and the losses' kernels on a CPU. None, the default: one for every core that this
+        Threads for the network and the losses' kernels on a CPU, 1 to 1024. Default: None, one for every core that this
         process may use.
     precision : {"float32", "tf32", "float16"}, optional
-        What the network's convolutions are computed in. None, the default: float32 on a CPU, which has no other, and
-        TF32 on a GPU. All else is float32 and float64, but that TF32 goes for the Gram losses' products too.
+        What the network's convolutions are computed in. All else is float32 and float64, but that TF32 goes for the
+        Gram losses' products too. Default: None, float32 on a CPU, which has no other, and TF32 on a GPU.
     memory_limit : int, optional
-        Bytes that a run may take. None, the default: most of what the machine has, or what a GPU has left at the start.
-        An image that does not fit is evaluated in tiles, with the same result up to rounding.
+        Bytes that a run may take. An image that does not fit is evaluated in tiles, with the same result up to
+        rounding. Default: None, 0.8 of what the machine has, or of what a GPU has left at the start.
 
     Raises
     ------
@@ -128,15 +128,20 @@ class Engine:
         Parameters
         ----------
         recipe : Recipe
-            From `Recipe.create` or `Recipe.from_json`; may be run again, by any engine.
+            What `Recipe.create` or `Recipe.from_json` made; it may be run again, by any engine.
         callback : callable, optional
-            Called with a `Progress` after each iteration; `Progress.stop` ends the run and keeps the image. None, the
-            default: nobody is asked.
+            Called with a `Progress` after each iteration; `Progress.stop` ends the run and keeps the image. Default:
+            None, nobody is asked.
+
+        Returns
+        -------
+        Result
+            The image, how it came about, and the recipe to make it again.
 
         Raises
         ------
         PyengineError
-            A layer that the model does not have, or a size that memory can't hold: before the work begins.
+            Before the work begins: a layer that the model does not have, or a size that memory can't hold.
 
         Examples
         --------
@@ -185,7 +190,7 @@ class Engine:
         Raises
         ------
         PyengineError
-            It does not fit.
+            A level does not fit.
 
         Examples
         --------
@@ -209,7 +214,8 @@ class Engine:
         Parameters
         ----------
         exemplar : path, PIL image or array
-            As in `pyengine.synthesize`; measured at its own size, or with `content` at the size that is for it there.
+            The exemplar of `pyengine.synthesize`. It is measured at its own size, or with `content` at the size that it
+            has there. Default: None, where `exemplars` are given.
         **options
             Those of `pyengine.synthesize` that say what is matched: exemplars, content, regions, layers, padding,
             pooling and so on; but all weights are 1 by default.
@@ -217,6 +223,7 @@ class Engine:
         Returns
         -------
         Objective
+            From an image to value and gradient.
 
         Raises
         ------
@@ -251,7 +258,7 @@ class Engine:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """How many cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

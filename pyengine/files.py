@@ -21,7 +21,7 @@ def check_place(path: str | os.PathLike[str]) -> None:
     Raises
     ------
     PyengineError
-        If the path is a folder, or its folder is missing or read-only.
+        The path is a folder, or its folder is missing or read-only.
 
     Examples
     --------
@@ -54,7 +54,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     Raises
     ------
     PyengineError
-        If the system refuses: no such folder, no permission, a full disk.
+        The system refuses: no such folder, no permission, a full disk.
 
     Examples
     --------

@@ -16,7 +16,7 @@ from pyengine.images.reading import Source, load_mask, load_with_alpha
 from pyengine.network.graphs import LEAST_SIDE
 
 LARGEST_SIDE = 16383
-"""Pixels that a side may have: what a WebP file can hold."""
+"""How many pixels a side may have: as many as a WebP file can hold."""
 
 LARGEST_SCALE = 8.0
 """The largest `style_scale`."""
@@ -29,14 +29,22 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture as given, and which of its pixels are opaque; None: all."""
+    """A picture as it was given.
+
+    Attributes
+    ----------
+    image : float32 (H, W, 3)
+        RGB in [0, 1].
+    opaque : bool (H, W), optional
+        Which of its pixels are more than half opaque; None if all are.
+    """
 
     image: Float32
     opaque: Flags | None
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height)."""
+        """The (width, height) in pixels."""
         return self.image.shape[1], self.image.shape[0]
 
 
@@ -46,7 +54,7 @@ def load_picture(source: Source, name: str) -> Picture:
     Raises
     ------
     PyengineError
-        It can't be read, is too small, or nowhere opaque; the message begins with `name`.
+        The picture can't be read, is too small, or nowhere opaque; the message begins with `name`.
 
     Examples
     --------
@@ -138,12 +146,13 @@ class Hole:
     Attributes
     ----------
     picture : Picture
+        The picture as it was given.
     image : float32 (H, W, 3)
         The picture, continued to where it is not known.
     known : bool (H, W)
-        Where it may be measured.
+        Where the picture may be measured.
     free : bool (H, W)
-        Where it is made: what is not known, and with `seamless` also a band at the borders.
+        Where the output is made: what is not known, and with `seamless` also a band at the borders.
     """
 
     picture: Picture
@@ -153,7 +162,7 @@ class Hole:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height)."""
+        """The (width, height) in pixels."""
         return self.picture.size
 
     @classmethod

@@ -30,9 +30,9 @@ class Exemplar:
     image : float32 (H, W, 3)
         RGB in [0, 1].
     masks : float32 (R, H, W), optional
-        How much each pixel belongs to each region. None, the default: all to the only region.
+        How much each pixel belongs to each region, 0 to 1. Default: None, all to the only region.
     factor : float
-        How much a pixel counts against those of other exemplars. Default: 1.
+        How much a pixel counts against those of other exemplars, 0 or more. Default: 1.
     """
 
     image: Float32
@@ -41,7 +41,7 @@ class Exemplar:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height)."""
+        """The (width, height) in pixels."""
         return self.image.shape[1], self.image.shape[0]
 
     def resized(self, size: tuple[int, int]) -> Exemplar:
@@ -51,7 +51,7 @@ class Exemplar:
         return replace(self, image=resize(self.image, size), masks=resize_masks(self.masks, size))
 
     def coverage(self, region: int, halvings: int = 0) -> Float32 | None:
-        """How much each pixel (H, W) counts for a region, after so many halvings; None: all alike."""
+        """How much each pixel (H, W) counts for a region, after so many halvings; None if all count alike."""
         if self.masks is None:
             return None
         mask = reduce(self.masks[region], halvings)
@@ -74,17 +74,19 @@ class Level:
     size : (width, height)
         The output's size at this scale.
     exemplars : tuple of Exemplar
+        The pictures to match.
     regions : tuple of str
         The regions' names. Default: one, without a name, where nothing is painted.
     masks : float32 (R, H, W), optional
-        How much each pixel belongs to each region; None: all alike, to the only region.
+        How much each pixel belongs to each region, 0 to 1. Default: None, all to the only region.
     content : float32 (H, W, 3), optional
+        The picture to show. Default: None, there is none.
     picture : float32 (H, W, 3), optional
-        What is kept.
+        The picture that is kept where `free` is False. Default: None, nothing is kept.
     free : bool (H, W), optional
-        Where the output is made; elsewhere it is the picture. None: everywhere.
+        Where the output is made. Default: None, everywhere.
     init : float32 (H, W, 3), optional
-        What is started from; None: noise.
+        The picture to start from. Default: None, noise.
     """
 
     size: tuple[int, int]
@@ -117,7 +119,7 @@ class Level:
             masks=resize_masks(self.masks, size),
             content=resized(self.content),
             picture=resized(self.picture),
-            # A pixel is known here only where all that it stands for is.
+            # What is kept in part has to be made: so a pixel is kept only where all that it stands for is.
             free=None if self.free is None else resize(self.free.astype(np.float32), size) > 1e-3,
             init=resized(self.init),
         )

@@ -37,14 +37,15 @@ def measure(
     Parameters
     ----------
     level : Level
+        What the output is made from.
     options : LossOptions
-        On the pool's architecture.
+        The losses in use, on the pool's architecture.
     pool : NetworkPool
-        Its kernels are active.
+        Lends networks; its kernels must be active.
     demand : Demand
-        The level's.
+        What the level wants to have in memory.
     plan_of : callable
-        From a (height, width) of the image to how it is evaluated.
+        Says of an image of a (height, width) how it is evaluated.
     exemplar_padding : {"wrap", "zeros", "reflect"}
         What the network sees beyond the exemplars' borders.
     """

@@ -29,7 +29,7 @@ BASE_BYTES = 470 * 10**6
 """Bytes that a run takes on a CPU whatever the size: Python, the libraries, the model, what an evaluation keeps."""
 
 IMAGES = 2
-"""Images there are at a time, besides the rows of the optimiser's matrix: one that is evaluated, and its gradient."""
+"""How many images there are besides the rows of the optimiser's matrix: the one that is evaluated, and its gradient."""
 
 MATCHED = 2
 """While this many channels of the network's first map are in memory, one is matched to the exemplar at a time."""
@@ -48,7 +48,7 @@ CHANNELS_AT_A_TIME = (16, 8, 4)
 """Channels of the first map that may be looked at together, the fastest first."""
 
 COMFORTABLE_TILE = 768
-"""Pixels on a side, below which the halo costs more than a file for the optimiser's matrix does."""
+"""Pixels on a side of a tile, below which the halo costs more time than a file for the optimiser's matrix does."""
 
 COVERAGE_BYTES = 12
 """Bytes for each pixel and painted region: what counts for it, on maps of all sizes, whole and in tiles."""
@@ -64,7 +64,7 @@ class Plan:
     Attributes
     ----------
     side : int, optional
-        Pixels on a side of a tile; None, the default: the image whole.
+        Pixels on a side of a tile. Default: None, the image is evaluated whole.
     channels : int
         How many channels of the network's first map are looked at together, where there are tiles. Default: 16.
     spill : bool
@@ -92,9 +92,9 @@ class Demand:
     maps : tuple of str
         The feature maps that an image needs as a whole.
     reaches : dict of str to int
-        The feature maps that tiles give out, and how many pixels around a pixel of each are looked at.
+        The feature maps that tiles give out, and how many pixels around a pixel of each the losses look at.
     measured_bytes : int
-        Bytes of what was measured on exemplars.
+        Bytes of the targets that were measured on exemplars.
     pixel_bytes : float
         Bytes for each pixel of the output that are kept all the time.
     whole_map_bytes : float
@@ -116,8 +116,9 @@ class Demand:
         Parameters
         ----------
         losses : LossOptions
-            On the architecture.
+            The losses in use, on the architecture.
         architecture : Architecture
+            The network's.
         exemplar_pixels : int
             Pixels of all exemplars together.
         regions : int
@@ -168,9 +169,9 @@ class Budget:
     limit : float
         Bytes that a run may take.
     architecture : Architecture
-        That of the network.
+        The network's.
     alignment : callable
-        From the (height, width) of an image to how its parts must lie, see `ModelSessions.alignment`.
+        Says of an image of a (height, width) how its tiles must lie, see `ModelSessions.alignment`.
     on_cpu : bool
         Whether Python is in the same memory, and the optimiser's matrix may go to a file. Default: True.
     """
@@ -186,13 +187,14 @@ class Budget:
         Parameters
         ----------
         recipe : Recipe
+            What is to be made.
         losses : LossOptions
             The recipe's, on the architecture.
 
         Raises
         ------
         PyengineError
-            A level does not fit, the finest that does not is named; or an exemplar can't be measured.
+            A level does not fit, of which the message names the finest; or an exemplar can't be measured.
         """
         self.check_exemplars(recipe.level, losses)
         plans = []
@@ -208,15 +210,16 @@ class Budget:
         Parameters
         ----------
         size : (height, width)
-            The image's.
+            The image's size in pixels.
         demand : Demand
+            What is wanted in memory besides.
         losses : LossOptions
-            On the architecture; what can't be done in tiles is refused.
+            The losses in use, on the architecture; what can't be done in tiles is refused.
 
         Raises
         ------
         PyengineError
-            There is no way.
+            The image does not fit even in tiles, or has to be made in tiles and can't be.
 
         Examples
         --------
@@ -237,7 +240,7 @@ class Budget:
                     "weights='thresholds' need the whole image in memory: give 'auto', or more memory_limit"
                 )
             wrap = losses.padding == "wrap"
-            # Refuses a size that can't be cut.
+            # Making the tiles refuses a size that can't be cut, before the work begins.
             Tiling(size, plan.side, self.architecture, demand.reaches, wrap=wrap, alignment=self.alignment(size))
         return plan
 

@@ -23,7 +23,8 @@ class Preset:
     padding : {"wrap", "zeros"}
         What the network sees beyond the border. Default: "wrap".
     levels, iterations : int, optional
-        Those of the pyramid. None, the default: by the size of the images.
+        How many levels the pyramid has, and how many iterations each gets. Default: None, as `pyengine.synthesize`
+        says.
     """
 
     weights: Mapping[str, Weight] = field(default_factory=dict)

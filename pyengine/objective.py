@@ -20,14 +20,15 @@ Lease = Callable[[tuple[int, int], Sequence[Loss], Watches], AbstractContextMana
 
 
 class Objective:
-    """A weighted sum of losses, as a function of an image. Made by `Engine.objective`.
+    """A weighted sum of losses, as a function of an image. `Engine.objective` makes it.
 
-    May be called from several threads at once, with images of any size of at least 16x16; of one size only where there
-    are regions or a content.
+    It may be called from several threads at once, with images of any size of at least 16x16 pixels; where there are
+    regions or a content, only one size will do.
 
     Attributes
     ----------
     losses : tuple of Loss
+        The losses, with what they match.
     names : tuple of str
         The names of the terms: those of the losses.
     factors : dict of str to float
@@ -87,7 +88,7 @@ class Objective:
         return self._watches.terms
 
     def __call__(self, image: npt.NDArray[np.floating]) -> tuple[float, Float32]:
-        """Value and gradient.
+        """Compute value and gradient.
 
         Parameters
         ----------
@@ -97,8 +98,9 @@ class Objective:
         Returns
         -------
         value : float
+            The sum of the terms.
         gradient : float32 (H, W, 3)
-            With respect to `image`.
+            The gradient of the value with respect to `image`.
 
         Raises
         ------
@@ -123,21 +125,21 @@ class Objective:
         return self._lease(size, self.losses, self._watches)
 
     def evaluate(self, image: Float32, evaluator: Evaluator) -> tuple[Float64, Float32]:
-        """One evaluation on the device, on which the kernels are active.
+        """Evaluate once, on the device; its kernels must be active.
 
         Parameters
         ----------
         image : float32 (H, W, 3)
-            On the device; not checked.
+            An image on the device; it is not checked.
         evaluator : Evaluator
-            From `evaluator`.
+            What the method `evaluator` lends for images of this size.
 
         Returns
         -------
         terms : float64 (K,)
-            In the order of `names`, on the device.
+            The weighted terms in the order of `names`, on the device.
         gradient : float32 (H, W, 3)
-            The evaluator's next evaluation may overwrite it.
+            The gradient of their sum; the evaluator's next evaluation may overwrite it.
         """
         values = self._new_values()
         gradient = evaluator.evaluate(image, self.weights, values, gradient=True)
@@ -148,7 +150,7 @@ class Objective:
         """Size of each term's own gradient with respect to what it is evaluated on, before any weight.
 
         It is the root mean square of the gradient of the sum rather than the mean over the feature map's elements, so
-        that it does not depend on the image's size. Arguments are those of `evaluate`.
+        that it does not depend on the image's size. The arguments are those of `evaluate`.
         """
         return evaluator.gradient_sizes(image)
 

@@ -15,11 +15,11 @@ COARSEST = 32
 """Pixels on the shorter side at the coarsest level, at least: there, the deepest feature maps span the image."""
 
 LARGE, MULTIPLE = 256, 16
-"""Sides so large are multiples of 16 at coarser levels, so that an output that wraps round can be cut into tiles there,
-whatever its size at the finest; the proportions change by 3 % at most."""
+"""Sides of 256 pixels or more are multiples of 16 at coarser levels, so that an output that wraps round can be cut into
+tiles there, whatever its size at the finest; the proportions change by 3 % at most."""
 
 ROWS_AT_A_TIME = 256
-"""Rows of an image that get their noise at a time."""
+"""How many rows of an image get their noise at a time."""
 
 DETAIL = 0.3
 """The share of the exemplar's fine detail that enlarging makes up for with noise."""
@@ -60,10 +60,11 @@ def level_sizes(size: tuple[int, int], levels: int, multiple: int = 1) -> list[t
     Parameters
     ----------
     size : (width, height)
-        Of the finest.
+        The size of the finest level.
     levels : int
+        How many levels there are.
     multiple : int
-        Of which sides of `LARGE` pixels or more are at coarser levels.
+        What sides of `LARGE` pixels or more are multiples of at coarser levels. Default: 1.
 
     Examples
     --------
@@ -88,7 +89,7 @@ def white_noise(level: Level, generator: np.random.Generator) -> Float32:
     Returns
     -------
     float32 (H, W, 3)
-        Of the level's size.
+        An image of the level's size.
     """
     width, height = level.size
     image = np.empty((height, width, 3), np.float32)
@@ -109,10 +110,11 @@ def add_detail(image: Float32, level: Level, generator: np.random.Generator) -> 
     Parameters
     ----------
     image : float32 (H, W, 3)
-        From the level below.
+        The coarser level's image, enlarged.
     level : Level
         The detail of its exemplars is what is lost when they are halved and enlarged again.
     generator : numpy.random.Generator
+        The source of the noise.
     """
     detail = np.concatenate([_detail(exemplar.image) for exemplar in level.exemplars])
     mixings = []

@@ -73,12 +73,12 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """A validated synthesis, every default filled in that does not depend on the model. Made by `Recipe.create`.
+    """A validated synthesis, every default filled in that does not depend on the model. `Recipe.create` makes it.
 
     Attributes
     ----------
     level : Level
-        What it is made from, at full scale.
+        What the output is made from, at full scale.
     sizes : tuple of (width, height)
         The sizes of the output at each level of the pyramid, coarsest first; the last is the result's.
     iterations : tuple of int
@@ -86,10 +86,11 @@ class Recipe:
     seed : int
         The seed of the noise.
     losses : LossOptions
+        Which losses are used, and how much each counts.
     colors : float32 (H, W, 3), optional
-        The picture whose colours the result's luminance gets. None, the default: it keeps its own.
+        The picture whose colours the result's luminance gets. Default: None, the result keeps its own.
     arguments : dict
-        The arguments that it was made from, with references in the place of pictures.
+        The arguments that the recipe was made from, with references in the place of pictures. Default: none.
     """
 
     level: Level = field(repr=False)
@@ -101,7 +102,7 @@ class Recipe:
     arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def exemplar_sizes(self, level: int) -> list[tuple[int, int]]:
-        """(width, height) of each exemplar at a level: reduced as the output is.
+        """The (width, height) of each exemplar at a level, at which it is reduced as the output is.
 
         Examples
         --------
@@ -232,15 +233,17 @@ class Recipe:
         Parameters
         ----------
         text : str
+            The JSON.
         folder : str or path
             The folder of files that are named without one. Default: the current one.
         **overrides
-            Arguments of `create` that count instead of those in the text; None for what is left out.
+            Arguments of `create` that count instead of those in the text; None leaves out what the text has.
 
         Raises
         ------
         PyengineError
-            It is no recipe, or a file is missing, or has other contents than it had; or as `create`.
+            The text is no recipe; a file is missing, or has other contents than it had; or `create` refuses an
+            argument.
 
         Examples
         --------
@@ -296,7 +299,7 @@ def _check_hole(hole: Hole | None, shown: Picture | None, seamless: bool, losses
 
 
 def _final_size(size: Any, natural: tuple[int, int], hole: Hole | None, painting: Painting | None) -> tuple[int, int]:
-    """(width, height) of the result, which a hole or a layout fixes."""
+    """The (width, height) of the result, which a hole or a layout fixes."""
     size = natural if size is None else size
     pair = (size, size) if is_integer(size) else size
     if not (isinstance(pair, Sequence) and len(pair) == 2 and all(map(is_integer, pair))):

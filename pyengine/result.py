@@ -25,15 +25,15 @@ class Iteration:
     Attributes
     ----------
     level : int
-        0 is the coarsest.
+        The level of the pyramid; 0 is the coarsest.
     iteration : int
-        Within the level, from 1.
+        The number of the iteration within the level, from 1.
     value : float
-        Of the objective. Levels have objectives of their own: compare values within a level.
+        The objective's value. Levels have objectives of their own: compare values within a level.
     terms : dict of str to float
         The weighted terms by name; they add up to `value`.
     weights : dict of str to float
-        By which the terms' losses were multiplied.
+        The terms' weights by name, by which their losses were multiplied.
     """
 
     level: int
@@ -50,12 +50,13 @@ class Progress:
     Attributes
     ----------
     state : Iteration
+        The iteration that has just ended.
     recipe : Recipe
-        Its `sizes` and `iterations` say how much is to come.
+        What is made; its `sizes` and `iterations` say how much is to come.
     pixels : float32 (H, W, 3)
         The image so far, at the size of its level.
     stopped : bool
-        Set by `stop`.
+        Whether `stop` was called. Default: False.
     """
 
     state: Iteration
@@ -83,16 +84,18 @@ class Result:
     Attributes
     ----------
     image : uint8 (H, W, 3)
+        The picture, RGB.
     history : list of Iteration
         Every iteration of every level.
     timings : dict of str to float
         Seconds: "measure" (exemplars and content), "forward", "losses" and "backward" (of the evaluations, if there
         were any), "optimizer" (the rest of the optimisation), and "total".
     recipe : Recipe
+        What was made.
     stopped : bool
         Whether a callback ended the run early.
     made_with : dict of str to str
-        The engine's "model", its "origin", the "device" and the "precision".
+        The engine's "model", its "origin", the "device" and the "precision". Default: none.
     """
 
     image: npt.NDArray[np.uint8] = field(repr=False)
@@ -147,6 +150,6 @@ class Result:
         Raises
         ------
         PyengineError
-            An unknown suffix, or a folder that is missing or can't be written.
+            The suffix is unknown, or the folder is missing or can't be written to.
         """
         save(self.image, path, metadata=json.dumps(self._provenance()))

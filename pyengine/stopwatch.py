@@ -10,7 +10,7 @@ from typing import Any
 from pyengine.kernels import Kernels
 
 MOST_OPEN = 10000
-"""Marks that may wait to be turned into seconds."""
+"""How many blocks may wait to be turned into seconds."""
 
 
 class Stopwatch:
@@ -19,7 +19,8 @@ class Stopwatch:
     Parameters
     ----------
     kernels : Kernels
-        On a GPU, whose work lags behind the calls, it notes points in its sequence, and asks for times when it has to.
+        Where the work is done. On a GPU, whose work lags behind the calls, the stopwatch notes points in its sequence,
+        and asks for times when it has to.
 
     Examples
     --------
@@ -72,7 +73,7 @@ class Watches:
     stages : Stopwatch
         Seconds by stage: "forward", "losses" and "backward".
     terms : Stopwatch
-        Those spent in losses, by the term's name.
+        Seconds spent in losses, by the term's name.
     """
 
     def __init__(self, kernels: Kernels) -> None:

@@ -36,18 +36,20 @@ class Synthesis:
     Parameters
     ----------
     recipe : Recipe
+        What to make.
     losses : LossOptions
         The recipe's, on the pool's architecture.
     plans : list of Plan
         How each level is evaluated and optimised in the memory there is.
     pool : NetworkPool
-        Its kernels are active.
-    callback : callable, optional
+        Lends networks; its kernels must be active.
+    callback : callable or None
         See `Engine.run`.
 
     Attributes
     ----------
     history : list of Iteration
+        The iterations so far.
     stopped : bool
         Whether the callback ended the run.
     """

@@ -1,4 +1,4 @@
-"""The losses as a function of an image: of the whole image at once, or of one tile after the other."""
+"""The losses as a function of an image, which is evaluated whole or one tile after the other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pyengine.arrays import Float32, Float64
 
 
 class Evaluator(Protocol):
-    """Losses as a function of images of one size. Not for several threads at once."""
+    """Losses as a function of images of one size, for one thread at a time."""
 
     @property
     def nbytes(self) -> int:
@@ -24,7 +24,7 @@ class Evaluator(Protocol):
         Parameters
         ----------
         image : float32 (H, W, 3)
-            On the device; not checked.
+            An image on the device; it is not checked.
         weights : dict of str to float
             Factors of the gradients, by the losses' names.
         values : float64 (K,)

@@ -1,8 +1,8 @@
 """The losses of an image that is too large for the network: evaluated tile by tile, exactly.
 
-Value and gradient are those of the whole image at once, up to rounding, in memory for one tile and a little a pixel.
-Tiles are gone through twice: first statistics are added up, from which follow the values and what the gradients are
-made of; then each tile is propagated back with its part of them.
+Value and gradient are those of the whole image at once, up to rounding, in memory for one tile and a little for each
+pixel of the image. Tiles are gone through twice: first statistics are added up, from which follow the values and what
+the gradients are made of; then each tile is propagated back with its part of them.
 """
 
 from __future__ import annotations
@@ -34,10 +34,13 @@ class TiledEvaluator:
     Parameters
     ----------
     network : TiledNetwork
-        With the feature maps of all losses, but for channel losses on the first.
+        The network, with the feature maps of all losses, but for channel losses on the first.
     losses : sequence of Loss
+        What is evaluated, in the order of the values.
     kernels : Kernels
+        The device's.
     watches : Watches
+        What takes the time.
     """
 
     def __init__(self, network: TiledNetwork, losses: Sequence[Loss], kernels: Kernels, watches: Watches) -> None:
@@ -66,7 +69,7 @@ class TiledEvaluator:
         return self._network.nbytes
 
     def gradient_sizes(self, image: Float32) -> dict[str, float]:
-        """See `Evaluator.gradient_sizes`: the gradients of an image in tiles are not kept, and a budget refuses it."""
+        """Refuse: the gradients of an image in tiles are not kept. `Budget.plan` sees to it that nobody asks."""
         raise NotImplementedError("gradients of an image in tiles are not kept")
 
     def evaluate(
@@ -104,7 +107,7 @@ class TiledEvaluator:
             if gradient is None:
                 continue
             with stages("backward"):
-                group.features[group.first].fill(1)  # the ReLU has been gone through: see `_match`
+                group.features[group.first].fill(1)  # `_match` has gone back through the ReLU already
                 for tile in group.tiling.tiles:
                     group.zero_gradients()
                     group.take(features, group.first, tile)
@@ -186,7 +189,7 @@ class TiledEvaluator:
         xp = self._kernels.xp
         image_pixels = math.prod(self._network.tiling.size)
         value: Float64 = xp.empty((), np.float64)
-        # Of a deeper map, as many channels are matched together as take the memory of one of the first map's.
+        # As many channels of a deeper map are matched together as take the memory of one of the first map's.
         step = max(self._network.channels // MATCHED, image_pixels // features[0].size)
         gradients = xp.empty_like(features[:step]) if gradient else None
         for begin in range(0, len(features), step):

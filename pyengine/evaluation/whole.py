@@ -19,10 +19,13 @@ class WholeEvaluator:
     Parameters
     ----------
     network : Network
-        With the feature maps of all losses, and a way back.
+        The network, with the feature maps of all losses and a way back.
     losses : sequence of Loss
+        What is evaluated, in the order of the values.
     kernels : Kernels
+        The device's.
     watches : Watches
+        What takes the time.
     """
 
     def __init__(self, network: Network, losses: Sequence[Loss], kernels: Kernels, watches: Watches) -> None:

@@ -17,4 +17,4 @@ __all__ = ["KINDS", "ContentLoss", "GramLoss", "HistogramLoss", "Loss", "Structu
 KINDS: dict[str, type[Loss]] = {
     kind.kind: kind for kind in (HistogramLoss, GramLoss, StructureLoss, ContentLoss, VariationLoss)
 }
-"""By name, in the order in which terms are evaluated and listed."""
+"""The kinds by name, in the order in which terms are evaluated and listed."""

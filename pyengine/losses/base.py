@@ -19,7 +19,7 @@ IMAGE = "image"
 
 BLOCK_WEIGHTS = (10.0, 3.0, 1.0, 0.3, 0.1)
 """What a loss counts by how often its feature map has been halved; maps that were halved more often count as the last.
-Found by trying, by the patch distance of the results (docs/quality.md)."""
+The numbers were found by trying, by the patch distance of the results (docs/quality.md)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Sample:
     features : float32 (C, H, W)
         The feature map; for losses on the image itself, the image (H, W, 3).
     coverage : Coverage, optional
-        How much each pixel counts. None: all alike.
+        How much each pixel counts. Default: None, all alike.
     factor : float
         The factor of the coverage, against other pictures' samples. Default: 1.
     """
@@ -46,7 +46,7 @@ class Sample:
         return self.factor * (self.features[0].size if self.coverage is None else self.coverage.total)
 
     def mean_square(self, kernels: Kernels) -> float:
-        """Mean square of the values, every pixel counting as much as it does."""
+        """Mean square of the values, every pixel counting by its coverage."""
         gram = kernels.gram(self.features, self.coverage)
         return kernels.fetch([gram.trace()])[0] / len(gram)
 
@@ -58,11 +58,11 @@ class Region:
     Attributes
     ----------
     name : str
-        Empty if there is one region only, which is the default.
+        The region's name. Default: empty, for the only region there is.
     share : float
         The share of the output's pixels that are in it. Default: 1.
     coverage : dict of str to Coverage
-        How much each pixel counts, by layer; a layer that is missing counts every pixel alike.
+        How much each pixel counts, by layer; on a layer that is missing, all count alike. Default: none.
     """
 
     name: str = ""
@@ -145,9 +145,11 @@ class Loss(ABC):
         Parameters
         ----------
         layer : str
+            The feature map that is measured, or `IMAGE`.
         samples : sequence of Sample
-            Of some mass together.
+            What is measured, a sample for each picture; their masses together are above 0.
         kernels : Kernels
+            The device's.
         region : Region
             The part of the output that the loss is for. Default: all of it.
         wrap : bool
@@ -193,12 +195,13 @@ class Loss(ABC):
         features : float32 (C, H, W)
             The feature map, or the image (H, W, 3).
         kernels : Kernels
+            The device's.
         value : float64 ()
             Takes the value, before any weight.
         weight : float
             A factor of the gradient, not of the value. Default: 1.
         gradient : float32 (C, H, W), optional
-            Takes `weight` times the gradient with respect to `features`. None, the default: no gradient.
+            Takes `weight` times the gradient with respect to `features`. Default: None, no gradient is wanted.
         accumulate : bool
             Whether to add to what `gradient` holds rather than overwrite it. Default: False.
         """
@@ -230,6 +233,7 @@ class AdditiveLoss(Loss):
         shape : (C, H, W)
             The shape of the map, or of any tile's.
         kernels : Kernels
+            The device's.
         value : float64 ()
             Takes the value.
         """
@@ -242,7 +246,10 @@ class AdditiveLoss(Loss):
 
 
 class ChannelLoss(Loss):
-    """A loss that needs all of a channel's pixels at once, but no other channel: the whole map, channel by channel."""
+    """A loss that needs all of a channel's pixels at once, but no other channel: the whole map, channel by channel.
+
+    In tiles, the map is kept for the whole image, and its channels are gone through a few at a time.
+    """
 
     @property
     @abstractmethod

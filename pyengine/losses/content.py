@@ -84,13 +84,13 @@ class ContentLoss(AdditiveLoss):
         return replace(self, region=self.region.within(window, self.layer, kernels), window=window)
 
     def statistic(self, features: Float32, kernels: Kernels) -> Float64:
-        """See `AdditiveLoss.statistic`: the value itself."""
+        """See `AdditiveLoss.statistic`: it is the value itself."""
         value: Float64 = kernels.xp.empty((), np.float64)
         self.evaluate(features, kernels, value)
         return value
 
     def residual(self, statistic: Float64, shape: tuple[int, ...], kernels: Kernels, value: Float64) -> Float64:
-        """See `AdditiveLoss.residual`: the value, which the gradient does not need."""
+        """See `AdditiveLoss.residual`: it is the value, which the gradient does not need."""
         value[...] = statistic
         return statistic
 

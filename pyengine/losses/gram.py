@@ -79,11 +79,11 @@ class GramLoss(AdditiveLoss):
         return replace(self, region=self.region.within(window, self.layer, kernels))
 
     def statistic(self, features: Float32, kernels: Kernels) -> Float64:
-        """See `AdditiveLoss.statistic`: the Gram matrix."""
+        """See `AdditiveLoss.statistic`: it is the Gram matrix."""
         return kernels.gram(features, self.region.coverage[self.layer])
 
     def residual(self, statistic: Float64, shape: tuple[int, ...], kernels: Kernels, value: Float64) -> Float64:
-        """See `AdditiveLoss.residual`: the difference of the Gram matrices."""
+        """See `AdditiveLoss.residual`: it is the difference of the Gram matrices."""
         difference = statistic - self.target
         value[...] = (difference**2).mean()
         return difference

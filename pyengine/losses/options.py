@@ -31,7 +31,8 @@ class LossOptions:
     weights : "auto", "thresholds" or dict
         See `pyengine.synthesize`. Default: "auto".
     layers : dict of str to tuple of str
-        By kind; a kind that is missing has its default layers, but before `on` nobody knows them.
+        The layers by kind; a kind that is missing has its default layers, which nobody knows before `on`.
+        Default: none are given.
     kinds : tuple of str
         The kinds in use. Others are used only if `weights` names them. Default: "histogram" and "gram".
     content : bool
@@ -48,8 +49,8 @@ class LossOptions:
     Raises
     ------
     PyengineError
-        A weight that is negative or no number, or of no term; all of them 0; no layers for a loss that is used; an
-        unknown padding or pooling.
+        A weight is negative or no number, or there is no such term; all weights are 0; a loss that is used has no
+        layers; or the padding or the pooling is unknown.
 
     Examples
     --------
@@ -120,7 +121,7 @@ class LossOptions:
         Raises
         ------
         PyengineError
-            A layer that the network does not have, or a weight of a term that there is not; nothing is left to match.
+            The network does not have a layer, there is no term that a weight is given for, or nothing is left to match.
         """
         layers = {name: kind.default_layers(architecture) for name, kind in KINDS.items()} | dict(self.layers)
         known = replace(self, layers=layers)
@@ -133,7 +134,7 @@ class LossOptions:
         return self._named.get(f"{kind}/{layer}", self._named.get(kind, unnamed))
 
     def used(self, kind: str) -> tuple[str, ...]:
-        """Layers of a kind whose weight is not 0."""
+        """The layers of a kind on which its weight is not 0."""
         return tuple(layer for layer in self.layers[kind] if self.weight(kind, layer))
 
     @property

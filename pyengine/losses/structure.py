@@ -69,8 +69,8 @@ class StructureLoss(AdditiveLoss):
     ) -> StructureLoss:
         """Take the translated Gram matrices of all samples together as targets.
 
-        Translations, by default those of `SHIFTS`, of half the smallest sample's side or more are left out: too few
-        pairs would speak for them.
+        The translations are by default those of `SHIFTS`. One of half the smallest sample's side or more is left out:
+        too few pairs would speak for it.
         """
         height, width = (min(sample.features.shape[axis] for sample in samples) for axis in (1, 2))
         targets = {}
@@ -116,7 +116,7 @@ class StructureLoss(AdditiveLoss):
         return replace(self, _pairs_of=pairs)
 
     def statistic(self, features: Float32, kernels: Kernels) -> Float64:
-        """See `AdditiveLoss.statistic`: the Gram matrices by translation."""
+        """See `AdditiveLoss.statistic`: it is the Gram matrices by translation."""
         statistic: Float64 = kernels.xp.zeros((len(self.targets), len(features), len(features)), np.float64)
         for k, (dy, dx) in enumerate(self.targets):
             pairs = self._pairs(features.shape, (dy, dx), kernels)
@@ -124,7 +124,7 @@ class StructureLoss(AdditiveLoss):
         return statistic
 
     def residual(self, statistic: Float64, shape: tuple[int, ...], kernels: Kernels, value: Float64) -> Float64:
-        """See `AdditiveLoss.residual`: the differences of these Gram matrices, 0 where there are no pairs."""
+        """See `AdditiveLoss.residual`: it is the differences of the Gram matrices, 0 where there are no pairs."""
         residual: Float64 = kernels.xp.zeros_like(statistic)
         for k, (shift, target) in enumerate(self.targets.items()):
             if _mass(shape, self._pairs(shape, shift, kernels)) > 0:

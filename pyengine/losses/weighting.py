@@ -9,11 +9,11 @@ from pyengine.losses.options import LossOptions
 from pyengine.network.architecture import Architecture
 
 REFRESHED_AFTER = (0, 10)
-"""Iterations of a level before which weights by thresholds are taken anew: at first gradients shrink fast."""
+"""After how many iterations of a level weights by thresholds are taken anew: at first, gradients shrink fast."""
 
 
 def term_factors(losses: Sequence[Loss], options: LossOptions) -> dict[str, float]:
-    """By the term's name, the part of its weight that no measurement changes.
+    """The part of each term's weight that no measurement changes, by the term's name.
 
     It is the region's share of the output, so that a region's pixels count as much as any others, and for what is
     measured on the content, the content's strength.
@@ -23,7 +23,7 @@ def term_factors(losses: Sequence[Loss], options: LossOptions) -> dict[str, floa
 
 
 def term_weights(losses: Sequence[Loss], options: LossOptions, architecture: Architecture) -> dict[str, float]:
-    """By the term's name, the weights at the start of a level: as given, or automatic ones (see `Loss.auto_weight`)."""
+    """The terms' weights at the start of a level, by name: as given, or automatic ones (see `Loss.auto_weight`)."""
     weights = {}
     for loss in losses:
         weight = options.weight(loss.kind, loss.layer)
@@ -41,6 +41,7 @@ def threshold_weights(
     Parameters
     ----------
     losses : sequence of Loss
+        The terms' losses.
     sizes : dict of str to float
         Size of each term's own gradient with respect to its feature map, see `Objective.gradient_sizes`.
     factors : dict of str to float

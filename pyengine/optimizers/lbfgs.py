@@ -22,28 +22,29 @@ from pyengine.errors import PyengineError
 from pyengine.kernels import Kernels
 
 PAIRS = 10
-"""Steps, with the changes of the gradient along them, from which the curvature is known."""
+"""How many steps, with the changes of the gradient along them, the curvature is known from."""
 
 ROWS = 2 * (PAIRS + 1) + 4
-"""Vectors that are kept: the pairs and one in the making, gradient and descent direction here and at the next point."""
+"""Vectors whose inner products are kept: the pairs and one in the making, and the gradient and the direction of descent
+here and at the next point."""
 
 POINT, DIRECTION = ROWS, ROWS + 1
-"""Further rows, of the same length, that no inner products are wanted of."""
+"""The numbers of further rows, whose inner products nobody needs."""
 
 STATE = ROWS + 2
-"""Vectors in the matrix, with these."""
+"""All rows of the matrix."""
 
 FIRST_STEP = 0.02
-"""Mean change of a pixel by the first step, of which nothing but the direction is known."""
+"""Mean change of a pixel by the first step: nothing but its direction is known."""
 
 BLOCK = 2**20
-"""Columns of a block."""
+"""Columns in a block of the matrix."""
 
 SUFFICIENT = 1e-4
 """Share of the decrease expected by the slope that a step must achieve (Armijo)."""
 
 SHORTENINGS = 12
-"""Of one step, before the curvature is forgotten; a step along the gradient itself is shortened as often at most."""
+"""How often a step is shortened before the curvature is forgotten; a step along the gradient itself ends the run then."""
 
 
 def minimize(
@@ -56,7 +57,7 @@ def minimize(
     *,
     spill: bool = False,
 ) -> Float32:
-    """Image near a minimum of `function` within the bounds 0 and 1.
+    """Find an image near a minimum of `function` within the bounds 0 and 1.
 
     L-BFGS (Nocedal 1980) with the two-metric projection of Bertsekas 1982: variables that are at a bound, and that the
     gradient holds there, are left out of the step, and the rest of the image is moved along the quasi-Newton direction
@@ -66,20 +67,29 @@ def minimize(
     Parameters
     ----------
     function : callable
-        From an image to the terms whose sum is the value, float64 (K,), and the float32 gradient. It may overwrite
-        what it gave out before.
+        Gives the terms whose sum is an image's value, float64 (K,), and the float32 gradient. It may overwrite what it
+        gave out before.
     start : float32 array
-        Contiguous; overwritten. This and all other arrays are on the device of `kernels`.
+        The image to start from, contiguous; it is overwritten. This and all other arrays are on the device of
+        `kernels`.
     iterations : int
-        At most so many; fewer only where no lower value can be found.
+        How many iterations there are at most; fewer only where no lower value can be found.
     kernels : Kernels
+        The device's, which must be active.
     callback : callable, optional
-        Called after each iteration with the image and its terms; ends the run, keeping that image, by raising
-        StopIteration.
+        Called after each iteration with the image and its terms; it ends the run, keeping that image, by raising
+        StopIteration. Default: None, nobody is asked.
     free : bool array, optional
-        Which pixels may change, for a `start` of one axis more; the others are no variables at all.
+        Which pixels may change, with one axis less than `start`; the others are no variables at all. Default: None,
+        all.
     spill : bool
         Keep the matrix in a temporary file rather than in memory; on a CPU only. The result is the same.
+        Default: False.
+
+    Returns
+    -------
+    float32 array
+        The image, in the place of `start`.
 
     Examples
     --------
@@ -98,12 +108,12 @@ def minimize(
 
 
 Blocks = Callable[[], Iterator[tuple[slice, Float32]]]
-"""Goes through the matrix: columns, and the block (STATE, C) of these."""
+"""Goes through the matrix block by block: gives its columns, and the block (STATE, C) itself."""
 
 
 @contextmanager
 def _matrix(columns: int, kernels: Kernels, *, spill: bool) -> Iterator[Blocks]:
-    """A matrix of zeros."""
+    """Lend a matrix of zeros."""
     parts = [slice(begin, min(begin + BLOCK, columns)) for begin in range(0, columns, BLOCK)]
     if not spill:
         matrices = [kernels.xp.zeros((STATE, part.stop - part.start), np.float32) for part in parts]
@@ -143,14 +153,14 @@ def _minimize(
     free: npt.NDArray[np.bool_] | None,
     blocks: Blocks,
 ) -> Float32:
-    """`minimize` of `count` variables."""
+    """Do what `minimize` says, with `count` variables."""
     xp = kernels.xp
     mask = None if free is None else kernels.upload(free.astype(np.float32)[..., None])
     parts: Float64 = xp.zeros((-(-start.size // BLOCK), ROWS, ROWS), np.float64)
     products = parts.sum(axis=0)
     slots = deque(range(PAIRS + 1))  # the first is free, or that of the oldest pair
-    here, there = ROWS - 4, ROWS - 2  # each two rows, gradient and descent
-    x = start.reshape(-1)  # where the function is evaluated; the matrix has where the last step ended
+    here, there = ROWS - 4, ROWS - 2  # each is the first of two rows, gradient and descent
+    x = start.reshape(-1)  # where the function is evaluated; the row POINT is where the last step ended
     xp.clip(x, 0, 1, out=x)
 
     def evaluate(point: int) -> Float64:
@@ -212,7 +222,8 @@ def _minimize(
                     break
                 if found_value <= value + SUFFICIENT * expected:
                     break
-                # Where the parabola through both values and the slope is lowest, but neither too near nor too far.
+                # The next step ends where the parabola through both values and the slope is lowest, but neither too
+                # near nor too far.
                 bend = found_value - value - expected
                 length *= min(max(-expected / (2 * bend), 0.1), 0.5) if np.isfinite(bend) else 0.1
                 found = None
