@@ -23,7 +23,7 @@ class Coverage:
     Attributes
     ----------
     values : float32 (N,)
-        Not negative; on the device.
+        Numbers that are not negative, on the device.
     total : float
         What sums over the pixels are divided by: the values' own sum, but on a part of a larger map that map's, so that
         the parts add up.
@@ -63,7 +63,10 @@ class Kernels(Protocol):
     # ---------------------------------------------------------------- the device
 
     def active(self) -> AbstractContextManager[None]:
-        """In it, this thread works on the device, in the order of the calls; every use of the device is within one."""
+        """A context in which this thread works on the device, in the order of its calls.
+
+        Every use of the device is in such a context.
+        """
         ...
 
     def allocate(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Float32]:
@@ -75,11 +78,11 @@ class Kernels(Protocol):
         ...
 
     def upload(self, array: Any) -> Any:
-        """A host's array, on the device; on a CPU, the same."""
+        """Copy an array from the host to the device; on a CPU it is the same array."""
         ...
 
     def download(self, array: Any) -> Any:
-        """A device's array, on the host; on a CPU, the same."""
+        """Copy an array from the device to the host; on a CPU it is the same array."""
         ...
 
     def fetch(self, arrays: Sequence[Float64]) -> list[float]:
@@ -95,7 +98,7 @@ class Kernels(Protocol):
         ...
 
     def free_bytes(self) -> int | None:
-        """Memory that arrays may still take, if that can be told."""
+        """Bytes that arrays may take, if that can be told."""
         ...
 
     def cover(self, values: Float32, total: float | None = None) -> Coverage:
@@ -105,7 +108,7 @@ class Kernels(Protocol):
     # ---------------------------------------------------------------- losses
 
     def gram(self, features: Float32, coverage: Coverage | None = None) -> Float64:
-        """Gram matrix ``F diag(w) F^T / sum(w)``, float64 (C, C): Gatys et al. 2015, over the mass measured."""
+        """Gram matrix ``F diag(w) F^T / sum(w)``, float64 (C, C) (Gatys et al. 2015), where w is the coverage."""
         ...
 
     def gram_loss(
@@ -123,7 +126,7 @@ class Kernels(Protocol):
         ...
 
     def cross_gram(self, features: Float32, other: Float32, coverage: Coverage | None = None) -> Float64:
-        """``A diag(w) B^T / sum(w)``, float64 (C, C): of a map and its translation, Berger & Memisevic 2016."""
+        """``A diag(w) B^T / sum(w)``, float64 (C, C), of a map and its translation (Berger and Memisevic 2016)."""
         ...
 
     def gram_gradient(
@@ -136,7 +139,7 @@ class Kernels(Protocol):
         coverage: Coverage | None = None,
         accumulate: bool = False,
     ) -> None:
-        """``scale * difference @ features * w``; `difference` need not be symmetric."""
+        """``scale * difference @ features * w``, where `difference` need not be symmetric."""
         ...
 
     def histogram(self, features: Float32, coverage: Coverage | None = None) -> Histogram:
@@ -205,32 +208,32 @@ class Kernels(Protocol):
         wrap: bool = True,
         peak: Float32 | None = None,
     ) -> None:
-        """The gradient before a ReLU, as the adjoint of the convolution before it takes it.
+        """Write the gradient before a ReLU, as the adjoint of the convolution before it takes it.
 
         Parameters
         ----------
         features : (C, H, W)
-            After the ReLU; the gradient passes where it is positive. On a CPU in its place also what Winograd's
-            convolutions give as a mask; see `graphs.forward_graph`.
+            The map after the ReLU; the gradient passes where it is positive. On a CPU this may also be the mask that
+            Winograd's convolutions write; see `graphs.forward_graph`.
         padded : (C, H + 2 border, W + 2 border)
-            Written: the sum of both gradients, with a border that wraps round or is 0.
+            Takes the sum of both gradients, with a border that wraps round or is 0.
         above
             Gradient with respect to the map, or with `unpool` to its 2x2 pool (C, ceil(H / 2), ceil(W / 2)).
         loss : (C, H, W), optional
-            Gradient of a loss with respect to the map.
+            Gradient of a loss with respect to the map. None where no loss is on the map.
         border : int
-            Pixels on each side, by default 1: as many as the convolution sees beyond its map.
+            Pixels on each side, as many as the convolution sees beyond its map. Default: 1.
         unpool : {"none", "average", "max"}
-            The pool behind the map, by default none.
+            The pool that follows the map. Default: "none".
         wrap : bool
-            Whether the border wraps round, as it does by default, however small the map; else it is 0.
+            Whether the border wraps round, however small the map; otherwise it is 0. Default: True.
         peak : (1,), optional
-            Gets the largest magnitude in `padded`.
+            Takes the largest magnitude in `padded`. Default: None, nobody wants it.
         """
         ...
 
     def upsample(self, image: Float32, size: tuple[int, int]) -> Float32:
-        """Image (H, W, 3), enlarged to a (width, height) bilinearly, wrapping round; `images.upsample_circular`."""
+        """Enlarge an image (H, W, 3) to a (width, height), as `images.resampling.upsample_circular` does."""
         ...
 
     # ---------------------------------------------------------------- L-BFGS, see optimizers/lbfgs.py
@@ -247,6 +250,7 @@ class Kernels(Protocol):
         Parameters
         ----------
         products : float64 (R, R)
+            The inner products of the rows.
         pairs : sequence of (int, int)
             The rows of each step and of the change of the gradient along it, oldest first.
         start : int
@@ -263,5 +267,5 @@ class Kernels(Protocol):
         ...
 
     def advance(self, x: Float32, descent: Float32, direction: Float32, length: float, out: Float32) -> None:
-        """`x` moved by `length` times `direction`, within the bounds; where `descent` is 0 and `x` at a bound, not."""
+        """Move `x` by `length` times `direction`, within the bounds; what is at a bound with a `descent` of 0 stays."""
         ...

@@ -1,5 +1,5 @@
-// What all kernels use. Compiled by NVRTC, which has no headers: only built-in types and functions.
-// Blocks have THREADS threads. What floats are summed into has a fixed order, so results do not change from run to run.
+// What all kernels use. NVRTC, which compiles them, has no headers: there are only built-in types and functions. Blocks
+// have THREADS threads. Floats are summed in a fixed order, so results do not change from run to run.
 
 #define THREADS 256
 #define WARPS (THREADS / 32)

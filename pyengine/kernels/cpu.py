@@ -25,7 +25,12 @@ CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 @dataclass(frozen=True)
 class CpuKernels:
-    """`Kernels` on the CPU. The same bits whatever the number of threads.
+    """`Kernels` on the CPU, which give the same bits whatever the number of threads.
+
+    Attributes
+    ----------
+    threads : int
+        How many threads a kernel uses at most.
 
     Examples
     --------
@@ -43,8 +48,8 @@ class CpuKernels:
         return nullcontext()
 
     def allocate(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Float32]:
-        """See `Kernels.allocate`. In one piece: of single arrays, the C library keeps those below 32 MB for itself."""
-        sizes = {name: -(-math.prod(shape) // 16) * 16 for name, shape in shapes.items()}  # each at a cache line
+        """See `Kernels.allocate`. All are in one piece: the C library would keep memory below 32 MB for itself."""
+        sizes = {name: -(-math.prod(shape) // 16) * 16 for name, shape in shapes.items()}  # whole cache lines
         memory = np.frombuffer(mmap.mmap(-1, 4 * sum(sizes.values())), np.float32)
         ends = np.cumsum(list(sizes.values()))
         return {
@@ -250,7 +255,7 @@ def _total(coverage: Coverage | None) -> float | None:
 
 
 def _flat(features: Float32) -> Float32:
-    """View of a map (C, H, W) as (C, N); what is not contiguous would be copied, and is left for `_core` to refuse."""
+    """A map (C, H, W), seen as (C, N); what is not contiguous would be copied, and is left for `_core` to refuse."""
     if features.ndim != 3 or not features.flags.c_contiguous:
         return features
     return features.reshape(len(features), -1)

@@ -16,21 +16,21 @@ from pyengine.arrays import Float32, Float64
 from pyengine.kernels import Coverage, Unpool
 
 THREADS = 256
-"""Of a block, as in common.cuh."""
+"""How many threads a block has, as in common.cuh."""
 
 UNPOOLS: dict[Unpool, int] = {"none": 0, "average": 1, "max": 2}
 
 SLICE = 4096
-"""Pixels whose products are summed in float32."""
+"""How many pixels' products are summed in float32, before the sums are added up in float64."""
 
-TILE = 16 * THREADS
-"""Samples that a block sorts; entries that it multiplies; pixels that it compares."""
+CHUNK = 16 * THREADS
+"""How many samples a block sorts, how many entries it multiplies, and how many pixels it compares, as in the sources."""
 
 GROUP = 32
-"""Samples between two sums that are kept, as in histogram.cu."""
+"""How many samples lie between two sums that are kept, as in histogram.cu."""
 
 SORTING_BYTES = 2**29
-"""For the samples of the channels that are sorted at a time."""
+"""Bytes for the samples of the channels that are sorted at a time."""
 
 NULL = np.intp(0)
 
@@ -40,7 +40,13 @@ TF32_MATH = 3
 
 @dataclass(frozen=True, eq=False)
 class CudaCoverage(Coverage):
-    """Attributes besides: `pixels`, uint32 (M,), those that count, and None where that is all."""
+    """A coverage on a GPU.
+
+    Attributes
+    ----------
+    pixels : uint32 (M,), optional
+        The pixels that count. Default: None, all of them.
+    """
 
     pixels: Any = None
 
@@ -52,10 +58,13 @@ class CudaHistogram:
     Attributes
     ----------
     channels : int
+        Number of channels C.
     values : float32 (C, M)
+        The values of the M pixels that count, in ascending order.
     coverage : float32 (C, M), optional
+        How much each of them counts; None where all count alike.
     masses, moments : float64 (C, M / GROUP)
-        Sums, before each group, of the coverage (if any) and of coverage times values.
+        Sums, before each group, of the coverage (None without) and of coverage times values.
     total : float
         Mass of a channel.
     """
@@ -69,12 +78,12 @@ class CudaHistogram:
 
 
 class CudaKernels:
-    """`Kernels` on a GPU. The same bits in every run on one machine.
+    """`Kernels` on a GPU, which give the same bits in every run on one machine.
 
     Parameters
     ----------
     index : int
-        Of the GPU.
+        The GPU's number, from 0.
     tf32 : bool
         Whether the Gram losses' products may be computed in TF32.
 
@@ -105,7 +114,7 @@ class CudaKernels:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """See `Kernels.active`. For one thread at a time: all work goes to one stream, in order."""
+        """See `Kernels.active`. One thread at a time has it: all work goes to one stream, in order."""
         cublas = self.xp.cuda.cublas
         with self._lock, ExitStack() as stack:
             if self._is_active:  # within another of this thread's
@@ -280,11 +289,11 @@ class CudaKernels:
     ) -> None:
         """See `Kernels.content_loss`."""
         channels, pixels, mass = len(features), features[0].size, _mass(features, coverage)
-        tiles = -(-pixels // TILE)
-        partial = self.xp.empty(tiles * channels, np.float64)
+        chunks = -(-pixels // CHUNK)
+        partial = self.xp.empty(chunks * channels, np.float64)
         norm = 1 / (channels * mass) if mass else 0.0
         self._launch(
-            "content", "content_loss", (tiles, channels),
+            "content", "content_loss", (chunks, channels),
             features, target, NULL if coverage is None else coverage.values, _or_null(gradient), partial,
             np.int32(pixels), np.float32(2 * scale * norm), np.int32(accumulate),
         )  # fmt: skip
@@ -352,18 +361,18 @@ class CudaKernels:
     def inner_products(self, rows: Float32, picks: Sequence[int], products: Float64) -> None:
         """See `Kernels.inner_products`."""
         count, n = rows.shape
-        tiles = -(-n // TILE)
+        chunks = -(-n // CHUNK)
         chosen = [np.int32(pick) for pick in (*picks, 0, 0)[:3]]
-        partial = self.xp.empty((len(picks) * count, tiles), np.float64)
+        partial = self.xp.empty((len(picks) * count, chunks), np.float64)
         sums = self.xp.empty(len(picks) * count, np.float64)
         self._launch(
-            "lbfgs", "inner_products", (count, tiles), rows, np.int64(n), np.int32(len(picks)), *chosen, partial
+            "lbfgs", "inner_products", (count, chunks), rows, np.int64(n), np.int32(len(picks)), *chosen, partial
         )
         self._sum(partial, 1.0, sums)
         self._launch("lbfgs", "store_products", (1,), sums, np.int32(count), np.int32(len(picks)), *chosen, products)
 
     def two_loop(self, products: Float64, pairs: Sequence[tuple[int, int]], start: int) -> Float32:
-        """See `Kernels.two_loop`. Of pairs, it takes rows 2 k and 2 k + 1 for k < 16."""
+        """See `Kernels.two_loop`. A pair has to be rows 2 k and 2 k + 1, for k < 16."""
         slots = sum(step // 2 << 4 * k for k, (step, _) in enumerate(pairs))  # not an array, which would have to travel
         coefficients: Float32 = self.xp.empty(len(products), np.float32)
         self._launch(
@@ -388,7 +397,7 @@ class CudaKernels:
             "lbfgs", "advance", (_blocks(x.size),), x, descent, direction, np.float32(length), out, np.int64(x.size)
         )
 
-    # ---------------------------------------------------------------- below
+    # ---------------------------------------------------------------- what these are made of
 
     @cached_property
     def _modules(self) -> dict[str, Any]:
@@ -465,21 +474,21 @@ class CudaKernels:
         channels, pixels = len(features), features[0].size
         flat = features.reshape(channels, -1)
         step = max(min(SORTING_BYTES // (16 * count), channels), 1)
-        tiles = -(-count // TILE)
+        chunks = -(-count // CHUNK)
         for begin in range(0, channels, step):
             end = min(begin + step, channels)
             rows = end - begin
             here, there = ([self.xp.empty((rows, count), np.uint32) for _ in range(2)] for _ in range(2))
-            counts = self.xp.empty((rows, tiles, 256), np.uint32)
+            counts = self.xp.empty((rows, chunks, 256), np.uint32)
             self._launch(
                 "histogram", "make_keys", (_blocks(count), rows),
                 flat[begin:end], _or_null(chosen), np.int32(pixels), np.int32(count), *here,
             )  # fmt: skip
             for shift in (0, 8, 16, 24):
                 settings = np.int32(count), np.int32(shift)
-                self._launch("histogram", "count_digits", (tiles, rows), here[0], *settings, counts)
-                self._launch("histogram", "scan_counts", (rows,), counts, np.int32(tiles))
-                self._launch("histogram", "scatter", (tiles, rows), *here, counts, *settings, *there)
+                self._launch("histogram", "count_digits", (chunks, rows), here[0], *settings, counts)
+                self._launch("histogram", "scan_counts", (rows,), counts, np.int32(chunks))
+                self._launch("histogram", "scatter", (chunks, rows), *here, counts, *settings, *there)
                 here, there = there, here
             yield begin, end, here[0], here[1]
 
@@ -539,7 +548,7 @@ class CudaKernels:
 
 
 OPTIONS = ("-std=c++17",)
-"""For NVRTC."""
+"""The options that NVRTC compiles with."""
 
 
 def sources() -> dict[str, str]:
@@ -561,7 +570,7 @@ def _blocks(count: int) -> int:
 
 
 def _or_null(array: Any, begin: int | None = None, end: int | None = None) -> Any:
-    """An array, or rows of it, as a kernel's argument; None is a null pointer."""
+    """An array, or rows of it, as a kernel's argument: a null pointer for None."""
     return NULL if array is None else array if begin is None else array[begin:end]
 
 

@@ -1,5 +1,5 @@
-// What surrounds the matrix products of the Gram losses, which are cuBLAS's. The pixels are split into slices, each with a
-// product of its own in float32; these are added up in float64. Grids: tiles of the matrices' entries.
+// What surrounds the matrix products of the Gram losses, which are cuBLAS's. The pixels are split into slices, each
+// with a product of its own in float32; these are added up in float64. Grids: chunks of the matrices' entries.
 
 // gram (size) = factor * the sum over slices of partial (slices, size).
 extern "C" __global__ void gram_sum(const float *partial, int slices, int size, double factor, double *gram) {
@@ -30,7 +30,7 @@ extern "C" __global__ void scale_matrix(const double *matrix, int size, double s
     if (k < size) out[k] = (float)(scale * matrix[k]);
 }
 
-// out (C, N) = features * coverage (N). Grid: (tiles of pixels, channels).
+// out (C, N) = features * coverage (N). Grid: (chunks of pixels, channels).
 extern "C" __global__ void weigh(const float *features, const float *coverage, float *out, int pixels) {
     const int p = blockIdx.x * THREADS + threadIdx.x;
     if (p < pixels) out[(uint64)blockIdx.y * pixels + p] = coverage[p] * features[(uint64)blockIdx.y * pixels + p];

@@ -1,17 +1,17 @@
-// The histogram loss (Risser et al., sec. 4.3) by an exact rank match: every channel is sorted, and the sample at rank k
-// gets the mean of the exemplar's quantiles over the mass that it covers. Samples of one value are one atom: they go to
-// the mean over all that they cover together. Channels are rows of n samples, all pixels or those that count; grids
-// are (tiles of samples, channels) unless said otherwise.
+// The histogram loss (Risser et al., sec. 4.3) by an exact rank match: every channel is sorted, and the sample at rank
+// k gets the mean of the exemplar's quantiles over the mass that it covers. Samples of one value are one atom: they go
+// to the mean over all that they cover together. Channels are rows of n samples, all pixels or those that count; grids
+// are (chunks of samples, channels) unless a kernel says otherwise.
 
 // ------------------------------------------------------------------------------------------------------------ sorting
 // Radix sort of 8 bits at a time, least significant first, of all rows at once; stable, so the order is the same in
 // every run. A sample is a key, the value as an integer of the same order, and the pixel that it comes from.
 
 #define ITEMS 16
-#define TILE (THREADS * ITEMS)
+#define CHUNK (THREADS * ITEMS)
 #define DIGITS 256
 
-// keys, pixels (C, n): of features (C, N) at the pixels `chosen` (n), or at all if it is null.
+// Writes keys and pixels (C, n) of the features (C, N), at the pixels `chosen` (n), or at all if it is null.
 extern "C" __global__ void make_keys(const float *features, const uint32 *chosen, int all, int n, uint32 *keys,
                                      uint32 *pixels) {
     const int k = blockIdx.x * THREADS + threadIdx.x;
@@ -27,34 +27,35 @@ __device__ float value_of(uint32 key) {
     return __uint_as_float(key ^ (key >> 31 ? 0x80000000u : 0xffffffffu));
 }
 
-// counts (C, tiles, DIGITS): how often each digit is in each tile.
+// Writes counts (C, chunks, DIGITS): how often each digit is in each chunk.
 extern "C" __global__ void count_digits(const uint32 *keys, int n, int shift, uint32 *counts) {
     __shared__ uint32 found[DIGITS];
     found[threadIdx.x] = 0;
     __syncthreads();
     const uint32 *row = keys + (uint64)blockIdx.y * n;
     for (int i = 0; i < ITEMS; ++i) {
-        const int k = blockIdx.x * TILE + i * THREADS + threadIdx.x;
+        const int k = blockIdx.x * CHUNK + i * THREADS + threadIdx.x;
         if (k < n) atomicAdd(&found[row[k] >> shift & (DIGITS - 1)], 1u);
     }
     __syncthreads();
     counts[((uint64)blockIdx.y * gridDim.x + blockIdx.x) * DIGITS + threadIdx.x] = found[threadIdx.x];
 }
 
-// counts become the number of samples that go before: of smaller digits, and of the same digit in earlier tiles. Grid:
-// channels.
-extern "C" __global__ void scan_counts(uint32 *counts, int tiles) {
-    uint32 *row = counts + (uint64)blockIdx.x * tiles * DIGITS + threadIdx.x;  // a thread a digit
+// Turns counts into the number of samples that go before: those of smaller digits, and those of the same digit in
+// earlier chunks. Grid: channels.
+extern "C" __global__ void scan_counts(uint32 *counts, int chunks) {
+    uint32 *row = counts + (uint64)blockIdx.x * chunks * DIGITS + threadIdx.x;  // a thread a digit
     uint32 sum = 0;
-    for (int tile = 0; tile < tiles; ++tile) sum += row[(uint64)tile * DIGITS];
+    for (int chunk = 0; chunk < chunks; ++chunk) sum += row[(uint64)chunk * DIGITS];
     uint32 before = sum_before(sum);
-    for (int tile = 0; tile < tiles; ++tile) {
-        const uint32 count = row[(uint64)tile * DIGITS];
-        row[(uint64)tile * DIGITS] = before;
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+        const uint32 count = row[(uint64)chunk * DIGITS];
+        row[(uint64)chunk * DIGITS] = before;
         before += count;
     }
 }
 
+// Puts every sample where the counts, and the samples before it in its chunk, say that it goes.
 extern "C" __global__ void scatter(const uint32 *keys, const uint32 *pixels, const uint32 *counts, int n, int shift,
                                    uint32 *sorted_keys, uint32 *sorted_pixels) {
     __shared__ uint32 places[WARPS][DIGITS];
@@ -64,7 +65,7 @@ extern "C" __global__ void scatter(const uint32 *keys, const uint32 *pixels, con
     __syncthreads();
     // A warp takes 32 samples that follow on one another at a time, so ranks go by position.
     uint32 key[ITEMS], rank[ITEMS];
-    const int first = blockIdx.x * TILE + warp * 32 * ITEMS + lane;
+    const int first = blockIdx.x * CHUNK + warp * 32 * ITEMS + lane;
 #pragma unroll
     for (int i = 0; i < ITEMS; ++i) {
         const int k = first + i * 32;
@@ -97,11 +98,11 @@ extern "C" __global__ void scatter(const uint32 *keys, const uint32 *pixels, con
 }
 
 // ----------------------------------------------------------------------------------------------------------- measuring
-// Sums up to any rank: kept before every GROUP-th sample, the rest is added when it is asked for.
+// Sums up to any rank are kept before every GROUP-th sample; the rest is added when it is asked for.
 
 #define GROUP 32
 
-// values (C, n) of sorted keys, and coverage (C, n) of sorted pixels if `coverage` (N) is not null.
+// Writes the values (C, n) of sorted keys, and the coverage (C, n) of sorted pixels if `coverage` (N) is not null.
 extern "C" __global__ void gather(const uint32 *keys, const uint32 *pixels, const float *coverage, int n, float *values,
                                   float *sorted_coverage) {
     const int k = blockIdx.x * THREADS + threadIdx.x;
@@ -111,7 +112,7 @@ extern "C" __global__ void gather(const uint32 *keys, const uint32 *pixels, cons
     if (coverage) sorted_coverage[at] = coverage[pixels[at]];
 }
 
-// sums (C, groups): of each group's samples, values * coverage, where either may be null and stands for ones.
+// Writes sums (C, groups): of each group's samples, values * coverage, where either may be null and stands for ones.
 extern "C" __global__ void sum_groups(const float *values, const float *coverage, int n, int groups, double *sums) {
     const int group = blockIdx.x * THREADS + threadIdx.x;
     if (group >= groups) return;
@@ -122,7 +123,7 @@ extern "C" __global__ void sum_groups(const float *values, const float *coverage
     sums[(uint64)blockIdx.y * groups + group] = sum;
 }
 
-// Each group's sum becomes that of the groups before it. Grid: channels.
+// Turns each group's sum into that of the groups before it. Grid: channels.
 extern "C" __global__ void scan_groups(double *sums, int groups) {
     double *row = sums + (uint64)blockIdx.x * groups;
     const int share = (groups + THREADS - 1) / THREADS;
@@ -137,7 +138,8 @@ extern "C" __global__ void scan_groups(double *sums, int groups) {
     }
 }
 
-// A sorted row, with the sums before its groups. Weights null mean 1; then its masses are counted, not summed.
+// A sorted row, with the sums before its groups. Where coverage is null, samples count 1, and masses are counted rather
+// than summed.
 struct Sorted {
     const float *values, *coverage;
     const double *masses, *moments;
@@ -217,7 +219,7 @@ __device__ double mean_of_masses(const Sorted &exemplar, double begin, double en
 }
 
 // partial[block] = sum w (O - R)^2 over sorted samples of ours; gradient (C, N), if not null, = or += factor w (O - R),
-// and matched (C, N), if not null, = R. The exemplar's rows are of the same channels; `unit` is its mass to ours.
+// and matched (C, N), if not null, = R. The exemplar's rows are of the same channels; `unit` is its mass over ours.
 extern "C" __global__ void match(const uint32 *keys, const uint32 *pixels, const float *coverage, const double *masses,
                                  int n, int all, const float *values, const float *value_coverage,
                                  const double *value_masses, const double *moments, int count, double unit,
@@ -238,10 +240,11 @@ extern "C" __global__ void match(const uint32 *keys, const uint32 *pixels, const
             const Sorted ours{0, coverage ? coverage + row : 0, masses ? masses + (uint64)blockIdx.y * groups : 0, 0, n};
             mean = mean_of_masses(exemplar, unit * ours.mass_before(low), unit * ours.mass_before(high));
         }
-        const double distance = value_of(keys[row + k]) - mean, pull = coverage ? coverage[row + k] * distance : distance;
-        square = pull * distance;
+        const double distance = value_of(keys[row + k]) - mean;
+        const double covered = coverage ? coverage[row + k] * distance : distance;
+        square = covered * distance;
         const uint64 at = (uint64)blockIdx.y * all + pixels[row + k];
-        const float slope = (float)(factor * pull);
+        const float slope = (float)(factor * covered);
         if (gradient) gradient[at] = accumulate ? gradient[at] + slope : slope;
         if (matched) matched[at] = (float)mean;
     }

@@ -5,8 +5,8 @@
 #define MOST_ROWS 64
 #define MOST_PAIRS 16
 
-// partial[pick, row, tile] = inner product of a row with a picked one, over a tile. Grid: (rows, tiles), so that the blocks
-// that share a tile of the picked rows run side by side and find it in the cache.
+// partial[pick, row, chunk] = inner product of a row with a picked one, over a chunk. Grid: (rows, chunks), so that the
+// blocks that share a chunk of the picked rows run side by side and find it in the cache.
 extern "C" __global__ void inner_products(const float *matrix, long long n, int picks, int first, int second, int third,
                                           double *partial) {
     const long long start = (long long)blockIdx.y * THREADS * STRETCH + threadIdx.x;
@@ -26,7 +26,8 @@ extern "C" __global__ void inner_products(const float *matrix, long long n, int 
     }
 }
 
-// products (rows, rows): its rows and columns of the picked rows, from sums (picks, rows). One block.
+// Writes the picked rows, and the columns of the same numbers, of products (rows, rows), from sums (picks, rows). One
+// block.
 extern "C" __global__ void store_products(const double *sums, int rows, int picks, int first, int second, int third,
                                           double *products) {
     const int picked[MOST_PICKS] = {first, second, third};
@@ -39,9 +40,9 @@ extern "C" __global__ void store_products(const double *sums, int rows, int pick
     }
 }
 
-// coefficients (rows) of the quasi-Newton direction: Nocedal's two loops, on inner products. `slots` holds the number of
-// the slot of each of `count` pairs, oldest first, in 4 bits each; the step of slot k is row 2 k, the change of the
-// gradient row 2 k + 1. One thread.
+// Writes the coefficients (rows) of the quasi-Newton direction: Nocedal's two loops, on inner products. `slots` holds
+// the number of the slot of each of `count` pairs, oldest first, in 4 bits each; the step of slot k is row 2 k, the
+// change of the gradient row 2 k + 1. One thread.
 extern "C" __global__ void two_loop(const double *products, int rows, uint64 slots, int count, int start,
                                     float *coefficients) {
     double c[MOST_ROWS], factors[MOST_PAIRS];

@@ -1,11 +1,11 @@
-// The backward pass between two convolutions: the pool's adjoint, the loss's gradient, the ReLU's mask, the border, in one
-// pass over memory. Grid: (tiles of pixels with the border, channels).
+// The backward pass between two convolutions: the pool's adjoint, the loss's gradient, the ReLU's mask, the border, in
+// one pass over memory. Grid: (chunks of pixels with the border, channels).
 
 enum Unpool { UNPOOL_NONE, UNPOOL_AVERAGE, UNPOOL_MAX };
 
-// padded (C, H + 2 border, W + 2 border) = where features (C, H, W) > 0 the sum of both gradients, else 0. `above` is with
-// respect to the map, or to its 2x2 pool (C, ceil H/2, ceil W/2); `loss` may be null. `peak`, if not null, is raised to
-// the largest magnitude.
+// padded (C, H + 2 border, W + 2 border) = where features (C, H, W) > 0 the sum of both gradients, else 0. `above` is
+// with respect to the map, or to its 2x2 pool (C, ceil H/2, ceil W/2); `loss` may be null. `peak`, if not null, is
+// raised to the largest magnitude, and has to be 0 before.
 extern "C" __global__ void relu_gradient(const float *features, const float *above, const float *loss, float *padded,
                                          float *peak, int height, int width, int border, int unpool, int wrap) {
     const int stride = width + 2 * border, k = blockIdx.x * THREADS + threadIdx.x;

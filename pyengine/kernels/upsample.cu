@@ -1,4 +1,4 @@
-// Bilinear enlargement of an image (H, W, C) that wraps round. Grid: tiles of the result's entries.
+// Bilinear enlargement of an image (H, W, C) that wraps round. Grid: chunks of the result's entries.
 
 extern "C" __global__ void upsample(const float *image, float *result, int height, int width, int channels,
                                     int new_height, int new_width) {

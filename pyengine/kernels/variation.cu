@@ -1,4 +1,4 @@
-// The variation of an image (H, W, C): how much neighbouring pixels differ. Grid: tiles of the image's entries.
+// The variation of an image (H, W, C): how much neighbouring pixels differ. Grid: chunks of the image's entries.
 
 extern "C" __global__ void variation(const float *image, float *gradient, double *partial, int height, int width,
                                      int channels, int wrap, float factor, int accumulate) {

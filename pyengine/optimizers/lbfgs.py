@@ -44,7 +44,7 @@ SUFFICIENT = 1e-4
 """Share of the decrease expected by the slope that a step must achieve (Armijo)."""
 
 SHORTENINGS = 12
-"""How often a step is shortened before the curvature is forgotten; a step along the gradient itself ends the run then."""
+"""How often a step is shortened before the curvature is forgotten; a step along the gradient is the last one then."""
 
 
 def minimize(
