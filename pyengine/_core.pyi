@@ -30,7 +30,7 @@ def gram(
 ) -> NDArray[np.float64]:
     """Return the Gram matrix of a feature map, G = F diag(w) F^T / sum(w).
 
-    Eq. 1 and 2 of Risser et al. (1701.08893). Sums run in float32 over short stretches of
+    These are eq. 1 and 2 of Risser et al. (1701.08893). Sums run in float32 over short stretches of
     pixels and in float64 over these.
 
     Parameters
@@ -59,7 +59,7 @@ def cross_gram(
 ) -> NDArray[np.float64]:
     """Return the Gram matrix of one feature map with another, A diag(w) B^T / sum(w).
 
-    With B a translated A, the products across a distance of Berger & Memisevic (1606.01286).
+    With B a translated A, these are the products across a distance of Berger & Memisevic (1606.01286).
 
     Parameters
     ----------
@@ -116,8 +116,8 @@ def gram_gradient(
 class Histogram:
     """The distribution of every channel of an exemplar, and the distance of other feature maps from it.
 
-    Sec. 4.3 of Risser et al. (1701.08893), as an exact rank match: no binning. Immutable, and usable by
-    several threads at once.
+    It is that of Risser et al. (1701.08893), sec. 4.3, by an exact rank match: there are no bins. It does not change,
+    and several threads may use it at once.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def content_loss(
 ) -> float:
     """Return the content loss, sum w (O - T)^2 / (C sum(w)), and write its gradient.
 
-    Eq. 4 of Risser et al. (1701.08893). Sums run in float32 over short stretches of pixels and in float64
+    It is eq. 4 of Risser et al. (1701.08893). Sums run in float32 over short stretches of pixels and in float64
     over these.
 
     Parameters
@@ -229,7 +229,7 @@ def variation(
 ) -> float:
     """Return the mean squared difference of neighbouring pixels, and write its gradient.
 
-    The total variation of Mahendran & Vedaldi (1412.0035) with exponent 2, as a mean: the sum of (x' - x)^2
+    It is the total variation of Mahendran & Vedaldi (1412.0035) with exponent 2, as a mean: the sum of (x' - x)^2
     over all pairs of pixels side by side or one above the other, divided by their number and by C.
 
     Parameters
@@ -281,17 +281,17 @@ def relu_gradient(
     above
         Gradient with respect to the map, (C, H, W), or to its 2x2 pool, (C, ceil(H / 2), ceil(W / 2)).
     loss
-        Gradient of a loss with respect to the map, (C, H, W).
+        Gradient of a loss with respect to the map, (C, H, W); None, the default, where no loss is on it.
     pooling
-        The pool between the map and what `above` is with respect to.
+        The pool between the map and what `above` is with respect to, "none" by default.
     wrap
-        Whether the border wraps round; otherwise it is 0.
+        Whether the border wraps round, True by default; otherwise it is 0.
     measure
-        Whether the result is wanted.
+        Whether the result is wanted, False by default.
     threads
-        How many threads to use at most.
+        How many threads to use at most, 1 by default.
     border
-        Pixels on each side, as many as the convolution before the ReLU sees beyond its map.
+        Pixels on each side, as many as the convolution before the ReLU sees beyond its map, 1 by default.
 
     Returns
     -------
@@ -314,7 +314,7 @@ def inner_products(rows: NDArray[np.float32], picks: list[int], threads: int = 1
     Returns
     -------
     numpy.ndarray
-        (K, R). Sums run in float32 over short stretches and in float64 over these.
+        The products, (K, R). Sums run in float32 over short stretches and in float64 over these.
     """
 
 def combine(
@@ -327,7 +327,7 @@ def combine(
     rows
         Matrix, (R, N).
     coefficients
-        (R,); a row whose coefficient is 0 is not read.
+        The rows' coefficients, (R,); a row whose coefficient is 0 is not read.
     out
         Array (N,) that is written.
     threads

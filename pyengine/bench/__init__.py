@@ -9,12 +9,12 @@ from pyengine.errors import PyengineError
 
 
 def load_torch_baseline() -> Any:
-    """The module `torch_baseline` here, which needs PyTorch.
+    """Import the module `torch_baseline`, which needs PyTorch.
 
     Raises
     ------
     PyengineError
-        It is not installed.
+        PyTorch is not installed.
     """
     try:
         return import_module("pyengine.bench.torch_baseline")

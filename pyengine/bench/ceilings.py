@@ -13,21 +13,22 @@ from pyengine.network.graphs import Graph
 from pyengine.network.sessions import CPU, runtime
 
 RUNS = 5
-"""Copies of which the fastest counts, after one that is not counted."""
+"""How many copies are timed, of which the fastest counts, after one that is not counted."""
 
 
 def gemm(threads: int, side: int = 2048) -> Callable[[], float]:
-    """A function that has ONNX Runtime multiply two square float32 matrices, and returns the rate in GFLOP/s.
+    """Make a function that has ONNX Runtime multiply two square float32 matrices, and returns the rate in GFLOP/s.
 
-    To be called in between what is held against it: a machine that others use too is not equally fast for long. Not
-    NumPy, whose BLAS takes threads and instruction set from the environment; where that does not hold it back, the two
-    are within 2 % of each other.
+    It is to be called in between what is held against it: a machine that others use too is not equally fast for long.
+    NumPy would not do: its BLAS takes threads and instruction set from the environment. Where that does not hold it
+    back, the two are within 2 % of each other.
 
     Parameters
     ----------
     threads : int
+        How many threads multiply.
     side : int
-        The matrices' side; the default is large enough for the rate to be the processor's own.
+        The matrices' side. Default: 2048, enough for the rate to be the processor's own.
 
     Examples
     --------
@@ -61,8 +62,9 @@ def copy_gb_per_second(threads: int, nbytes: int = 2**28) -> float:
     Parameters
     ----------
     threads : int
+        How many threads copy.
     nbytes : int
-        The array's size; the default is larger than processors' caches.
+        The array's bytes. Default: 2**28, which is more than processors' caches hold.
 
     Examples
     --------

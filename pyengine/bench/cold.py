@@ -25,13 +25,14 @@ def import_seconds() -> float:
 
 
 def first_evaluation(size: int, threads: int) -> tuple[float, float | None]:
-    """One evaluation, with its gradient, in a process that is started for it.
+    """Evaluate once, with the gradient, in a process that is started for it.
 
     Parameters
     ----------
     size : int
         Pixels on a side, of image and exemplar: white noise both.
     threads : int
+        How many threads compute.
 
     Returns
     -------
@@ -46,14 +47,14 @@ def first_evaluation(size: int, threads: int) -> tuple[float, float | None]:
 
 
 def python(*arguments: str) -> str:
-    """Run this Python with these arguments, and with this pyengine; what it prints."""
-    # From the folder that holds this pyengine, which is then first on the path: not another that the user is beside.
+    """Run this Python with these arguments, and with this pyengine; returns what it prints."""
+    # It runs in the folder that holds this pyengine, which is then first on the path, before any that the user is in.
     home = Path(pyengine.__file__).parent.parent
     return subprocess.run([sys.executable, *arguments], cwd=home, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def _evaluate(size: int, threads: int) -> dict[str, Any]:
-    """What the process does: its end, and the memory it took."""
+    """Do what the process is for; returns when it ended, and the memory it took."""
     import numpy as np
 
     generator = np.random.default_rng(0)

@@ -21,7 +21,7 @@ def check_plot() -> None:
     Raises
     ------
     PyengineError
-        It can't be imported.
+        Matplotlib can't be imported.
     """
     try:
         import matplotlib.figure  # noqa: F401
@@ -30,7 +30,7 @@ def check_plot() -> None:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches.
+    """Make an empty figure, of a size in inches.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def label_by_size(panel: Axes, sizes: Iterable[int], figure: str) -> None:
 
 
 def pixels_of(figure: Figure) -> ByteImage:
-    """What a figure looks like: uint8 (H, W, 3)."""
+    """The pixels of a figure, uint8 (H, W, 3)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas: Any = FigureCanvasAgg(figure)

@@ -24,14 +24,15 @@ from pyengine.network.model import Model
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 AGREEMENT_SIZE = 256
+"""Pixels on a side of what GPU and CPU have to agree on."""
 
 SIDE, COPIED = 8192, 2**28
 """The side of the matrices to multiply, and the numbers to copy: enough for the rates to be the GPU's own."""
 
 TRAFFIC_BYTES = 4 * (4 * 248 + 3 * 120 + 10 * 2 * (64 + 8))
-"""For a pixel, about what an evaluation has to move: feature maps are written and read once forward and twice backward,
-the maps that have losses (120 numbers a pixel) are read by them, and their gradients written and read; the channels
-that are sorted (64 and 8) go four times through two arrays."""
+"""About how many bytes an evaluation has to move for a pixel: feature maps are written and read once forward and twice
+backward, the maps that have losses (120 numbers a pixel) are read by them, and their gradients written and read; the
+channels that are sorted (64 and 8) go four times through two arrays."""
 
 
 def measure(device: str, sizes: Sequence[int], repeats: int) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def measure(device: str, sizes: Sequence[int], repeats: int) -> dict[str, Any]:
     Parameters
     ----------
     device : str
-        As in `Engine`: "cuda", "tensorrt", ...
+        The GPU, as `Engine` takes it: "cuda", "tensorrt", ...
     sizes : sequence of int
         Pixels on a side of exemplar and image.
     repeats : int
@@ -74,7 +75,7 @@ def measure(device: str, sizes: Sequence[int], repeats: int) -> dict[str, Any]:
 
 
 def lines(report: dict[str, Any]) -> Iterator[str]:
-    """A report for the eye, its tables in Markdown."""
+    """The lines of a report for the eye, with tables in Markdown."""
     yield f"device {report['device']}"
     rates = ", ".join(f"{name} {rate / 1000:.0f} TFLOP/s" for name, rate in report["matrix_gflops"].items())
     yield f"matrix product: {rates}; copy {report['copy_gb_per_s']:.0f} GB/s"
@@ -95,14 +96,14 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _picture(size: int, generator: np.random.Generator) -> Float32:
-    """Noise with some structure: of the natural statistics, what matters to rounding."""
+    """Noise with some structure, so that rounding matters as much as it does in photographs."""
     noise = generator.random((size, size, 3), np.float32)
     coarse = upsample_circular(resize(noise, (size // 8, size // 8)), (size, size))
     return np.clip(0.7 * coarse + 0.3 * noise, 0, 1)
 
 
 def _rates(engine: Engine) -> dict[str, Any]:
-    """GFLOP/s of matrix products by precision, and GB/s of a copy, read and written bytes both counted."""
+    """GFLOP/s of matrix products by precision, and GB/s of a copy, where bytes that are read and written both count."""
     kernels, xp = engine.kernels, engine.kernels.xp
     cublas, rates = xp.cuda.cublas, {}
     with kernels.active():  # which sets the mode back
@@ -124,7 +125,7 @@ def _rates(engine: Engine) -> dict[str, Any]:
 
 
 def _device_seconds(kernels: Kernels, work: Callable[[], object], runs: int = 5) -> float:
-    """The median, after one that is not counted."""
+    """The median of some runs' seconds, after a run that is not counted."""
     seconds = []
     for _ in range(1 + runs):
         start = kernels.mark()
@@ -179,13 +180,13 @@ def _evaluation(device: str, precision: Precision, size: int, repeats: int, rate
             "ms": {stage: 1000 * s for stage, s in seconds.items()},
             "floor_ms": 1000 * (arithmetic + traffic),
             "idle": idle,
-            "bytes": 8 * (len(terms) + 3),  # of an iteration of L-BFGS, in one transfer; see optimizers/lbfgs.py
+            "bytes": 8 * (len(terms) + 3),  # an iteration of L-BFGS fetches these at once; see optimizers/lbfgs.py
             "torch_ms": _torch(exemplar, image, engine.model, precision, repeats),
         }
 
 
 def _idle_share(evaluate: Callable[[], object]) -> float | None:
-    """Share of the time in which no kernel runs, by PyTorch's profiler; None without it."""
+    """Share of the time in which no kernel runs, by PyTorch's profiler; None without PyTorch."""
     try:
         from torch.profiler import ProfilerActivity, profile
     except ImportError:
@@ -200,7 +201,7 @@ def _idle_share(evaluate: Callable[[], object]) -> float | None:
 
 
 def _torch(exemplar: Float32, image: Float32, model: Model, precision: Precision, repeats: int) -> dict[str, float]:
-    """Milliseconds of PyTorch's evaluation, eager and compiled; empty without it."""
+    """Milliseconds of PyTorch's evaluation, eager and compiled; empty without PyTorch."""
     try:
         import torch
     except ImportError:

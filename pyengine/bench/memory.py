@@ -1,4 +1,4 @@
-"""What a synthesis takes of memory: each size in a process of its own."""
+"""The memory that a synthesis takes: each size is made in a process of its own."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Footprint:
     megabytes : float or None
         Largest resident set of its process, where the system tells.
     tile : int or None
-        Pixels on a side of a tile at the finest level; None: the image is evaluated whole.
+        Pixels on a side of a tile at the finest level; None if the image is evaluated whole.
     spilled : bool
         Whether the optimiser's state was in a file there.
     seconds : float
-        From the start of the process to its end.
+        Time from the start of the process to its end.
     """
 
     size: int
@@ -54,10 +54,11 @@ def footprints(
     Parameters
     ----------
     exemplar : path
+        The picture that the outputs look like.
     sizes : sequence of int
-        The outputs', as pixels on a side.
-    memory_limit, threads
-        As in `Engine`.
+        Pixels on a side of the outputs.
+    memory_limit, threads : int, optional
+        See `Engine`. Default: None.
 
     Yields
     ------
@@ -67,7 +68,7 @@ def footprints(
     Raises
     ------
     PyengineError
-        Input that can't be used; before the first synthesis.
+        Before the first synthesis: input that can't be used.
     """
     for size in sizes:
         Recipe.create(exemplar, size=size)
@@ -81,14 +82,14 @@ def footprints(
 
 
 def plot(runs: Sequence[Footprint], memory_limit: int | None = None) -> ByteImage:
-    """Memory against output size, and the limit.
+    """Draw memory against output size, and the limit.
 
     Parameters
     ----------
     runs : sequence of Footprint
-        In any order.
+        The syntheses, in any order.
     memory_limit : int, optional
-        Bytes.
+        The limit in bytes. Default: None, it is not drawn.
 
     Returns
     -------
@@ -118,7 +119,7 @@ def plot(runs: Sequence[Footprint], memory_limit: int | None = None) -> ByteImag
 
 
 def _synthesize(exemplar: str, size: int, memory_limit: int | None, threads: int | None) -> dict[str, object]:
-    """What the process does."""
+    """Do what the process is for; returns all of a `Footprint` but size and seconds."""
     with Engine(threads=threads, memory_limit=memory_limit) as engine:
         recipe = Recipe.create(exemplar, size=size)
         plan = engine.plans(recipe)[-1]

@@ -26,13 +26,13 @@ class OptimizersRun:
     Attributes
     ----------
     exemplar : int
-        Which of those given.
+        The exemplar's number, from 0.
     evaluations : int
         How often each evaluated the objective.
     start, value, scipy_value : float
-        At first, and the lowest found by either within that many.
+        The objective's value at first, and the lowest that ours and SciPy's found.
     needed : int or None
-        Evaluations of ours until the value is as low as SciPy's lowest; None if it is not in twice as many.
+        Evaluations of ours until the value is as low as SciPy's lowest; None if twice as many did not do.
     """
 
     exemplar: int
@@ -60,11 +60,15 @@ def optimizers(
     Parameters
     ----------
     exemplars : sequence of path, PIL image, or array
+        The pictures to look like.
     size : int, optional
-        Pixels on a side of the image; by default the exemplars' own sizes.
+        Pixels on a side of the image. Default: None, the exemplars' own sizes.
     evaluations : int
-    seed, threads
-        As in `pyengine.synthesize`.
+        How often each may evaluate the objective, at least 2. Default: 100.
+    seed : int
+        See `pyengine.synthesize`. Default: 0.
+    threads : int, optional
+        See `Engine`. Default: None.
 
     Yields
     ------
@@ -74,7 +78,7 @@ def optimizers(
     Raises
     ------
     PyengineError
-        Input that can't be used; before the first evaluation.
+        Before the first evaluation: input that can't be used.
 
     Examples
     --------

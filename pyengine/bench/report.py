@@ -14,13 +14,13 @@ from pyengine.errors import PyengineError
 from pyengine.images.writing import ByteImage
 
 Report: TypeAlias = dict[str, Any]
-"""As `suite.measure` returns it, with "versions"."""
+"""What `suite.measure` returns, with "versions"."""
 
 MACHINE = ("cpu", "cores", "os", "simd", "threads")
-"""What can't be compared without a word about it, besides versions."""
+"""The entries that say where a report was measured: a comparison says which of them differ, and which versions."""
 
 ONCE = ("import_s", "copy_gb_per_s")
-"""Measured once a report, not once a size."""
+"""The entries that are measured once a report, not once a size."""
 
 FIGURES = {
     "over_networks": ("evaluation / (forward + backward)", ".2f"),
@@ -34,14 +34,14 @@ FIGURES = {
     "page_faults": ("page faults an evaluation", ".0f"),
     "torch_over_ours": ("PyTorch / evaluation", ".2f"),
 }
-"""Label and format of a size's figures, where they are shown."""
+"""Label and format of those of a size's figures that are shown."""
 
 BARS = ("forward", "losses", "backward", "optimizer")
-"""What an iteration of a synthesis consists of."""
+"""The stages that an iteration of a synthesis consists of."""
 
 
 def lines(report: Report) -> Iterator[str]:
-    """A report for the eye: the machine, then what was measured, with a column for each size."""
+    """The lines of a report for the eye: the machine, then what was measured, with a column for each size."""
     memory = "" if report["memory_gb"] is None else f", {report['memory_gb']:.1f} GB"
     yield f"{report['cpu']}, {report['cores']} cores{memory}, {report['os']}"
     yield f"threads {report['threads']}, kernels {report['simd']}; medians of {report['repeats']}"
@@ -60,7 +60,7 @@ def lines(report: Report) -> Iterator[str]:
 
 
 def comparison(new: Report, old: Report) -> Iterator[str]:
-    """What `differences` and `ratios` find, for the eye."""
+    """The lines that say what `differences` and `ratios` find, for the eye."""
     found = ratios(new, old)
     yield "new / old: " + ", ".join(f"{name} {value:.2f}" for name, value in found.items() if "/" not in name)
     yield from (f"differs: {difference}" for difference in differences(new, old))
@@ -73,7 +73,7 @@ def comparison(new: Report, old: Report) -> Iterator[str]:
 
 
 def _label(stage: str) -> str:
-    """A term's name is set in: its seconds are in those of the losses already."""
+    """A stage's name for the eye: a term's is indented, as its seconds are in those of the losses already."""
     return f"  {stage}" if "/" in stage else stage
 
 
@@ -84,7 +84,7 @@ def _table(cells: dict[str, list[str]]) -> Iterator[str]:
 
 
 def differences(new: Report, old: Report) -> list[str]:
-    """What else differs between two reports than their times: "threads 2, was 1", and so on.
+    """What differs between two reports besides their times: "threads 2, was 1", and so on.
 
     Examples
     --------
@@ -105,7 +105,7 @@ def differences(new: Report, old: Report) -> list[str]:
 
 
 def ratios(new: Report, old: Report) -> dict[str, float]:
-    """Every time that both reports have, the new over the old: below 1 is faster.
+    """The ratio of every time that both reports have, new to old: below 1 is faster.
 
     The machine's rates are among them as times: where those are above 1, the machine itself is slower today.
 
@@ -128,12 +128,12 @@ def _times(report: Report) -> dict[str, float]:
 
 
 def read(path: Path) -> Report:
-    """A report that `pyengine bench --output` wrote.
+    """Read a report that `pyengine bench --output` wrote.
 
     Raises
     ------
     PyengineError
-        There is none at this path, or it is something else; the message says what is wrong with it.
+        There is no report at this path; the message says what is wrong with what there is.
 
     Examples
     --------
@@ -179,7 +179,7 @@ def _fault(report: Any) -> str | None:
 
 
 def plot(report: Report) -> ByteImage:
-    """An iteration's stages at every size, stacked, in nanoseconds a pixel; dashes where the convolutions' floor is.
+    """Draw an iteration's stages at every size, stacked, in nanoseconds a pixel, and the convolutions' floor dashed.
 
     Raises
     ------

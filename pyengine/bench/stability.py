@@ -27,7 +27,7 @@ COMPARED: tuple[Method, ...] = ("gatys", "histogram")
 """The methods, in the order of their years."""
 
 BASELINE_ITERATIONS = 500
-"""That the Gatys baseline gets: what its quality is taken after."""
+"""How many iterations the Gatys baseline gets, before its quality is measured."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,15 @@ class DriftRun:
     Attributes
     ----------
     method : {"gatys", "histogram"}
+        The method of the synthesis.
     size : int
         Pixels on a side of the output.
     patch_distance, brightness_drift, contrast_drift : float
-        As in `pyengine.Comparison`.
+        See `pyengine.Comparison`.
     iterations : int
-        Those of all levels.
+        How many iterations all levels had together.
     seconds : float
+        Time of the synthesis.
     """
 
     method: Method
@@ -72,25 +74,28 @@ def drift(
     Parameters
     ----------
     exemplar : path, PIL image, or array
+        The picture to look like.
     sizes : sequence of int
         Pixels on a side of the outputs, which are square.
     crop : int, optional
         Use only so many pixels on a side of the exemplar, at its top left, so that an output several times larger is
-        affordable.
+        affordable. Default: None, all of it.
     iterations : int, optional
-        At every level; by default the method's own.
-    seed, threads
-        As in `pyengine.synthesize`.
+        How many iterations every level gets. Default: None, the method's own.
+    seed : int
+        See `pyengine.synthesize`. Default: 0.
+    threads : int, optional
+        See `Engine`. Default: None.
 
     Yields
     ------
     DriftRun
-        At once when it is done: size by size, both methods at each.
+        One for each size and method in turn, at once when it is done.
 
     Raises
     ------
     PyengineError
-        Input that can't be used; before the first synthesis.
+        Before the first synthesis: input that can't be used.
 
     Examples
     --------
@@ -133,12 +138,12 @@ def _cropped(image: Float32, crop: int | None) -> Float32:
 
 
 def plot(runs: Sequence[DriftRun]) -> ByteImage:
-    """Drift against output size, for both methods: brightness on the left, contrast on the right.
+    """Draw drift against output size, for both methods: brightness on the left, contrast on the right.
 
     Parameters
     ----------
     runs : sequence of DriftRun
-        In any order.
+        The syntheses, in any order.
 
     Returns
     -------
@@ -169,20 +174,23 @@ class Convergence:
     Attributes
     ----------
     size : (width, height)
+        The output's size in pixels.
     baseline_distance : float
         Patch distance of the baseline's result.
     baseline_iterations : int
-        All of the full size.
+        How many iterations the baseline had, all of the full size.
     baseline_seconds : float
+        Time of the baseline.
     best_distance : float
-        The least of ours: where it is reached, the first not above the baseline's.
+        The least patch distance of ours: where the baseline's is reached, the first that is not above it.
     iterations, finest_iterations : int or None
-        Ours, of all levels and of the finest.
+        How many iterations ours had, at all levels and at the finest.
     full_size_iterations : float or None
-        Ours of all levels, in units of the full size.
+        Our iterations of all levels, in units of the full size.
     seconds : float
-        Ours, up to there or to the end, without the time that measuring the distance took.
+        Our time, up to there or to the end, without what measuring the distance took.
     iterations_ratio, full_size_ratio, seconds_ratio : float or None
+        The baseline's iterations to ours, to ours in units of the full size, and its seconds to ours.
     """
 
     size: tuple[int, int]
@@ -221,13 +229,17 @@ def convergence(
     Parameters
     ----------
     exemplars : sequence of path, PIL image, or array
+        The pictures to look like.
     size : int, optional
-        Pixels on a side of the outputs; by default the exemplars' own sizes.
-    seed, threads
-        As in `pyengine.synthesize`.
+        Pixels on a side of the outputs. Default: None, the exemplars' own sizes.
+    seed : int
+        See `pyengine.synthesize`. Default: 0.
+    threads : int, optional
+        See `Engine`. Default: None.
     baseline_iterations : int
+        How many iterations the baseline gets. Default: 500.
     against : {"torch"}, optional
-        Let the baseline be the same method written plainly in PyTorch, instead of our own.
+        Let the baseline be the same method written plainly in PyTorch. Default: None, our own.
 
     Yields
     ------
@@ -237,7 +249,7 @@ def convergence(
     Raises
     ------
     PyengineError
-        Input that can't be used; before the first synthesis.
+        Before the first synthesis: input that can't be used.
 
     Examples
     --------
@@ -250,7 +262,7 @@ def convergence(
     for image in images:
         Recipe.create(image, size=size, seed=seed)  # raises what else would end a long run
     if against:
-        load_torch_baseline()  # or an error, now
+        load_torch_baseline()  # raises now what it would raise after the first run
     baseline = _torch_texture if against else _own_texture
     with Engine(threads=threads) as engine:
         for image in images:

@@ -30,7 +30,7 @@ from pyengine.network.model import Model
 from pyengine.optimizers.lbfgs import PAIRS, minimize
 
 Baseline: TypeAlias = Callable[[Float32, Float32, Model, int], Callable[[], object]]
-"""From exemplar, image, model and threads to an evaluation: what another library is measured by."""
+"""Makes an evaluation by another library, to hold ours against, from exemplar, image, model and threads."""
 
 
 def measure(sizes: Sequence[int], threads: int | None, repeats: int, against: str | None) -> dict[str, Any]:
@@ -39,12 +39,12 @@ def measure(sizes: Sequence[int], threads: int | None, repeats: int, against: st
     Parameters
     ----------
     sizes : sequence of int
-        Pixels on a side, of image and exemplar: white noise both. Measured from the smallest to the largest.
-    threads : int, optional
-        As in `Engine`.
+        Pixels on a side, of image and exemplar: white noise both. They are measured from the smallest to the largest.
+    threads : int or None
+        See `Engine`.
     repeats : int
-        Evaluations of each size to take the median of, after one that is not counted.
-    against : {"torch"}, optional
+        How many evaluations of each size to take the median of, after one that is not counted.
+    against : {"torch"} or None
         Interleave with `torch_baseline` in the same process.
 
     Returns
@@ -55,7 +55,7 @@ def measure(sizes: Sequence[int], threads: int | None, repeats: int, against: st
     Raises
     ------
     PyengineError
-        A size too small or too large, or `against` names what is not installed.
+        A size is too small or too large, or `against` names what is not installed.
 
     Examples
     --------
@@ -156,8 +156,9 @@ def convolution_gflop(model: Model, size: tuple[int, int], layers: tuple[str, ..
     Parameters
     ----------
     model : Model
+        The model, whose convolutions up to the deepest of `layers` count.
     size : (height, width)
-        The image's.
+        The image's size in pixels.
     layers : tuple of str
         The feature maps that have losses.
 
@@ -188,8 +189,9 @@ def optimizer_seconds(size: int, repeats: int, kernels: Kernels) -> float:
     size : int
         Pixels on a side.
     repeats : int
-        Iterations to take the median of.
+        How many iterations to take the median of.
     kernels : Kernels
+        The device's.
 
     Examples
     --------
@@ -225,7 +227,7 @@ def optimizer_seconds(size: int, repeats: int, kernels: Kernels) -> float:
 
 
 def _page_faults() -> int:
-    """Pages of memory that this process was given so far, each zeroed first; 0 where the system won't tell."""
+    """How many pages of memory this process was given so far, each zeroed first; 0 where the system won't tell."""
     try:
         import resource
     except ImportError:  # not on Windows

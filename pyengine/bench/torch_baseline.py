@@ -26,7 +26,7 @@ def evaluation(
     half: bool = False,
     compiled: bool = False,
 ) -> Callable[[], tuple[float, torch.Tensor]]:
-    """A function that returns value and gradient at `image`, as `Engine.objective(exemplar)` does.
+    """Make a function that returns value and gradient at `image`, as `Engine.objective(exemplar)` does.
 
     Both images are float32 (H, W, 3) of one size: histograms are matched value by value, in sorted order. The gradient
     (3, H, W) stays on the device. With `half`, convolutions are in float16, by autocasting; `compiled` is
@@ -70,7 +70,7 @@ def evaluation(
 def texture(
     exemplar: Float32, size: tuple[int, int], model: Model, threads: int, *, iterations: int, seed: int
 ) -> tuple[Float32, int]:
-    """A texture by the method of Gatys et al. 2015, plainly: Gram losses, one scale, from noise, PyTorch's L-BFGS.
+    """Make a texture by the method of Gatys et al. 2015, plainly: Gram losses, one scale, from noise, PyTorch's L-BFGS.
 
     Returns the image (H, W, 3) in [0, 1], of a (width, height), and the number of iterations.
     """
@@ -98,7 +98,7 @@ def texture(
 
 
 def _network(model: Model, device: str, padding: str) -> Callable[[torch.Tensor], dict[str, torch.Tensor]]:
-    """Feature maps (C, N) of an image (1, 3, H, W), by layer."""
+    """Make a function from an image (1, 3, H, W) to its feature maps (C, N) by layer."""
     gram_layers = GramLoss.default_layers(model.architecture)
     layers: list[tuple[Layer, torch.Tensor, torch.Tensor]] = []
     for c in model.up_to(model.architecture.deepest(gram_layers)).convolutions:

@@ -17,7 +17,7 @@ SCHEMES: dict[str, Weights] = {
     "gram 1, histogram 1e4": {"gram": 1.0, "histogram": 1e4, "content": 1e4},
     "gram 100:1:1:1, histogram 1e5": {"gram/relu1_1": 1e2, "gram": 1.0, "histogram": 1e5, "content": 1e4},
 }
-"""Weights to compare: the automatic ones, and numbers that fit natural images of average contrast."""
+"""The weights to compare: automatic ones, the paper's, and numbers that fit natural images of average contrast."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class WeightsRun:
     Attributes
     ----------
     exemplar : int
-        Which of those given.
+        The exemplar's number, from 0.
     scheme : str
         A key of `SCHEMES`.
     patch_distance, brightness_drift, contrast_drift : float
-        As in `pyengine.Comparison`.
+        See `pyengine.Comparison`.
     layout_similarity : float or None
-        To the content, if there is one.
+        How much of the content's layout is left, at most 1, if there is a content.
     """
 
     exemplar: int
@@ -57,22 +57,25 @@ def schemes(
     Parameters
     ----------
     exemplars : sequence of path, PIL image, or array
+        The pictures to look like.
     content : path, PIL image, or array, optional
-        For style transfers.
+        The picture that style transfers show. Default: None, textures are made.
     size : int, optional
-        Pixels on a side of the outputs; by default the exemplars' own sizes.
-    seed, threads
-        As in `pyengine.synthesize`.
+        Pixels on a side of the outputs. Default: None, the exemplars' own sizes, or the content's.
+    seed : int
+        See `pyengine.synthesize`. Default: 0.
+    threads : int, optional
+        See `Engine`. Default: None.
 
     Yields
     ------
     WeightsRun
-        At once when it is done: exemplar by exemplar, all weights for each.
+        One for each exemplar and kind of weights in turn, at once when it is done.
 
     Raises
     ------
     PyengineError
-        Input that can't be used; before the first synthesis.
+        Before the first synthesis: input that can't be used.
 
     Examples
     --------

@@ -24,7 +24,7 @@ SLICE = 4096
 """How many pixels' products are summed in float32, before the sums are added up in float64."""
 
 CHUNK = 16 * THREADS
-"""How many samples a block sorts, how many entries it multiplies, and how many pixels it compares, as in the sources."""
+"""How many samples a block sorts, or entries it multiplies, or pixels it compares, as in the sources."""
 
 GROUP = 32
 """How many samples lie between two sums that are kept, as in histogram.cu."""
