@@ -6,14 +6,12 @@ import inspect
 import re
 from typing import Any
 
-import click
 import numpy as np
 import pytest
 from PIL import Image
 
 import pyengine
 from pyengine import PyengineError
-from pyengine.cli import main
 from pyengine.images.color import luminance, match_colors, match_luminance
 from pyengine.images.resampling import resize
 from pyengine.recipe import LARGEST, Options, Recipe
@@ -553,17 +551,6 @@ def test_every_option_is_explained():
     names = [name for line in documented for name in line.split(", ")]
     own = [name for name in inspect.signature(pyengine.synthesize).parameters if name != "options"]
     assert sorted(names) == sorted({*inspect.signature(Recipe.create).parameters, *own})
-
-
-def test_the_command_line_has_every_option():
-    command = main.commands["synthesize"]
-    options = {flag for parameter in command.params if isinstance(parameter, click.Option) for flag in parameter.opts}
-    arguments = {parameter.name for parameter in command.params if isinstance(parameter, click.Argument)}
-    assert arguments == {"exemplars"}  # one, or several
-    recipe = set(inspect.signature(Recipe.create).parameters) - {"exemplar", "exemplars"}
-    engine = set(inspect.signature(pyengine.Engine).parameters)
-    flags = {"--weight" if name == "weights" else f"--{name.replace('_', '-')}" for name in recipe | engine}
-    assert options == flags | {"-o", "--output", "--json", "--thresholds"}
 
 
 def test_exemplar_weights_do_not_depend_on_the_exemplars_sizes():

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from pyengine.cli import options, parsing
+from pyengine.cli.checks import check_not_an_input
 from pyengine.cli.output import Output, reports
 from pyengine.cli.progress import progress
 from pyengine.errors import PyengineError
@@ -149,7 +150,7 @@ def command(
         raise PyengineError("Missing argument 'EXEMPLAR...': give a picture, or --recipe")
     arguments = _arguments(exemplars, thresholds)
     named: dict[str, Any] = {}
-    options.check_not_an_input(output, *_files(arguments), *([] if recipe_file is None else [recipe_file]))
+    check_not_an_input(output, *_files(arguments), *([] if recipe_file is None else [recipe_file]))
     if recipe_file is None:
         recipe = Recipe.create(**arguments)
     else:
