@@ -82,6 +82,17 @@ def without_pictures(opened: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def files_of(arguments: Mapping[str, Any]) -> tuple[Path, ...]:
+    """The paths of all files among a recipe's arguments, from `without_pictures`."""
+
+    def paths(value: Any) -> list[Path]:
+        if isinstance(value, list):
+            return [path for item in value for path in paths(item)]
+        return [value.path] if isinstance(value, FileReference) else []
+
+    return tuple(path for name in KEYWORDS for path in paths(arguments.get(name)))
+
+
 def _plain(value: Any) -> Any:
     """The same in the types that JSON has."""
     if isinstance(value, Mapping):

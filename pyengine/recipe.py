@@ -14,7 +14,7 @@ import numpy as np
 
 from pyengine.arrays import Float32
 from pyengine.checks import check_choice, is_integer
-from pyengine.document import from_document, open_files, to_document, without_pictures
+from pyengine.document import files_of, from_document, open_files, to_document, without_pictures
 from pyengine.errors import PyengineError
 from pyengine.images.color import luminance, match_colors, match_luminance
 from pyengine.images.masks import fill_by_reflection
@@ -34,9 +34,9 @@ from pyengine.inputs import (
 )
 from pyengine.level import Exemplar, Level
 from pyengine.losses import KINDS
-from pyengine.losses.options import USUAL, LossOptions, Weights
+from pyengine.losses.options import USUAL, Border, LossOptions, Weights
 from pyengine.methods import PRESETS, Method, Preset
-from pyengine.network.graphs import LEAST_SIDE, Padding, Pooling
+from pyengine.network.graphs import LEAST_SIDE, Pooling
 from pyengine.pyramid import MULTIPLE, default_iterations, default_levels, level_sizes
 
 PreserveColor = Literal["luminance", "match"]
@@ -64,7 +64,7 @@ class Options(TypedDict, total=False):
     gram_layers: Sequence[str] | None
     histogram_layers: Sequence[str] | None
     content_layers: Sequence[str] | None
-    padding: Padding | None
+    padding: Border | None
     pooling: Pooling
     seed: int
     levels: int | None
@@ -100,6 +100,11 @@ class Recipe:
     losses: LossOptions
     colors: Float32 | None = field(default=None, repr=False)
     arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that its pictures were read from."""
+        return files_of(self.arguments)
 
     def exemplar_sizes(self, level: int) -> list[tuple[int, int]]:
         """The (width, height) of each exemplar at a level, at which it is reduced as the output is.
@@ -139,7 +144,7 @@ class Recipe:
         gram_layers: Sequence[str] | None = None,
         histogram_layers: Sequence[str] | None = None,
         content_layers: Sequence[str] | None = None,
-        padding: Padding | None = None,
+        padding: Border | None = None,
         pooling: Pooling = "average",
         seed: int = 0,
         levels: int | None = None,

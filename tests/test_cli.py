@@ -160,6 +160,12 @@ def test_every_parameter_has_an_option(function: str, positional: set[str]) -> N
     assert names | positional == set(parameters(function))
 
 
+def test_what_is_no_parameter() -> None:
+    command = COMMANDS["synthesize"]
+    own = {option.name for option in command.params if not isinstance(option, ParameterOption)}
+    assert own == {"exemplars", "output", "recipe_file", "thresholds", "as_json", "quiet", "verbose"}
+
+
 # -------------------------------------------------------- words and silence
 
 

@@ -12,15 +12,13 @@ from collections.abc import Callable, Iterable
 from functools import cache, reduce
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 import click
 
 from pyengine.cli import parsing
-from pyengine.errors import PyengineError
 
-Decorated = TypeVar("Decorated", bound="Callable[..., Any] | click.Command")
-Decorator = Callable[[Decorated], Decorated]
+Decorator: TypeAlias = Callable[[Any], Any]
 
 ENGINE = "pyengine.engine:Engine"
 
@@ -97,16 +95,16 @@ class ParameterOption(click.Option):
         return f"{default:g}" if isinstance(default, (int, float)) else str(default)
 
 
-def of(path: str) -> Callable[..., Decorator[Any]]:
+def of(path: str) -> Callable[..., Decorator]:
     """A decorator like `click.option`, for options that stand for parameters of a function."""
 
-    def option(*declarations: str, **attributes: Any) -> Decorator[Any]:
+    def option(*declarations: str, **attributes: Any) -> Decorator:
         return click.option(*declarations, cls=ParameterOption, of=path, **attributes)
 
     return option
 
 
-def together(decorators: Iterable[Decorator[Any]]) -> Decorator[Any]:
+def together(decorators: Iterable[Decorator]) -> Decorator:
     """One decorator of many, which help shows in this order."""
 
     def decorate(function: Any) -> Any:
@@ -132,14 +130,14 @@ exemplar = click.argument("exemplar", type=file)
 exemplars = click.argument("exemplars", metavar="EXEMPLAR...", nargs=-1, required=True, type=file)
 
 
-def plot(what: str) -> Decorator[Any]:
+def plot(what: str) -> Decorator:
     """The option to draw something against the size."""
     return click.option(
         "--plot", type=file, metavar="FILE", help=f"Draw {what} against size, to this image; needs matplotlib."
     )
 
 
-def sizes(default: str) -> Decorator[Any]:
+def sizes(default: str) -> Decorator:
     """The option of several sizes."""
     return click.option(
         "--sizes", type=parsing.sides, default=default, show_default=True, metavar="N[,N...]",
@@ -147,7 +145,7 @@ def sizes(default: str) -> Decorator[Any]:
     )  # fmt: skip
 
 
-def size(path: str) -> Decorator[Any]:
+def size(path: str) -> Decorator:
     """The option of one size, of squares."""
     return of(path)(
         "--size", metavar="N", unset="the exemplar's own size",
@@ -155,7 +153,7 @@ def size(path: str) -> Decorator[Any]:
     )  # fmt: skip
 
 
-def repeats(default: int) -> Decorator[Any]:
+def repeats(default: int) -> Decorator:
     """The option of how often to measure."""
     return click.option(
         "--repeats", type=click.IntRange(min=1), default=default, show_default=True, metavar="N",
@@ -163,19 +161,19 @@ def repeats(default: int) -> Decorator[Any]:
     )  # fmt: skip
 
 
-def seed(path: str) -> Decorator[Any]:
+def seed(path: str) -> Decorator:
     """The option of the noise to start from."""
     return of(path)(
         "--seed", metavar="N", help="Start from the noise of this seed: the same one gives the same image."
     )  # fmt: skip
 
 
-def threads(path: str = ENGINE) -> Decorator[Any]:
+def threads(path: str = ENGINE) -> Decorator:
     """The option of how many threads compute."""
     return of(path)("--threads", metavar="N", unset="every core", help="Compute with so many threads on a CPU.")
 
 
-def memory_limit(path: str = ENGINE) -> Decorator[Any]:
+def memory_limit(path: str = ENGINE) -> Decorator:
     """The option of how much memory to take."""
     return of(path)(
         "--memory-limit", type=parsing.byte_count, metavar="BYTES", unset="most of what there is",
@@ -202,9 +200,3 @@ engine = together(
     ]
 )  # fmt: skip
 """All options of an engine."""
-
-
-def check_not_an_input(output: Path, *inputs: Path) -> None:
-    """Refuse, before the work, to write over what is read."""
-    if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
-        raise PyengineError(f"{output} is one of the images to read: write to another file")

@@ -11,10 +11,13 @@ from pyengine.errors import PyengineError
 from pyengine.losses import KINDS
 from pyengine.losses.base import IMAGE, Weight
 from pyengine.network.architecture import Architecture
-from pyengine.network.graphs import Padding, Pooling
+from pyengine.network.graphs import Pooling
 
 Weights: TypeAlias = Literal["auto", "thresholds"] | Mapping[str, Weight]
 """How all terms are weighted, or numbers by kind ("gram") or by kind and layer ("gram/relu1_1")."""
+
+Border = Literal["wrap", "zeros"]
+"""What the network sees beyond an output's border."""
 
 USUAL = tuple(kind.kind for kind in KINDS.values() if not kind.optional and kind.source == "exemplars")
 """The kinds that are in use where nobody says anything."""
@@ -65,7 +68,7 @@ class LossOptions:
     content: bool = False
     unnamed: Weight = "auto"
     content_strength: float = 1.0
-    padding: Padding = "wrap"
+    padding: Border = "wrap"
     pooling: Pooling = "average"
 
     def __post_init__(self) -> None:
@@ -80,7 +83,7 @@ class LossOptions:
             raise PyengineError("nothing is left to match: give gram or histogram a layer and a weight that is not 0")
         if not (is_number(self.content_strength) and 0 < self.content_strength < float("inf")):
             raise PyengineError(f"content_strength={self.content_strength!r}: give a number above 0")
-        check_choice("padding", self.padding, ("wrap", "zeros"))
+        check_choice("padding", self.padding, get_args(Border))
         check_choice("pooling", self.pooling, get_args(Pooling))
 
     def _check_weights(self) -> None:

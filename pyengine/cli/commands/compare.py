@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pyengine.cli import options
+from pyengine.cli.checks import check_not_an_input
 from pyengine.cli.output import Output, reports
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def command(exemplar: Path, images: tuple[Path, ...], picture: Path | None, out:
 
     if picture is not None:
         check_output(picture)
-        options.check_not_an_input(picture, exemplar, *images)
+        check_not_an_input(picture, exemplar, *images)
     expected = load(exemplar)
     loaded = [load(path, "image") for path in images]
     found = [(path, measures.compare(expected, image)) for path, image in zip(images, loaded, strict=True)]

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from pyengine.cli import options, parsing
+from pyengine.cli.checks import check_not_an_input
 from pyengine.cli.output import Output, reports
 from pyengine.cli.progress import progress
 from pyengine.errors import PyengineError
@@ -150,12 +151,12 @@ def command(
     arguments = _arguments(exemplars, thresholds)
     named: dict[str, Any] = {}
     typed = options.typed(options.ENGINE)
-    options.check_not_an_input(output, *_files(arguments), *([] if recipe_file is None else [recipe_file]))
     if recipe_file is None:
         recipe = Recipe.create(**arguments)
     else:
         text, named = _read(recipe_file)
         recipe = Recipe.from_json(text, recipe_file.parent, **arguments)
+    check_not_an_input(output, *recipe.files, *([] if recipe_file is None else [recipe_file]))
     origin = named.pop("origin", None)
     with Engine(**{**named, **typed}) as engine, progress(out) as callback:
         if origin not in (None, engine.model.origin) and "model" not in typed:
@@ -187,13 +188,6 @@ def _arguments(exemplars: tuple[Path, ...], thresholds: bool) -> dict[str, Any]:
         one, several = (exemplars[0], None) if len(exemplars) == 1 else (None, list(exemplars))
         arguments |= {"exemplar": one, "exemplars": several}
     return arguments
-
-
-def _files(arguments: dict[str, Any]) -> list[Path]:
-    """What may be a file to read."""
-    names = ("exemplar", "exemplars", "content", "init", "exemplar_regions", "output_regions", "keep", "fill")
-    values = [arguments[name] for name in names if arguments.get(name) is not None]
-    return [Path(file) for value in values for file in (value if isinstance(value, list) else [value])]
 
 
 def _read(file: Path) -> tuple[str, dict[str, Any]]:

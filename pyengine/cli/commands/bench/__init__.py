@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from pyengine.cli import options
+from pyengine.cli.checks import check_plot
 from pyengine.cli.commands import Commands
 from pyengine.cli.output import Output, reports
 from pyengine.errors import PyengineError
@@ -71,13 +72,3 @@ def command(
         save(report.plot(found), plot)
     out.document(found)
     out.say(text)
-
-
-def check_plot(plot: Path, *inputs: Path) -> None:
-    """Raise PyengineError, before the work begins, for a plot that can't be drawn or written."""
-    from pyengine.bench import figures
-    from pyengine.images.writing import check_output
-
-    check_output(plot)
-    options.check_not_an_input(plot, *inputs)
-    figures.check_plot()

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pyengine.cli import options
-from pyengine.cli.commands.bench import check_plot
+from pyengine.cli.checks import check_plot
 from pyengine.cli.output import Output, reports
 
 DRIFT = "pyengine.bench.stability:drift"

@@ -1,0 +1,23 @@
+"""What commands refuse before the work begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyengine.errors import PyengineError
+
+
+def check_not_an_input(output: Path, *inputs: Path) -> None:
+    """Raise PyengineError for a file that is to be written, but is read as well."""
+    if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
+        raise PyengineError(f"{output} is one of the images to read: write to another file")
+
+
+def check_plot(plot: Path, *inputs: Path) -> None:
+    """Raise PyengineError for a plot that can't be drawn or written, or would be written over what is read."""
+    from pyengine.bench import figures
+    from pyengine.images.writing import check_output
+
+    check_output(plot)
+    check_not_an_input(plot, *inputs)
+    figures.check_plot()
