@@ -227,8 +227,8 @@ class Budget:
         >>> for side in (512, 2048, 4096):
         ...     print(budget.plan((side, side), demand, losses))
         the image whole, the optimiser's state in memory
-        tiles of 1216 pixels, the optimiser's state in a file
-        tiles of 928 pixels, the optimiser's state in a file
+        tiles of 1120 pixels, the optimiser's state in a file
+        tiles of 832 pixels, the optimiser's state in a file
         """
         plan = self._fastest(size, demand)
         if plan.side is not None:

@@ -397,7 +397,10 @@ def test_weights_in_json(pictures: dict[str, Path], tmp_path: Path) -> None:
         ("rest", ["--keep", "<rest>"]),
         ("layout", ["--output-regions", "<layout>", "--exemplar-regions", "<indices>"]),
         ("indices", ["--output-regions", "<layout>", "--exemplar-regions", "<indices>"]),
-        ("right", ["--output-regions", "<left>", "--output-regions", "<right>"]),
+        (
+            "right",
+            [w for side in ("exemplar", "output") for m in ("<left>", "<right>") for w in (f"--{side}-regions", m)],
+        ),
         ("second", ["<second>"]),
         ("exemplar", []),
     ],
