@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import reference
-from conftest import covering, features, relative_error
+from conftest import covering, cut_budget, features, relative_error
 
 import pyengine
 from pyengine import Engine, PyengineError, devices
@@ -20,7 +20,6 @@ from pyengine.images.resampling import upsample_circular
 from pyengine.kernels import Coverage, cuda
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.kernels.cuda import CudaKernels
-from pyengine.memory import Plan
 from pyengine.network.architecture import Architecture, Layer
 from pyengine.network.model import Convolution, Model, Preprocessing
 from pyengine.network.modelfile import model_file
@@ -783,10 +782,10 @@ def on_emulated(monkeypatch, model):
 def gpu_engine(kind, monkeypatch, model):
     provide(kind, monkeypatch)
     if kind == "emulated":
-        monkeypatch.setattr(devices, "_problem", lambda kind, index: "")
+        monkeypatch.setattr(devices, "problem_with", lambda kind, index: "")
         monkeypatch.setattr(devices.Device, "provider", lambda *_: Provider())
-    elif devices._problem("cuda", 0):
-        pytest.skip(devices._problem("cuda", 0))
+    elif devices.problem_with("cuda", 0):
+        pytest.skip(devices.problem_with("cuda", 0))
     with Engine("cuda", model, threads=1, precision="float32") as engine:
         assert isinstance(engine.kernels, CudaKernels)
         yield engine
@@ -868,7 +867,7 @@ def test_tiles_are_what_the_cpu_makes_of_the_whole(on_gpu, on_cpu, monkeypatch, 
     size = (40, 48) if objective.size is None else (20, 24)  # four tiles, or one that overlaps itself
     image = np.random.default_rng(3).random((*size, 3)).astype(np.float32)
     expected, slope = objective(image)
-    monkeypatch.setattr(Engine, "_plan", lambda *_: Plan(24, 4))
+    monkeypatch.setattr(on_gpu, "budget", cut_budget(on_gpu, 24, 4))
     value, gradient = on_gpu.objective(**arguments)(image)
     assert value == pytest.approx(expected, rel=3e-6)
     assert relative_error(gradient, slope) < 1e-5
@@ -877,7 +876,7 @@ def test_tiles_are_what_the_cpu_makes_of_the_whole(on_gpu, on_cpu, monkeypatch, 
 def test_objective_of_the_whole_method(monkeypatch, natural, other, engine):
     """With the model and the layers that are the default."""
     provide("emulated", monkeypatch)
-    monkeypatch.setattr(devices, "_problem", lambda kind, index: "")
+    monkeypatch.setattr(devices, "problem_with", lambda kind, index: "")
     monkeypatch.setattr(devices.Device, "provider", lambda *_: Provider())
     with Engine("cuda", threads=1) as on_gpu:
         value, gradient = on_gpu.objective(other[:20, :16])(natural[:16, :17])
