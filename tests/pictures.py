@@ -54,3 +54,8 @@ def halves(width: int, height: int, left: int = 1, right: int = 2) -> np.ndarray
 
 
 EXEMPLAR = picture(64, 48)
+CONTENT = {"content": picture(40, 32, 1)}
+REGIONS = {"exemplar_regions": halves(64, 48), "output_regions": halves(64, 48)}
+TWO = {"exemplar": None, "exemplars": [EXEMPLAR, picture(20, 30)]}
+SOFT = [np.full((48, 64), 0.5), np.full((48, 64), 0.25)]
+RED = np.zeros((48, 64, 3), np.uint8) + np.uint8([200, 0, 0])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
-from pictures import EXEMPLAR, mask, picture, torn
+from pictures import CONTENT, EXEMPLAR, RED, REGIONS, TWO, halves, mask, picture, torn
 from PIL import Image
 
 from pyengine import PyengineError
@@ -146,3 +148,93 @@ def test_another_picture_is_filled_from_the_whole_exemplar():
     level = Recipe.create(EXEMPLAR, init=picture(40, 32, 3), fill=mask(40, 32)).level
     assert level.exemplars[0].masks is None
     assert np.array_equal(level.picture[0, 0], picture(40, 32, 3)[0, 0] / np.float32(255))
+
+
+# ------------------------------------------------------------------ refused
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    # exemplars
+    ({"exemplar": None}, r"give either one exemplar, or a list of exemplars"),
+    ({"exemplars": [EXEMPLAR]}, r"give either one exemplar, or a list of exemplars"),
+    ({"exemplar": None, "exemplars": []}, r"exemplars, a list: give a list of at least one picture"),
+    ({"exemplar": None, "exemplars": "a.png"}, r"exemplars, a str: give a list"),
+    ({"exemplar": None, "exemplars": [EXEMPLAR, picture(20, 15)]}, r"exemplars\[1\] of 20x15 pixels: both sides"),
+    ({"exemplar": None, "exemplars": [EXEMPLAR, None]}, r"exemplars\[1\]: pass a path, a PIL image or"),
+    ({"exemplar": picture(64, 15)}, r"exemplar of 64x15 pixels: both sides must be at least 16"),
+    ({"exemplar": np.zeros((48, 64, 4))}, r"exemplar: fully transparent"),
+    ({"exemplar": np.full((48, 64, 4), 0.5)}, r"exemplar: no pixel is more than half opaque"),
+    ({"exemplar": "missing.png"}, r"exemplar missing.png: no such file"),
+    ({"exemplar_weights": [1, 2]}, r"exemplar_weights=\[1, 2\]: give a list of 1, one for each exemplar"),
+    ({**TWO, "exemplar_weights": [1]}, r"exemplar_weights=\[1\]: give a list of 2, one for each exemplar"),
+    ({**TWO, "exemplar_weights": []}, r"exemplar_weights=\[\]: give a list of 2"),
+    ({**TWO, "exemplar_weights": 1.0}, r"exemplar_weights=1.0: give a list of 2"),
+    ({**TWO, "exemplar_weights": [1, -1]}, r"exemplar_weights=\[1, -1\]: give numbers that are not negative"),
+    ({**TWO, "exemplar_weights": [0, 0.0]}, r"exemplar_weights=\[0, 0.0\]: .* not all 0"),
+    ({**TWO, "exemplar_weights": [1, float("nan")]}, r"exemplar_weights=\[1, nan\]: give numbers"),
+    ({**TWO, "exemplar_weights": [1, float("inf")]}, r"exemplar_weights=\[1, inf\]: give numbers"),
+    ({**TWO, "exemplar_weights": ["1", "2"]}, r"exemplar_weights=\['1', '2'\]: give numbers"),
+    ({**TWO, "exemplar_weights": "12"}, r"exemplar_weights='12': give a list of 2"),
+    ({**TWO, "exemplar_weights": [True, 1]}, r"exemplar_weights=\[True, 1\]: give numbers"),
+    # style scale
+    ({"style_scale": 0}, r"style_scale=0: give a number above 0, and at most 8"),
+    ({"style_scale": -1}, r"style_scale=-1: give a number above 0"),
+    ({"style_scale": 8.1}, r"style_scale=8.1: give a number above 0, and at most 8"),
+    ({"style_scale": float("nan")}, r"style_scale=nan: give a number"),
+    ({"style_scale": float("inf")}, r"style_scale=inf: give a number"),
+    ({"style_scale": "2"}, r"style_scale='2': give a number"),
+    ({"style_scale": True}, r"style_scale=True: give a number"),
+    ({"style_scale": 0.3}, r"style_scale=0.3: an exemplar of 64x48 pixels would be measured at 19x14; .* 16 to"),
+    ({"content": picture(32, 24), "style_scale": 0.6}, r"style_scale=0.6: .* would be measured at 19x14"),
+    ({"exemplar": picture(2100, 16), "style_scale": 8}, r"measured at 16800x128; both sides must be 16 to 16383"),
+    # holes
+    ({"keep": mask(64, 48), "fill": mask(64, 48)}, r"keep and fill: give one of them"),
+    ({"fill": mask(48, 64)}, r"fill of 48x64 pixels: the picture has 64x48"),
+    ({"keep": mask(64, 40)}, r"keep of 64x40 pixels: the picture has 64x48"),
+    ({"init": picture(40, 40), "keep": mask(64, 48)}, r"keep of 64x48 pixels: the picture has 40x40"),
+    ({"fill": RED}, r"fill: a mask is grey, this is in colour"),
+    ({"keep": torn(64, 48)}, r"keep: it is transparent in places"),
+    ({"fill": "missing.png"}, r"fill missing.png: no such file"),
+    ({"fill": np.full((48, 64), 3.0)}, r"fill: values from 3 to 3 are not in \[0, 1\]"),
+    ({"fill": np.zeros((48, 64))}, r"nothing is to be filled: white is filled with fill"),
+    ({"keep": np.ones((48, 64))}, r"nothing is to be filled: white is filled with fill, black with keep"),
+    ({"fill": np.ones((48, 64))}, r"nothing is to be kept: white is filled with fill"),
+    ({"keep": np.zeros((48, 64))}, r"nothing is to be kept"),
+    ({"exemplar": torn(64, 48), "keep": torn(64, 48)[:, :, 3] == 0}, r"nothing is to be kept"),
+    ({"fill": "alpha"}, r"fill='alpha': the picture has no transparent pixels: give a mask"),
+    ({"exemplar": torn(64, 48), "init": EXEMPLAR, "fill": "alpha"}, r"fill='alpha': the picture has no transparent"),
+    ({"keep": "alpha"}, r"keep alpha: no such file"),
+    (
+        {**TWO, "seamless": True},
+        r"keep, fill or seamless with several exemplars: give the picture to keep as init",
+    ),
+    ({**TWO, "fill": mask(64, 48), "init": "noise"}, r"with several exemplars: give the picture"),
+    (
+        {**CONTENT, "fill": mask(40, 32)},
+        r"content with keep, fill or seamless: to keep part of the content, paint it 0",
+    ),
+    ({**CONTENT, "keep": mask(40, 32)}, r"content with keep, fill or seamless"),
+    ({**CONTENT, "seamless": True}, r"content with keep, fill or seamless"),
+    ({"seamless": True, "padding": "zeros"}, r"seamless=True with padding='zeros': borders meet only under 'wrap'"),
+    ({"seamless": True, "method": "gatys"}, r"seamless=True with padding='zeros'"),
+    ({"seamless": True, "size": 64}, r"size 64x64: with keep, fill or seamless it is the picture's: leave it out"),
+    ({"fill": mask(64, 48), "size": (128, 96)}, r"size 128x96: with keep, fill or seamless it is the picture's"),
+    ({**REGIONS, "init": picture(40, 32), "seamless": True}, r"output_regions of 64x48 pixels: the output has 40x32"),
+    ({**REGIONS, "fill": halves(64, 48, 0, 1) > 0}, r"region 2: all of it is transparent, in the hole"),
+    (
+        {**REGIONS, "exemplar": np.dstack([EXEMPLAR, halves(64, 48, 0, 255)]).astype("u1")},
+        r"region 1: all of it is transparent",
+    ),
+    (
+        {"fill": mask(64, 48), "output_regions": 1 - mask(64, 48)},
+        r"output_regions: part of it is 0, no region, and nothing says what belongs there",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), REFUSED, ids=[f"{k}-{'-'.join(options)}" for k, (options, _) in enumerate(REFUSED)]
+)
+def test_refused(options, message):
+    with pytest.raises(PyengineError, match=message) as error:
+        Recipe.create(**{"exemplar": EXEMPLAR, **options})
+    assert "\n" not in str(error.value)
