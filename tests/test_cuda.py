@@ -172,7 +172,7 @@ def test_gram_gradient(kernels, shape, kind):
 @pytest.mark.parametrize("kind", ["none", "random"])
 def test_structure(kernels, kind):
     """Maps of three axes, through the loss that translates them."""
-    from pyengine.losses import Region, Sample
+    from pyengine.losses.base import Region, Sample
     from pyengine.losses.structure import StructureLoss
 
     x, exemplar = features((5, 9, 14), "normal"), features((5, 8, 8), "normal", 1)

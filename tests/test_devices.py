@@ -209,6 +209,7 @@ def test_auto_without_the_provider_is_the_cpu(install, recwarn):
     assert not recwarn.list
 
 
+@pytest.mark.filterwarnings("default:onnxruntime-gpu is installed:RuntimeWarning")  # to be shown, not raised
 def test_the_command_line_says_it_in_a_line(install, tmp_path):
     install(Fake(), None)
     picture = tmp_path / "exemplar.png"
