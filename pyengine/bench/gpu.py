@@ -28,6 +28,9 @@ AGREEMENT_SIZE = 256
 SIDE, COPIED = 8192, 2**28
 """The side of the matrices to multiply, and the numbers to copy: enough for the rates to be the GPU's own."""
 
+RUNS = 5
+"""How often a matrix product and a copy are timed."""
+
 TRAFFIC_BYTES = 4 * (4 * 248 + 3 * 120 + 10 * 2 * (64 + 8))
 """For a pixel, about what an evaluation has to move: feature maps are written and read once forward and twice backward,
 the maps that have losses (120 numbers a pixel) are read by them, and their gradients written and read; the channels
@@ -123,10 +126,10 @@ def _rates(engine: Engine) -> dict[str, Any]:
     return {"matrix_gflops": rates, "copy_gb_per_s": bandwidth}
 
 
-def _device_seconds(kernels: Kernels, work: Callable[[], object], runs: int = 5) -> float:
-    """The median, after one that is not counted."""
+def _device_seconds(kernels: Kernels, work: Callable[[], object]) -> float:
+    """The median of `RUNS`, after one that is not counted."""
     seconds = []
-    for _ in range(1 + runs):
+    for _ in range(1 + RUNS):
         start = kernels.mark()
         work()
         seconds.append(kernels.seconds(start, kernels.mark()))
