@@ -101,15 +101,15 @@ def choose(asked: str) -> Device:
     if kind == "cpu":
         return Device("cpu", 0, "as asked for")
     if kind != "auto":
-        problem = _problem(cast(Kind, kind), int(number or 0))
+        problem = problem_with(cast(Kind, kind), int(number or 0))
         if problem:
             raise PyengineError(f"device={asked!r}: {problem}")
         return Device(cast(Kind, kind), int(number or 0), "as asked for")
     if PROVIDERS["cuda"] not in providers:
         return Device("cpu", 0, "the ONNX Runtime that is installed has no CUDA provider")
-    problem = _problem("cuda", 0)
+    problem = problem_with("cuda", 0)
     if problem:
-        _warn(f"onnxruntime-gpu is installed, but {problem}; computing on the CPU")
+        warn_once(f"onnxruntime-gpu is installed, but {problem}; computing on the CPU")
         return Device("cpu", 0, problem)
     return Device("cuda", 0, "the CUDA provider works")
 
@@ -136,13 +136,13 @@ def gpus() -> list[dict[str, object]]:
 
 
 @cache
-def _warn(message: str) -> None:
+def warn_once(message: str) -> None:
     """Warn, but only once in a process, wherever the call is."""
     warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
 @cache
-def _problem(kind: Kind, index: int) -> str:
+def problem_with(kind: Kind, index: int) -> str:
     """Why a GPU can't be used; empty if it can. A provider that is announced may still fail: only running it tells."""
     if PROVIDERS[kind] not in runtime().get_available_providers():
         return "the ONNX Runtime that is installed has no such provider: pip install 'pyengine[gpu]' instead of [cpu]"
@@ -160,13 +160,13 @@ def _problem(kind: Kind, index: int) -> str:
     if failure is not None:
         return f"the {kind} provider of ONNX Runtime fails ({failure}): check that its libraries are installed"
     try:
-        _try_kernels(index)
+        try_kernels(index)
     except Exception as error:  # whatever a library that is missing or too old makes of it
         return f"CuPy fails ({_first_line(error)}): pip install 'pyengine[gpu]' brings what it needs"
     return ""
 
 
-def _try_kernels(index: int) -> None:
+def try_kernels(index: int) -> None:
     """Compile a kernel and multiply matrices."""
     from pyengine.kernels.cuda import CudaKernels
 

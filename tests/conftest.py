@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 # Before NumPy is imported. The reference multiplies small matrices, between which OpenBLAS' idle threads spin and take
@@ -10,12 +12,15 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+import reference
 from PIL import Image
 
 import pyengine
 from pyengine import _core
 from pyengine.kernels import Coverage
 from pyengine.kernels.cpu import CpuKernels
+from pyengine.losses.options import LossOptions
+from pyengine.memory import Budget, Demand, Plan
 from pyengine.network.model import Model
 from pyengine.network.modelfile import load
 from pyengine.network.network import ModelSessions
@@ -23,6 +28,8 @@ from pyengine.network.sessions import Provider
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 VGG16 = load("vgg16").architecture
+KERNELS = CpuKernels(threads=1)
+LAYERS = ("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu4_1", "relu4_2")
 
 
 def pytest_report_header() -> str:
@@ -33,6 +40,16 @@ def pytest_report_header() -> str:
 def engine() -> Iterator[pyengine.Engine]:
     with pyengine.Engine(threads=1) as engine:
         yield engine
+
+
+@pytest.fixture(scope="session")
+def sessions() -> ModelSessions:
+    return sessions_of(load("vgg16"))
+
+
+@pytest.fixture(scope="session")
+def expected_vgg() -> reference.Network:
+    return reference.load(str(files("pyengine.models") / "vgg16.onnx"))
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +79,23 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
 def sessions_of(model: Model, *, half: bool = False) -> ModelSessions:
     """A model's sessions on the CPU."""
     return ModelSessions(model, CpuKernels(threads=1), Provider(), threads=1, half=half)
+
+
+@dataclass(frozen=True)
+class Cut(Budget):
+    """A budget under which every image is evaluated in tiles of so many pixels."""
+
+    side: int = 32
+    channels: int = 24
+
+    def plan(self, size: tuple[int, int], demand: Demand, losses: LossOptions) -> Plan:
+        return Plan(self.side, self.channels)
+
+
+def cut_budget(engine: pyengine.Engine, side: int, channels: int = 24) -> Budget:
+    """What to give an engine as its budget, so that it evaluates every image in tiles."""
+    own = engine.budget
+    return Cut(own.limit, own.architecture, own.alignment, own.on_cpu, side, channels)
 
 
 def coverage(array: np.ndarray | None) -> Coverage | None:

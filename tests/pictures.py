@@ -28,3 +28,34 @@ def write(folder: Path, suffix: str, pixels: np.ndarray, **options: Any) -> Path
     path = folder / f"image{suffix}"
     Image.fromarray(pixels).save(path, **options)
     return path
+
+
+def picture(width: int, height: int, seed: int = 0, channels: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
+
+
+def torn(width: int, height: int) -> np.ndarray:
+    """A picture with a transparent corner."""
+    image = picture(width, height, 7, 4)
+    image[:, :, 3] = 255
+    image[: height // 2, : width // 2, 3] = 0
+    return image
+
+
+def mask(width: int, height: int) -> np.ndarray:
+    """White in a rectangle of a fourth of the pixels."""
+    white = np.zeros((height, width), bool)
+    white[height // 4 : height // 4 + height // 2, width // 4 : width // 4 + width // 2] = True
+    return white
+
+
+def halves(width: int, height: int, left: int = 1, right: int = 2) -> np.ndarray:
+    return np.where(np.arange(width) < width // 2, left, right)[None].repeat(height, axis=0)
+
+
+EXEMPLAR = picture(64, 48)
+CONTENT = {"content": picture(40, 32, 1)}
+REGIONS = {"exemplar_regions": halves(64, 48), "output_regions": halves(64, 48)}
+TWO = {"exemplar": None, "exemplars": [EXEMPLAR, picture(20, 30)]}
+SOFT = [np.full((48, 64), 0.5), np.full((48, 64), 0.25)]
+RED = np.zeros((48, 64, 3), np.uint8) + np.uint8([200, 0, 0])

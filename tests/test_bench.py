@@ -198,11 +198,11 @@ def test_terms_are_timed_by_name(engine, rng):
 
 def test_page_faults_are_of_fresh_memory():
     pytest.importorskip("resource")
-    before = suite._page_faults()
+    before = suite.page_faults()
     fresh = mmap.mmap(-1, 64 * mmap.PAGESIZE)
     for page in range(64):
         fresh[page * mmap.PAGESIZE] = 1
-    assert suite._page_faults() - before >= 64
+    assert suite.page_faults() - before >= 64
 
 
 def test_cold_processes_run_this_pyengine(tmp_path, monkeypatch):
@@ -805,9 +805,9 @@ def test_optimizers(tmp_path, rng):
 
 def test_evaluations_needed_are_counted_to_the_first_as_low(monkeypatch, rng):
     image = rng.random((16, 16, 3), np.float32)
-    monkeypatch.setattr(optimizer_bench, "_values", lambda *_: [9.0, 5.0, 3.0, 2.0, 1.0, 0.5])
+    monkeypatch.setattr(optimizer_bench, "our_values", lambda *_: [9.0, 5.0, 3.0, 2.0, 1.0, 0.5])
     for theirs, needed in (([9.0, 2.0, 4.0], 4), ([9.0, 5.0], 2), ([0.1], None)):
-        monkeypatch.setattr(optimizer_bench, "_scipy_values", lambda *_, theirs=theirs: theirs)
+        monkeypatch.setattr(optimizer_bench, "scipy_values", lambda *_, theirs=theirs: theirs)
         (run,) = optimizer_bench.optimizers([image], evaluations=3, threads=1)
         assert (run.needed, run.value, run.scipy_value) == (needed, 3.0, min(theirs))
 
@@ -817,7 +817,7 @@ def test_a_gpu_is_measured(monkeypatch):
     if emulation.unavailable():
         pytest.skip(emulation.unavailable())
     emulation.install(monkeypatch)
-    monkeypatch.setattr("pyengine.devices._problem", lambda kind, index: "")
+    monkeypatch.setattr("pyengine.devices.problem_with", lambda kind, index: "")
     monkeypatch.setattr(Device, "provider", lambda *_: Provider())
     monkeypatch.setattr(Engine, "synthesize", lambda *_, **__: None)
     for name, value in {"SIDE": 8, "COPIED": 64, "AGREEMENT_SIZE": 16, "PRECISIONS": ("float32",)}.items():

@@ -132,7 +132,7 @@ class Fake:
 @pytest.fixture(autouse=True)
 def _forget():
     """What is found out once in a process is found out in each test, and in those that follow."""
-    caches = [devices._problem, devices._warn, sessions._load_libraries, sessions._share_arena]
+    caches = [devices.problem_with, devices.warn_once, sessions.load_libraries, sessions.share_arena]
     for cache in caches:
         cache.cache_clear()
     yield
@@ -149,7 +149,7 @@ def install(monkeypatch):
         monkeypatch.setattr(devices, "runtime", lambda: module)
         monkeypatch.setattr(sessions, "runtime", lambda: module)
         monkeypatch.setitem(sys.modules, "cupy", cupy)  # None makes the import fail
-        monkeypatch.setattr(devices, "_try_kernels", lambda index: tried.append(index))
+        monkeypatch.setattr(devices, "try_kernels", lambda index: tried.append(index))
         return fake
 
     tried: list[int] = []
@@ -209,6 +209,7 @@ def test_auto_without_the_provider_is_the_cpu(install, recwarn):
     assert not recwarn.list
 
 
+@pytest.mark.filterwarnings("default:onnxruntime-gpu is installed:RuntimeWarning")  # to be shown, not raised
 def test_the_command_line_says_it_in_a_line(install, tmp_path):
     install(Fake(), None)
     picture = tmp_path / "exemplar.png"
@@ -228,7 +229,7 @@ def test_kernels_are_tried_too(install, monkeypatch):
         tried.append(index)
         raise OSError("libnvrtc.so.13: cannot open\nmore")
 
-    monkeypatch.setattr(devices, "_try_kernels", fail)
+    monkeypatch.setattr(devices, "try_kernels", fail)
     with pytest.raises(
         PyengineError, match=r"^device='cuda:1': CuPy fails \(libnvrtc.so.13: cannot open\): pip install"
     ):
@@ -240,7 +241,7 @@ def test_trying_kernels_works_where_they_do(monkeypatch):
     if emulation.unavailable():
         pytest.skip(emulation.unavailable())
     emulation.install(monkeypatch)
-    devices._try_kernels(0)
+    devices.try_kernels(0)
     assert emulation.launches["gram_sum"] == 1
 
 
@@ -454,7 +455,7 @@ def test_engines_are_in_the_users_cache(monkeypatch, tmp_path):
 @pytest.mark.parametrize("name", [CUDA, TENSORRT])
 def test_a_graph_that_cannot_be_recorded_is_run_without(install, folder, name):
     fake = install(Fake(unrecordable=True), cupy_with(1))
-    session = Session(sessions._nothing(), Provider(name), 1, capture=True)
+    session = Session(sessions.smallest_graph(), Provider(name), 1, capture=True)
     flags = [dict(options).get("enable_cuda_graph") for s in fake.sessions for n, options in s.asked if n == CUDA]
     if name == TENSORRT:
         flags = [s.asked[0][1]["trt_cuda_graph_enable"] for s in fake.sessions]
@@ -467,7 +468,7 @@ def test_another_error_is_not_hidden(install):
     for capture, tries in ((False, 1), (True, 2)):
         fake.sessions.clear()
         with pytest.raises(RuntimeError, match="broken"):
-            Session(sessions._nothing(), Provider(CUDA), 1, capture=capture)
+            Session(sessions.smallest_graph(), Provider(CUDA), 1, capture=capture)
         assert len(fake.sessions) == tries
 
 
@@ -478,7 +479,7 @@ def on_device(address: int) -> Any:
 
 def test_arrays_are_bound_by_their_address_on_the_device(install):
     fake = install(Fake(), cupy_with(1))
-    run = Session(sessions._nothing(), Provider(CUDA, 1), 1).bind({"x": on_device(100), "y": on_device(200)})
+    run = Session(sessions.smallest_graph(), Provider(CUDA, 1), 1).bind({"x": on_device(100), "y": on_device(200)})
     run()
     ((_, binding, options),) = fake.runs
     assert binding.bound == {
@@ -491,7 +492,7 @@ def test_arrays_are_bound_by_their_address_on_the_device(install):
 def test_on_a_cpu_arrays_are_numpys(install):
     fake = install(Fake([CPU]), None)
     arrays = {name: np.zeros(1, np.float32) for name in "xy"}
-    Session(sessions._nothing(), Provider(), 1).bind(arrays)()
+    Session(sessions.smallest_graph(), Provider(), 1).bind(arrays)()
     ((_, binding, options),) = fake.runs
     assert {name: bound[-1] for name, bound in binding.bound.items()} == {
         name: array.ctypes.data for name, array in arrays.items()
@@ -535,7 +536,7 @@ def test_libraries_from_pypi_are_loaded_first(install, folder, monkeypatch, name
     install(Fake(), cupy_with(1))
     monkeypatch.setattr(sessions.runtime(), "preload_dlls", lambda: found.append("cuda"))
     monkeypatch.setattr(sessions, "import_module", found.append)
-    Session(sessions._nothing(), Provider(name), 1)
+    Session(sessions.smallest_graph(), Provider(name), 1)
     assert found == loaded
 
 

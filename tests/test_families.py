@@ -1,5 +1,6 @@
 """A network that is no VGG goes the whole way: out of somebody's file, forward and back, whole and in tiles."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,16 @@ import numpy as np
 import onnx
 import pytest
 import reference
-from conftest import relative_error, sessions_of
+from command_line import FAST, invoke
+from conftest import cut_budget, relative_error, sessions_of
 from onnx import TensorProto, helper, numpy_helper
 from test_network import Rounded, backward
 
 import pyengine
 from pyengine import PyengineError
+from pyengine.images.reading import load as load_picture
+from pyengine.images.reading import read_metadata
+from pyengine.images.writing import save, to_uint8
 from pyengine.network.graphs import adjoint_graph, forward_graph
 from pyengine.network.model import Model
 from pyengine.network.modelfile import load
@@ -481,13 +486,83 @@ def test_a_synthesis_in_tiles(engine, path, natural):
     expected = engine.synthesize(natural, **options)
     with pyengine.Engine("cpu", path, threads=1, memory_limit=800_000_000) as tight:
         found = tight.synthesize(natural, **options)
-        assert tight.plan(found.recipe).side is not None
+        assert tight.plans(found.recipe)[-1].side is not None
     assert np.abs(found.image.astype(int) - expected.image.astype(int)).max() <= 1
     assert found.history[-1].value == pytest.approx(expected.history[-1].value, rel=1e-4)
 
 
+def test_default_layers(path, natural):
+    """By their place in the chain: the first of each block, where a VGG has relu1_1, relu2_1 and so on."""
+    result = pyengine.synthesize(natural, size=(48, 40), iterations=3, seed=1, device="cpu", model=path, threads=1)
+    assert result.image.shape == (40, 48, 3)
+    assert list(result.history[0].terms) == [
+        *("histogram/edges", "histogram/things"),
+        *("gram/edges", "gram/corners", "gram/parts", "gram/things"),
+    ]
+    values = [state.value for state in result.history]
+    assert values == sorted(values, reverse=True)
+    assert result.made_with["model"] == "family"
+
+
+EVERYTHING = {"structure": True, "weights": {"variation": 2.0}}
+
+
+def test_structure_content_and_variation(engine, natural, other):
+    recipe = pyengine.Recipe.create(
+        other, content=natural[:56, :64], init="noise", levels=2, iterations=[2, 3], seed=1, **EVERYTHING
+    )
+    first, second = (engine.run(recipe) for _ in range(2))
+    assert np.array_equal(first.image, second.image)
+    assert first.image.shape == (56, 64, 3)
+    more = {"structure/parts", "content/things", "variation"}
+    assert more < first.history[0].terms.keys()
+    assert all(first.history[-1].terms[name] > 0 for name in more)
+    values = [state.value for state in first.history if state.level == 1]
+    assert values == sorted(values, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("size", "padding"), [((96, 64), "wrap"), ((61, 83), "zeros"), ((192, 128), "wrap")]
+)  # the last with Winograd's convolutions
+def test_whole_and_tiled_agree(engine, monkeypatch, natural, size, padding):
+    rng = np.random.default_rng(9)
+    image, content = (rng.random((*size, 3), np.float32) for _ in range(2))
+    arguments = {"exemplar": natural, "content": content, "padding": padding, **EVERYTHING}
+    objective = engine.objective(**arguments)
+    (value, gradient), terms = objective(image), objective.terms(image)
+    assert {"structure/parts", "content/things", "variation", "histogram/edges"} < terms.keys()
+    monkeypatch.setattr(engine, "budget", cut_budget(engine, 32, channels=4))
+    tiled = engine.objective(**arguments)
+    found, found_gradient = tiled(image)
+    assert isinstance(engine.pool.idle[-1], TiledNetwork)
+    assert len(engine.pool.idle[-1].tiling.tiles) > 1
+    assert found == pytest.approx(value, rel=1e-6)
+    assert relative_error(found_gradient, gradient) < 1e-5
+    assert tiled.terms(image) == pytest.approx(terms, rel=1e-5)
+
+
+def test_the_command_line(models, tmp_path, natural):
+    """Imported by a name, and used by it: the picture is the one from Python, and says what it was made with."""
+    theirs, exemplar, out = (tmp_path / name for name in ("theirs.onnx", "exemplar.png", "out.png"))
+    write(theirs)
+    save(to_uint8(natural[:48]), exemplar)
+    result = invoke("models", "import", theirs, "--name", "family", "--preprocessing", "torchvision")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == f"{models / 'family.onnx'}: theirs, edges ... scene\n"
+    options = ("--model", "family", "--device", "cpu", *FAST, "--gram-layers", "mixed,corners")
+    result = invoke("synthesize", exemplar, "-o", out, *options)
+    assert result.exit_code == 0, result.output
+    expected = pyengine.synthesize(
+        exemplar, model="family", device="cpu", threads=1, levels=1, iterations=2, gram_layers=("mixed", "corners")
+    )
+    assert np.array_equal(to_uint8(load_picture(out)), expected.image)
+    document = json.loads(read_metadata(out))
+    assert document["engine"]["model"] == "family"
+    assert document["recipe"]["gram_layers"] == ["mixed", "corners"]
+
+
 def test_a_layer_of_a_vgg_is_none_of_it(engine, natural):
-    with pytest.raises(PyengineError, match=r"^layer 'relu1_1': model 'family' has edges, mixed, corners, "):
+    with pytest.raises(PyengineError, match=r"^layer 'relu1_1': this theirs has edges, mixed, corners, "):
         engine.synthesize(natural, gram_layers=("relu1_1",))
 
 
@@ -506,7 +581,7 @@ def test_installed_listed_and_removed(models: Path, tmp_path: Path) -> None:
     with pyengine.Engine("cpu", "family", threads=1) as engine:
         assert engine.model.architecture.names == NAMES
 
-    with pytest.raises(PyengineError, match=r"family.onnx exists: choose another name, or --force"):
+    with pytest.raises(PyengineError, match=r"family.onnx exists: choose another name, or give force"):
         pyengine.import_model(theirs, "family", preprocessing="caffe")
     before = info.path.read_bytes()
     pyengine.import_model(theirs, "family", preprocessing="caffe", force=True)
@@ -551,7 +626,7 @@ def test_a_model_that_cannot_be_removed(models: Path) -> None:
 
 
 def test_neither_name_nor_output(models: Path, tmp_path: Path) -> None:
-    with pytest.raises(PyengineError, match="give the model a name with --name, or a file to write with --output"):
+    with pytest.raises(PyengineError, match="a model needs a name, or a file to write: give name, or output"):
         pyengine.import_model(write(tmp_path / "theirs.onnx"), preprocessing="caffe")
     with pytest.raises(PyengineError, match=r"out\.npz: end the name in \.onnx"):
         pyengine.import_model(tmp_path / "theirs.onnx", preprocessing="caffe", output=tmp_path / "out.npz")

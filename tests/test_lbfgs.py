@@ -10,7 +10,9 @@ import reference
 from scipy.optimize import Bounds
 from scipy.optimize import minimize as scipy_minimize
 
+from pyengine import PyengineError
 from pyengine.kernels.cpu import CpuKernels
+from pyengine.optimizers import lbfgs
 from pyengine.optimizers.lbfgs import PAIRS, minimize
 
 KERNELS = CpuKernels(threads=2)
@@ -264,3 +266,49 @@ def test_the_number_of_threads_changes_no_bit():
         for threads in (1, 2, 3)
     ]
     assert all(np.array_equal(result, results[0]) for result in results)
+
+
+def test_a_matrix_in_a_file_changes_no_bit(monkeypatch):
+    monkeypatch.setattr(lbfgs, "BLOCK", 8192)  # three blocks, the last one shorter
+    size = 2 * 8192 + 1000
+    target = np.random.default_rng(0).random(size, np.float32)
+    slope = np.linspace(1, 30, size, dtype=np.float32)
+    kernels = CpuKernels(threads=2)
+
+    def function(x):
+        return np.array([0.5 * ((x - target) ** 2) @ slope], np.float64), slope * (x - target)
+
+    found = [lbfgs.minimize(function, np.zeros(size, np.float32), 12, kernels, spill=spill) for spill in (False, True)]
+    assert np.abs(found[0] - target).max() < 0.2
+    assert np.array_equal(*found)
+    monkeypatch.setattr(lbfgs, "BLOCK", 2**20)
+    assert np.allclose(lbfgs.minimize(function, np.zeros(size, np.float32), 12, kernels), found[0], atol=1e-4)
+
+
+def test_a_full_disk_is_an_error_of_one_line(monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full, raising=False)
+    with pytest.raises(PyengineError, match=r"has no room for 1120 bytes \(No space.*\): set TMPDIR") as error:
+        lbfgs.minimize(lambda x: (np.zeros(1), x), np.ones(10, np.float32), 1, CpuKernels(threads=1), spill=True)
+    assert "\n" not in str(error.value)
+
+
+def test_only_what_is_free_is_optimised():
+    """Of an image, pixels; with nothing free, nothing."""
+    start, target = np.zeros((2, 3, 3), np.float32), np.full((2, 3, 3), 0.5, np.float32)
+    target[0, 0] = 7  # beyond the bounds
+    free = np.array([[True, False, True], [False, False, True]])
+    seen: list[np.ndarray] = []
+
+    def function(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        assert not image[~free].any()
+        return np.array([((image - target) ** 2).sum()], np.float64), 2 * (image - target)
+
+    kernels = CpuKernels(threads=1)
+    found = minimize(function, start, 20, kernels, lambda image, terms: seen.append(image.copy()), free)
+    assert np.allclose(found[free], target[free].clip(0, 1), atol=1e-6)
+    assert not found[~free].any()
+    assert np.array_equal(seen[-1], found)
+    assert np.array_equal(minimize(function, start, 20, kernels, free=np.zeros((2, 3), bool)), start)

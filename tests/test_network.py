@@ -26,13 +26,6 @@ def vgg() -> Model:
     return load("vgg16")
 
 
-@pytest.fixture(scope="module")
-def expected_vgg():
-    from importlib.resources import files
-
-    return reference.load(str(files("pyengine.models") / "vgg16.onnx"))
-
-
 def backward(network, gradients) -> np.ndarray:
     """Gradient with respect to the image, from those with respect to some of its feature maps."""
     network.zero_gradients()

@@ -29,6 +29,9 @@ AGREEMENT_SIZE = 256
 SIDE, COPIED = 8192, 2**28
 """The side of the matrices to multiply, and the numbers to copy: enough for the rates to be the GPU's own."""
 
+RUNS = 5
+"""How often a matrix product or a copy is timed, after once that is not counted."""
+
 TRAFFIC_BYTES = 4 * (4 * 248 + 3 * 120 + 10 * 2 * (64 + 8))
 """About how many bytes an evaluation has to move for a pixel: feature maps are written and read once forward and twice
 backward, the maps that have losses (120 numbers a pixel) are read by them, and their gradients written and read; the
@@ -124,10 +127,10 @@ def _rates(engine: Engine) -> dict[str, Any]:
     return {"matrix_gflops": rates, "copy_gb_per_s": bandwidth}
 
 
-def _device_seconds(kernels: Kernels, work: Callable[[], object], runs: int = 5) -> float:
-    """The median of some runs' seconds, after a run that is not counted."""
+def _device_seconds(kernels: Kernels, work: Callable[[], object]) -> float:
+    """The median of `RUNS` runs' seconds, after a run that is not counted."""
     seconds = []
-    for _ in range(1 + runs):
+    for _ in range(1 + RUNS):
         start = kernels.mark()
         work()
         seconds.append(kernels.seconds(start, kernels.mark()))

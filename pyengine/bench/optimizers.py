@@ -94,14 +94,14 @@ def optimizers(
         for k, (image, recipe) in enumerate(zip(images, recipes, strict=True)):
             start = white_noise(recipe.level, np.random.default_rng(seed))
             objective = engine.objective(image, weights="auto")
-            ours = _values(objective, start, 2 * evaluations, engine.threads)
-            scipys = _scipy_values(objective, start, evaluations)
+            ours = our_values(objective, start, 2 * evaluations, engine.threads)
+            scipys = scipy_values(objective, start, evaluations)
             target = min(scipys)
             reached = next((n for n, value in enumerate(ours, 1) if value <= target), None)
             yield OptimizersRun(k, evaluations, ours[0], min(ours[:evaluations]), target, reached)
 
 
-def _values(objective: Objective, start: Float32, evaluations: int, threads: int) -> list[float]:
+def our_values(objective: Objective, start: Float32, evaluations: int, threads: int) -> list[float]:
     """The value of each evaluation of ours."""
     values: list[float] = []
 
@@ -117,7 +117,7 @@ def _values(objective: Objective, start: Float32, evaluations: int, threads: int
     return values
 
 
-def _scipy_values(objective: Objective, start: Float32, evaluations: int) -> list[float]:
+def scipy_values(objective: Objective, start: Float32, evaluations: int) -> list[float]:
     """The value of each evaluation of SciPy's."""
     from scipy.optimize import minimize as scipy_minimize
 

@@ -119,9 +119,9 @@ def _measure_size(
     rates: list[float] = []
     faults: list[int] = []
     for _ in range(repeats):
-        before = _page_faults()
+        before = page_faults()
         runs.append(evaluate())
-        faults.append(_page_faults() - before)
+        faults.append(page_faults() - before)
         rates.append(rate())
         if theirs is not None:
             start = time.perf_counter()
@@ -226,7 +226,7 @@ def optimizer_seconds(size: int, repeats: int, kernels: Kernels) -> float:
     return statistics.median(iterations[PAIRS:])
 
 
-def _page_faults() -> int:
+def page_faults() -> int:
     """How many pages of memory this process was given so far, each zeroed first; 0 where the system won't tell."""
     try:
         import resource

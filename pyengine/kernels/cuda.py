@@ -267,14 +267,33 @@ class CudaKernels:
         first: int = 0,
     ) -> None:
         """See `Kernels.histogram_loss`."""
-        self._match(target, features, scale, gradient, None, value, coverage, accumulate=accumulate, first=first)
-
-    def match(self, target: CudaHistogram, features: Float32, coverage: Coverage | None = None) -> Float32:
-        """R(O): the ranks of O with the values of the exemplar; pixels that do not count keep theirs."""
-        matched = features.copy()
-        value = self.xp.empty((), np.float64)
-        self._match(target, features, 1.0, None, matched, value, coverage, accumulate=False)
-        return matched
+        channels, pixels, mass = len(features), features[0].size, _mass(features, coverage)
+        chosen, count = _chosen(coverage), _samples(features, coverage)
+        if gradient is not None and not accumulate and (chosen is not None or not mass or not target.total):
+            gradient.fill(0)
+        if not mass or not target.total:
+            value.fill(0)
+            return
+        norm = 1 / (channels * mass)
+        blocks = _blocks(count)
+        partial = self.xp.empty((channels, blocks), np.float64)
+        for begin, end, keys, order in self._sorted(features, chosen, count):
+            rows, matched_to = end - begin, (first + begin, first + end)
+            own = masses = None
+            if coverage is not None:
+                own = self.xp.empty((rows, count), np.float32)
+                self._launch(
+                    "histogram", "gather", (blocks, rows), keys, order, coverage.values, np.int32(count), NULL, own
+                )
+                masses = self._sums(None, own)
+            self._launch(
+                "histogram", "match", (blocks, rows),
+                keys, order, _or_null(own), _or_null(masses), np.int32(count), np.int32(pixels),
+                *(_or_null(a, *matched_to) for a in (target.values, target.coverage, target.masses, target.moments)),
+                np.int32(target.values.shape[1]), target.total / mass,
+                _or_null(gradient, begin, end), 2 * scale * norm, np.int32(accumulate), partial[begin:end],
+            )  # fmt: skip
+        self._sum(partial, norm, value)
 
     def content_loss(
         self,
@@ -503,48 +522,6 @@ class CudaKernels:
         )  # fmt: skip
         self._launch("histogram", "scan_groups", (rows,), sums, np.int32(groups))
         return sums
-
-    def _match(
-        self,
-        target: CudaHistogram,
-        features: Float32,
-        scale: float,
-        gradient: Float32 | None,
-        matched: Float32 | None,
-        value: Float64,
-        coverage: Coverage | None,
-        *,
-        accumulate: bool,
-        first: int = 0,
-    ) -> None:
-        channels, pixels, mass = len(features), features[0].size, _mass(features, coverage)
-        chosen, count = _chosen(coverage), _samples(features, coverage)
-        if gradient is not None and not accumulate and (chosen is not None or not mass or not target.total):
-            gradient.fill(0)
-        if not mass or not target.total:
-            value.fill(0)
-            return
-        norm = 1 / (channels * mass)
-        blocks = _blocks(count)
-        partial = self.xp.empty((channels, blocks), np.float64)
-        for begin, end, keys, order in self._sorted(features, chosen, count):
-            rows, matched_to = end - begin, (first + begin, first + end)
-            own = masses = None
-            if coverage is not None:
-                own = self.xp.empty((rows, count), np.float32)
-                self._launch(
-                    "histogram", "gather", (blocks, rows), keys, order, coverage.values, np.int32(count), NULL, own
-                )
-                masses = self._sums(None, own)
-            self._launch(
-                "histogram", "match", (blocks, rows),
-                keys, order, _or_null(own), _or_null(masses), np.int32(count), np.int32(pixels),
-                *(_or_null(a, *matched_to) for a in (target.values, target.coverage, target.masses, target.moments)),
-                np.int32(target.values.shape[1]), target.total / mass,
-                *(_or_null(a, begin, end) for a in (gradient, matched)),
-                2 * scale * norm, np.int32(accumulate), partial[begin:end],
-            )  # fmt: skip
-        self._sum(partial, norm, value)
 
 
 OPTIONS = ("-std=c++17",)

@@ -218,12 +218,12 @@ __device__ double mean_of_masses(const Sorted &exemplar, double begin, double en
     return sum / whole;
 }
 
-// partial[block] = sum w (O - R)^2 over sorted samples of ours; gradient (C, N), if not null, = or += factor w (O - R),
-// and matched (C, N), if not null, = R. The exemplar's rows are of the same channels; `unit` is its mass over ours.
+// partial[block] = sum w (O - R)^2 over sorted samples of ours; gradient (C, N), if not null, = or += factor w (O - R).
+// The exemplar's rows are of the same channels; `unit` is its mass over ours.
 extern "C" __global__ void match(const uint32 *keys, const uint32 *pixels, const float *coverage, const double *masses,
                                  int n, int all, const float *values, const float *value_coverage,
                                  const double *value_masses, const double *moments, int count, double unit,
-                                 float *gradient, float *matched, double factor, int accumulate, double *partial) {
+                                 float *gradient, double factor, int accumulate, double *partial) {
     const int k = blockIdx.x * THREADS + threadIdx.x;
     double square = 0;
     if (k < n) {
@@ -246,7 +246,6 @@ extern "C" __global__ void match(const uint32 *keys, const uint32 *pixels, const
         const uint64 at = (uint64)blockIdx.y * all + pixels[row + k];
         const float slope = (float)(factor * covered);
         if (gradient) gradient[at] = accumulate ? gradient[at] + slope : slope;
-        if (matched) matched[at] = (float)mean;
     }
     const double total = block_sum(square);
     if (threadIdx.x == 0) partial[blockIdx.y * gridDim.x + blockIdx.x] = total;

@@ -32,8 +32,8 @@ class StructureLoss(AdditiveLoss):
     --------
     >>> from pyengine.kernels.cpu import CpuKernels
     >>> kernels, values = CpuKernels(threads=1), np.empty(2)
-    >>> stripes = np.tile(np.array([0, 1], np.float32), (1, 4, 4))
-    >>> loss = StructureLoss.measure("relu3_1", [Sample(stripes)], kernels, shifts=[(0, 1), (0, 2)])
+    >>> stripes = np.tile(np.array([0, 1], np.float32), (1, 8, 4))
+    >>> loss = StructureLoss.measure("relu3_1", [Sample(stripes)], kernels)
     >>> loss.evaluate(stripes, kernels, values[:1])
     >>> loss.evaluate(stripes.transpose(0, 2, 1).copy(), kernels, values[1:])
     >>> values
@@ -65,16 +65,14 @@ class StructureLoss(AdditiveLoss):
         region: Region = EVERYWHERE,
         *,
         wrap: bool = True,
-        shifts: Sequence[Shift] = SHIFTS,
     ) -> StructureLoss:
         """Take the translated Gram matrices of all samples together as targets.
 
-        The translations are by default those of `SHIFTS`. One of half the smallest sample's side or more is left out:
-        too few pairs would speak for it.
+        A translation of half the smallest sample's side or more is left out: too few pairs would speak for it.
         """
         height, width = (min(sample.features.shape[axis] for sample in samples) for axis in (1, 2))
         targets = {}
-        for dy, dx in shifts:
+        for dy, dx in SHIFTS:
             if 2 * dy >= height or 2 * dx >= width:
                 continue
             total, mass = kernels.xp.zeros((len(samples[0].features),) * 2), 0.0

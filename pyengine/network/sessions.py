@@ -149,7 +149,7 @@ def engine_folder() -> Path:
 
 
 @cache
-def _share_arena() -> None:
+def share_arena() -> None:
     """Let all sessions on a CPU take their working memory from one arena: only one runs at a time, as a rule.
 
     A session's own arena, and the pattern it plans its memory by, take twice as much.
@@ -162,7 +162,7 @@ def _share_arena() -> None:
 
 
 @cache
-def _load_libraries(provider: str) -> None:
+def load_libraries(provider: str) -> None:
     """Load the CUDA, cuDNN and TensorRT libraries that came from PyPI, which the linker does not find by itself."""
     preload = getattr(runtime(), "preload_dlls", None)
     if preload is not None:
@@ -183,9 +183,9 @@ class Session:
         options.log_severity_level = 3
         options.enable_mem_pattern = False
         if provider.on_gpu:
-            _load_libraries(provider.name)
+            load_libraries(provider.name)
         else:
-            _share_arena()
+            share_arena()
             options.register_custom_ops_library(_core.__file__)
             options.add_session_config_entry("session.use_env_allocators", "1")
             # ONNX Runtime's threads must not spin on while the losses' kernels want the cores.
@@ -245,7 +245,8 @@ class Run:
         self._session.run_with_iobinding(self._binding, options)
 
 
-def _nothing() -> onnx.ModelProto:
+def smallest_graph() -> onnx.ModelProto:
+    """A graph that does next to nothing: it shows whether a provider works, and reaches the arena of all sessions."""
     graph = Graph()
     graph.add("Neg", ["x"], "y")
     return graph.model("nothing", {"x": (1,)}, {"y": (1,)})
@@ -254,13 +255,13 @@ def _nothing() -> onnx.ModelProto:
 def release_memory() -> None:
     """Give the free memory of the arena that sessions on a CPU share back to the system."""
     zeros = {name: np.zeros(1, np.float32) for name in "xy"}
-    Session(_nothing(), Provider(), threads=1).bind(zeros)(shrink=True)
+    Session(smallest_graph(), Provider(), threads=1).bind(zeros)(shrink=True)
 
 
 def works(provider: Provider) -> str | None:
     """None if a session can be made on this provider, else what ONNX Runtime says."""
     try:
-        taken = Session(_nothing(), provider, threads=1).providers
+        taken = Session(smallest_graph(), provider, threads=1).providers
     except Exception as error:  # ONNX Runtime's own classes have no base in common
         return (str(error).splitlines() or [type(error).__name__])[0]
     return None if provider.name in taken else "it was dropped when a session was made"

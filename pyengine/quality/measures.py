@@ -17,6 +17,9 @@ PATCH = 7
 
 PROJECTIONS = 128
 
+LEVELS = 4
+"""Of the pyramid whose patches are compared, at most."""
+
 LEAST_SIDE = 2 * PATCH
 """Least side of an image to measure, in pixels."""
 
@@ -83,19 +86,17 @@ def _check_size(image: Float32, what: str) -> None:
         raise PyengineError(f"{what} of {width}x{height} pixels: a figure needs both sides to be at least {LEAST_SIDE}")
 
 
-def patch_distance(exemplar: Float32, image: Float32, levels: int = 4) -> float:
+def patch_distance(exemplar: Float32, image: Float32) -> float:
     """Sliced Wasserstein distance of all patches, averaged over a pyramid; 0 for the same patches.
 
-    At each level of a pyramid of ratio 2, patches of 7x7 pixels are projected on random directions, and the
-    distributions of the projections compared by their quantiles, in units of their deviation in the exemplar. After
-    Karras et al. 2018 (arXiv 1710.10196, sec. 5) and Rabin et al. 2012.
+    At each of the `LEVELS` of a pyramid of ratio 2, or as many as the images are large enough for, patches of 7x7
+    pixels are projected on random directions, and the distributions of the projections compared by their quantiles, in
+    units of their deviation in the exemplar. After Karras et al. 2018 (arXiv 1710.10196, sec. 5) and Rabin et al. 2012.
 
     Parameters
     ----------
     exemplar, image : float32 (H, W, 3) in [0, 1]
         They may have any sizes, but must have one scale.
-    levels : int, default 4
-        How many at most; fewer where an image is too small for so many.
 
     Raises
     ------
@@ -115,7 +116,7 @@ def patch_distance(exemplar: Float32, image: Float32, levels: int = 4) -> float:
     generator = np.random.default_rng(0)
     quantiles = (np.arange(512) + 0.5) / 512
     distances = []
-    for _ in range(levels):
+    for _ in range(LEVELS):
         if min(*exemplar.shape[:2], *image.shape[:2]) < LEAST_SIDE:
             break
         directions = generator.standard_normal((3 * PATCH**2, PROJECTIONS)).astype(np.float32)

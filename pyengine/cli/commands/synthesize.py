@@ -159,7 +159,7 @@ def command(
     check_not_an_input(output, *recipe.files, *([] if recipe_file is None else [recipe_file]))
     origin = named.pop("origin", None)
     with Engine(**{**named, **typed}) as engine, progress(out) as callback:
-        if origin not in (None, engine.model.origin) and "model" not in typed:
+        if origin is not None and "model" not in typed and engine.model.origin != origin:
             raise PyengineError(
                 f"recipe {recipe_file}: the model {engine.model.name!r} is another than it was made with: give --model"
             )

@@ -1,14 +1,8 @@
-"""From an exemplar to a texture: the public API."""
+"""From an exemplar to a texture: what a run makes of each part of a recipe."""
 
-import subprocess
-import sys
-import threading
+from __future__ import annotations
+
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from importlib import metadata
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,17 +11,8 @@ from conftest import EXAMPLES
 from PIL import Image
 
 import pyengine
-from pyengine import Engine, PyengineError, devices
+from pyengine import Engine
 from pyengine.images.writing import to_uint8
-from pyengine.kernels.cpu import CpuKernels
-from pyengine.level import Exemplar, Level
-from pyengine.losses.options import LossOptions
-from pyengine.memory import Demand
-from pyengine.network import sessions
-from pyengine.network.network import Network
-from pyengine.network.vgg import vgg
-from pyengine.optimizers.lbfgs import minimize
-from pyengine.pyramid import add_detail, default_levels, level_sizes, white_noise
 from pyengine.quality.measures import seam_ratio
 
 
@@ -36,15 +21,6 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_another_picture(engi
     assert np.array_equal(first.image, second.image)
     assert [i.value for i in first.history] == [i.value for i in second.history]
     assert not np.array_equal(first.image, other.image)
-
-
-def test_sources_of_every_kind_give_the_same_picture(engine, tmp_path):
-    pixels = np.random.default_rng(1).integers(0, 256, (32, 40, 3), np.uint8)
-    path = tmp_path / "exemplar.png"
-    Image.fromarray(pixels).save(path)
-    sources = [path, str(path), Image.fromarray(pixels), pixels, pixels / 255, (pixels / 255).astype(np.float32)]
-    images = [engine.synthesize(source, iterations=1).image for source in sources]
-    assert all(np.array_equal(images[0], image) for image in images)
 
 
 def test_history_has_every_iteration_and_its_terms(engine, natural):
@@ -114,18 +90,6 @@ def test_no_iterations_leave_the_noise(engine, natural):
     assert {tuple(c) for c in result.image.reshape(-1, 3)} <= colours
 
 
-def test_threads_share_an_engine(natural):
-    """Each gets what it would get alone, also when a size is in use twice."""
-    jobs = [{"seed": 1}, {"seed": 2}, {"seed": 1, "size": (48, 64)}, {"seed": 3}]
-    with Engine(threads=1) as engine:
-        alone = [engine.synthesize(natural[:64, :64], iterations=3, **job).image for job in jobs]
-        with ThreadPoolExecutor(4) as pool:
-            runs = [pool.submit(engine.synthesize, natural[:64, :64], iterations=3, **job) for job in jobs]
-            together = [run.result().image for run in runs]
-    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
-    assert threading.active_count() < 20
-
-
 def test_the_output_tiles(engine):
     """On an exemplar that is smooth enough for a seam to be seen."""
     with Image.open(EXAMPLES / "gravel.png") as image:
@@ -144,228 +108,7 @@ def test_brightness_and_contrast_are_the_exemplars(engine):
     assert image.std() == pytest.approx(exemplar.std(), rel=0.1)
 
 
-def test_saving(engine, natural, tmp_path):
-    result = engine.synthesize(natural[:32, :32], iterations=1)
-    result.save(tmp_path / "texture.png")
-    with Image.open(tmp_path / "texture.png") as image:
-        assert np.array_equal(np.asarray(image), result.image)
-    with pytest.raises(PyengineError, match=r"bmp"):
-        result.save(tmp_path / "texture.bmp")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"size": 0}, r"size 0x0: both sides must be 16 to"),
-        ({"size": (-5, 64)}, r"size -5x64"),
-        ({"size": 10**6}, r"size 1000000x1000000"),
-        ({"size": (64, 64, 3)}, r"give \(width, height\)"),
-        ({"size": 64.5}, r"size=64.5"),
-        ({"size": "64x64"}, r"size='64x64'"),
-        ({"seed": -1}, r"seed=-1"),
-        ({"seed": 1.5}, r"seed=1.5"),
-        ({"levels": 0}, r"levels=0: give 1 to 2"),
-        ({"levels": 9}, r"levels=9: give 1 to 2"),
-        ({"iterations": -1}, r"iterations=\(-1,\)"),
-        ({"iterations": (1, 2, 3)}, r"give one number, or 1 of them"),
-        ({"iterations": "many"}, r"iterations='many'"),
-        ({"iterations": 5.5}, r"iterations=5.5"),
-        ({"gram_layers": 5}, r"gram_layers=5: give a sequence of names"),
-        ({"gram_layers": (["relu1_1"],)}, r"gram_layers="),
-        ({"weights": {"gram": "much"}}, r"gram='much'"),
-        ({"histogram_layers": ["conv1_1"]}, r"layer 'conv1_1'"),
-    ],
-)
-def test_bad_options(engine, natural, options, message):
-    with pytest.raises(PyengineError, match=message) as error:
-        engine.synthesize(natural[:40, :40], **options)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"device": "tpu"}, r"device='tpu': choose 'auto', 'cpu', 'cuda', 'cuda:1', 'tensorrt' or 'tensorrt:1'"),
-        ({"model": "alexnet"}, r"unknown model 'alexnet': installed are .*vgg16"),
-        ({"threads": 0}, r"threads=0"),
-        ({"threads": 1.5}, r"threads=1.5"),
-        ({"threads": 10**10}, r"threads=10000000000"),
-        ({"device": "cpu", "precision": "tf32"}, r"precision='tf32' on a CPU: .*leave it out, or give 'float32'"),
-        ({"device": "cpu", "precision": "float16"}, r"precision='float16' on a CPU: .*leave it out, or give 'float32'"),
-        ({"device": "cpu", "precision": "double"}, r"precision='double': choose 'float32' or 'tf32' or 'float16'"),
-    ],
-)
-def test_bad_engines(natural, options, message):
-    with pytest.raises(PyengineError, match=message):
-        pyengine.synthesize(natural, **options)
-
-
-def test_a_gpu_where_there_is_none_says_what_to_install():
-    if not devices._problem("cuda", 0):
-        pytest.skip("there is a GPU")
-    with pytest.raises(PyengineError, match=r"^device='cuda': .*(pip install 'pyengine\[gpu\]|check )") as error:
-        Engine(device="cuda", threads=1)
-    assert "\n" not in str(error.value)
-
-
-def test_an_engine_says_what_it_computes_on_and_in():
-    engine = Engine(device="cpu", threads=1)
-    assert str(engine.device) == "cpu"
-    assert engine.device.reason == "as asked for"
-    assert engine.precision == "float32"
-
-
-def test_an_exemplar_too_small_is_refused(engine):
-    with pytest.raises(PyengineError, match=r"exemplar of 20x15 pixels: both sides must be at least 16"):
-        engine.synthesize(np.zeros((15, 20, 3), np.uint8))
-
-
-def test_an_output_beyond_memory_is_refused_before_it_starts(natural):
-    message = r"16000x16000 pixels needs about .* GB"
-    with Engine(threads=1, memory_limit=4 * 10**9) as engine, pytest.raises(PyengineError, match=message):
-        engine.synthesize(natural, size=16000)
-
-
-def test_a_refusal_says_how_much_memory_is_needed(natural):
-    """In bytes, too: of a small GPU's gigabytes there are few."""
-    message = r"size 640x480 pixels needs about 0.7 GB \((\d+) bytes\) .* 0.5 GB \(500000000 bytes\) may be used: make"
-    with Engine(threads=1, memory_limit=500_000_000) as engine, pytest.raises(PyengineError, match=message) as error:
-        engine.synthesize(natural, size=(640, 480))
-    needed = int(str(error.value).split("(")[1].split()[0])
-    for limit, fits in ((needed - 1, False), (needed + 1, True)):
-        engine = Engine(threads=1, memory_limit=limit)
-        with nullcontext() if fits else pytest.raises(PyengineError, match="640x480"):
-            engine._plan((480, 640), engine_demand(natural))
-
-
-def engine_demand(exemplar: np.ndarray) -> Demand:
-    return Demand.of(LossOptions(), vgg("vgg16"), exemplar[..., 0].size, 0)
-
-
-@pytest.mark.parametrize("limit", [0, -1, 2.5, "3GB", True])
-def test_bad_memory_limits(limit):
-    with pytest.raises(PyengineError, match=r"memory_limit=.*: give a whole number of bytes"):
-        Engine(threads=1, memory_limit=limit)
-
-
-def test_an_exemplar_beyond_memory_is_refused_before_it_starts(natural):
-    with Engine(threads=1, memory_limit=480_000_000) as engine:
-        with pytest.raises(
-            PyengineError, match=r"exemplar of 96x96 pixels needs .*: at most 8\d pixels on a side fit, or"
-        ):
-            engine.synthesize(natural, size=32)
-        with pytest.raises(PyengineError, match=r"an image 96x96 pixels needs about"):
-            engine.objective(natural, size=32)
-
-
-@pytest.mark.parametrize(("padding", "exemplars"), [("wrap", "reflect"), ("zeros", "zeros")])
-def test_an_exemplar_is_reflected_where_the_output_is_wrapped(monkeypatch, natural, padding, exemplars):
-    used = {}
-
-    def network(*args, gradient, **options):
-        used[gradient] = options["padding"]
-        return Network(*args, gradient=gradient, **options)
-
-    monkeypatch.setattr("pyengine.engine.Network", network)
-    with Engine(threads=1) as engine:
-        engine.synthesize(natural[:32, :32], iterations=1, padding=padding)
-        assert used == {True: padding, False: exemplars}
-        engine.objective(natural[:32, :32], padding=padding)  # as given: people compare it with the paper's sum
-        assert used[False] == padding
-
-
-def test_networks_of_all_sizes_run_the_same_graphs(monkeypatch, natural):
-    """Each is made once; after `close`, once more."""
-    made = []
-
-    def session(model, *args, **options):
-        made.append(model.graph.name)
-        return sessions.Session(model, *args, **options)
-
-    monkeypatch.setattr("pyengine.network.network.Session", session)
-    with Engine(threads=1) as engine:
-        for size in (32, 48):
-            engine.synthesize(natural[:32, :32], size=size, levels=2, iterations=1)
-        convolutions = [layer.convolution for layer in engine.model.architecture.layers]
-        used = convolutions[: convolutions.index("conv4_1") + 1]
-        measuring, making = 1, 1  # the exemplar is measured without a gradient
-        assert sorted(made) == ["adjoint"] * len(used) + ["forward"] * (measuring + making)
-        made.clear()
-        engine.close()
-        engine.objective(natural[:32, :32], weights={"histogram": 0}, gram_layers=["relu2_1"])(natural[:32, :32])
-        assert sorted(made) == ["adjoint"] * 3 + ["forward"] * 2
-
-
-def test_networks_are_kept_but_not_all(monkeypatch, natural):
-    made = []
-    monkeypatch.setattr("pyengine.engine.Network", lambda *a, **k: made.append(a[1]) or Network(*a, **k))
-    with Engine(threads=1) as engine:
-        objective = engine.objective(natural[:32, :32])
-        small, large = (np.zeros((side, side, 3), np.float32) for side in (32, 64))
-        made.clear()
-        for image in (small, large, small, large):
-            objective(image)
-        assert made == [(32, 32), (64, 64)]
-        monkeypatch.setattr("pyengine.engine.IDLE_BYTES", 0)
-        for image in (large, small, small, large):
-            objective(image)
-        assert made == [(32, 32), (64, 64), (32, 32), (64, 64)]
-        with ThreadPoolExecutor(2) as pool:  # two at a time: as many are kept, however small the limit
-            list(pool.map(objective, [large] * 20))
-        assert len(made) <= 5
-
-
-def test_a_closed_engine_gives_its_memory_back():
-    """In a process of its own, where no other test has left memory to reuse."""
-    if not Path("/proc/self/statm").exists():
-        pytest.skip("reads the memory in use from /proc")
-    code = """if True:
-        import resource
-        import numpy as np
-        from pyengine import Engine
-
-        def megabytes():
-            return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 1e6
-
-        exemplar = np.random.default_rng(0).random((64, 64, 3))
-        with Engine(threads=1) as engine:
-            engine.objective(exemplar)(np.zeros((32, 32, 3), np.float32))
-            before = megabytes()
-            engine.objective(exemplar)(np.zeros((512, 512, 3), np.float32))
-            held = megabytes()
-        print(held - before, megabytes() - before)
-    """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    held, left = map(float, done.stdout.split())
-    assert held > 100
-    assert left < 0.4 * held
-
-
-def test_sizes_of_a_long_picture():
-    assert default_levels((40, 4000)) == 1
-    assert level_sizes((4000, 40), 1) == [(4000, 40)]
-
-
-def level(image: np.ndarray, size: tuple[int, int]) -> Level:
-    return Level(size, (Exemplar(image),))
-
-
-def test_noise_in_the_exemplars_colours():
-    exemplar = np.zeros((8, 8, 3), np.float32)
-    exemplar[:, ::2] = (1, 0, 0)
-    generator = np.random.default_rng(0)
-    noise = white_noise(level(exemplar, (50, 40)), generator)
-    assert noise.shape == (40, 50, 3)
-    assert noise[..., 0].mean() == pytest.approx(0.5, abs=0.05)
-    grey = np.full((16, 16, 3), 0.5, np.float32)
-    detailed = add_detail(grey, level(exemplar, (16, 16)), generator)
-    assert detailed[..., 0].std() > 0.01
-    assert detailed[..., 1].std() == pytest.approx(0, abs=1e-6)  # the exemplar has no detail in green
-    flat = add_detail(grey, level(np.ones((17, 3, 3), np.float32), (16, 16)), generator)
-    assert np.allclose(flat, 0.5)
-
-
-# --------------------------------------------------- holes, and what is kept
+# ---------------------------------------------------- holes, and what is kept
 
 
 def hole(height: int, width: int) -> np.ndarray:
@@ -485,26 +228,7 @@ def test_a_tiled_picture_tiles(engine):
     assert seam_ratio(image) < 0.5 * seam_ratio(ramp)
 
 
-def test_only_what_is_free_is_optimised():
-    """Of an image, pixels; with nothing free, nothing."""
-    start, target = np.zeros((2, 3, 3), np.float32), np.full((2, 3, 3), 0.5, np.float32)
-    target[0, 0] = 7  # beyond the bounds
-    free = np.array([[True, False, True], [False, False, True]])
-    seen: list[np.ndarray] = []
-
-    def function(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        assert not image[~free].any()
-        return np.array([((image - target) ** 2).sum()], np.float64), 2 * (image - target)
-
-    kernels = CpuKernels(threads=1)
-    found = minimize(function, start, 20, kernels, lambda image, terms: seen.append(image.copy()), free)
-    assert np.allclose(found[free], target[free].clip(0, 1), atol=1e-6)
-    assert not found[~free].any()
-    assert np.array_equal(seen[-1], found)
-    assert np.array_equal(minimize(function, start, 20, kernels, free=np.zeros((2, 3), bool)), start)
-
-
-# ------------------------------------------------------------------ painting
+# ------------------------------------------------------------------- painting
 
 
 def test_regions_are_painted_where_they_belong(engine, rng):
@@ -560,7 +284,7 @@ def test_content_without_a_region_stays_as_it_is(engine, natural, other, size):
     assert (result.image[layout == 1] != content[layout == 1]).any()
 
 
-# ------------------------------------------------------------ style transfer
+# ------------------------------------------------------------- style transfer
 
 
 def test_style_transfer_shows_the_content(engine, natural, other):
@@ -580,15 +304,6 @@ def test_style_transfer_shows_the_content(engine, natural, other):
     assert distance["from noise"] < distance["without"]
     assert "content/relu4_1" in runs["with"].history[0].terms
     assert "content/relu4_1" not in runs["without"].history[0].terms
-
-
-def test_content_strength_is_a_factor_of_the_content_terms(engine, natural, other):
-    weights = [
-        engine.objective(other, content=natural, content_strength=strength, weights="auto").weights
-        for strength in (1, 2.5)
-    ]
-    for name, weight in weights[0].items():
-        assert weights[1][name] == pytest.approx(weight * (2.5 if name.startswith("content") else 1))
 
 
 def test_a_start_stays_as_it_is(engine, natural, other):
@@ -662,7 +377,7 @@ def test_style_scale_is_that_of_the_features(engine):
         assert 64 / period - 1 <= spectrum.argmax() <= 64 / period + 1
 
 
-# ------------------------------------------------------- weights and history
+# -------------------------------------------------------- weights and history
 
 
 def test_structure_adds_its_terms(engine, natural):
@@ -725,6 +440,9 @@ def test_the_gatys_method_is_what_it_says(engine, natural):
     assert {name.split("/")[0] for name in result.history[0].terms} == {"gram"}
 
 
+# -------------------------------------------------------------- every feature
+
+
 FEATURES: dict[str, Callable[[np.ndarray], dict[str, Any]]] = {
     "content": lambda p: {"content": p[:32, 20:60], "init": "noise"},
     "luminance": lambda p: {"content": p[:32, 20:60], "init": "noise", "preserve_color": "luminance"},
@@ -751,38 +469,3 @@ def test_the_same_seed_gives_the_same_bits_with_every_feature(engine, natural, f
     assert np.array_equal(runs[0].image, runs[1].image)
     assert [i.terms for i in runs[0].history] == [i.terms for i in runs[1].history]
     assert not np.array_equal(runs[0].image, runs[2].image)
-
-
-# ------------------------------------------------------------- environment
-
-
-@pytest.mark.parametrize(
-    ("installed", "message"),
-    [
-        (["onnxruntime", "onnxruntime-gpu"], r"both installed .*: pip uninstall -y onnxruntime onnxruntime-gpu"),
-        (["onnxruntime", "onnxruntime"], None),
-    ],
-)
-def test_two_runtimes_are_refused(monkeypatch, installed, message):
-    others = [SimpleNamespace(name="cowsay", read_text=lambda _: None)]  # not every distribution has the file
-    top_level = {"top_level.txt": "onnxruntime\n"}
-    found = [SimpleNamespace(name=name, version="1.2", read_text=top_level.get) for name in installed]
-    monkeypatch.setattr(sessions, "distributions", lambda: others + found)
-    sessions.runtime.cache_clear()
-    if message is None:
-        sessions.runtime()
-    else:
-        with pytest.raises(PyengineError, match=message):
-            sessions.runtime()
-
-
-def test_no_runtime_says_what_to_type(monkeypatch):
-    monkeypatch.setattr(sessions, "distributions", list)
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    sessions.runtime.cache_clear()
-    with pytest.raises(PyengineError, match=r"pip install 'pyengine\[cpu\]'"):
-        Engine()
-
-
-def test_the_version_is_the_distributions():
-    assert pyengine.__version__ == metadata.version("pyengine")

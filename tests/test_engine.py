@@ -1,0 +1,92 @@
+"""What an engine owns and lends: a device, a model, threads and memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pyengine
+from pyengine import Engine, PyengineError, devices
+
+
+def test_threads_share_an_engine(natural):
+    """Each gets what it would get alone, also when a size is in use twice."""
+    jobs = [{"seed": 1}, {"seed": 2}, {"seed": 1, "size": (48, 64)}, {"seed": 3}]
+    with Engine(threads=1) as engine:
+        alone = [engine.synthesize(natural[:64, :64], iterations=3, **job).image for job in jobs]
+        with ThreadPoolExecutor(4) as pool:
+            runs = [pool.submit(engine.synthesize, natural[:64, :64], iterations=3, **job) for job in jobs]
+            together = [run.result().image for run in runs]
+    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+    assert threading.active_count() < 20
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "tpu"}, r"device='tpu': choose 'auto', 'cpu', 'cuda', 'cuda:1', 'tensorrt' or 'tensorrt:1'"),
+        ({"model": "alexnet"}, r"unknown model 'alexnet': installed are .*vgg16"),
+        ({"threads": 0}, r"threads=0"),
+        ({"threads": 1.5}, r"threads=1.5"),
+        ({"threads": 10**10}, r"threads=10000000000"),
+        ({"device": "cpu", "precision": "tf32"}, r"precision='tf32' on a CPU: .*leave it out, or give 'float32'"),
+        ({"device": "cpu", "precision": "float16"}, r"precision='float16' on a CPU: .*leave it out, or give 'float32'"),
+        ({"device": "cpu", "precision": "double"}, r"precision='double': choose 'float32' or 'tf32' or 'float16'"),
+    ],
+)
+def test_bad_engines(natural, options, message):
+    with pytest.raises(PyengineError, match=message):
+        pyengine.synthesize(natural, **options)
+
+
+def test_a_gpu_where_there_is_none_says_what_to_install():
+    if not devices.problem_with("cuda", 0):
+        pytest.skip("there is a GPU")
+    with pytest.raises(PyengineError, match=r"^device='cuda': .*(pip install 'pyengine\[gpu\]|check )") as error:
+        Engine(device="cuda", threads=1)
+    assert "\n" not in str(error.value)
+
+
+def test_an_engine_says_what_it_computes_on_and_in():
+    engine = Engine(device="cpu", threads=1)
+    assert str(engine.device) == "cpu"
+    assert engine.device.reason == "as asked for"
+    assert engine.precision == "float32"
+
+
+@pytest.mark.parametrize("limit", [0, -1, 2.5, "3GB", True])
+def test_bad_memory_limits(limit):
+    with pytest.raises(PyengineError, match=r"memory_limit=.*: give a whole number of bytes"):
+        Engine(threads=1, memory_limit=limit)
+
+
+def test_a_closed_engine_gives_its_memory_back():
+    """In a process of its own, where no other test has left memory to reuse."""
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("reads the memory in use from /proc")
+    code = """if True:
+        import resource
+        import numpy as np
+        from pyengine import Engine
+
+        def megabytes():
+            return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 1e6
+
+        exemplar = np.random.default_rng(0).random((64, 64, 3))
+        with Engine(threads=1) as engine:
+            engine.objective(exemplar)(np.zeros((32, 32, 3), np.float32))
+            before = megabytes()
+            engine.objective(exemplar)(np.zeros((512, 512, 3), np.float32))
+            held = megabytes()
+        print(held - before, megabytes() - before)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    held, left = map(float, done.stdout.split())
+    assert held > 100
+    assert left < 0.4 * held

@@ -1,0 +1,108 @@
+"""What counts of exemplars and of an output, at each scale."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import KERNELS, VGG16
+from layouts import diagonal, on, ramps, split
+from pictures import halves, picture, torn
+
+from pyengine.recipe import Recipe
+
+
+@pytest.mark.parametrize("wrap", [True, False])
+def test_what_is_kept_counts_only_where_it_meets_what_is_made(wrap):
+    hole = np.zeros((47, 61), bool)
+    hole[12:30, 52:] = True
+    level = Recipe.create(np.zeros((47, 61, 3), np.uint8), fill=hole).level
+    layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+    (region,) = level.loss_regions(layers, VGG16, KERNELS, wrap=wrap)
+    assert region.share == pytest.approx(hole.mean())
+    for layer in layers:
+        made = on(layer, hole).reshape([-(-side // 2 ** VGG16.pools(layer)) for side in hole.shape])
+        w = region.coverage[layer].values.reshape(made.shape)
+        assert w[made > 0].all()
+        height, width = made.shape
+        assert not w[:, width // 3 : width // 2].any()
+        assert not w[-height // 6 :].any()
+    w = region.coverage["relu1_1"].values.reshape(hole.shape)
+    assert w[12:30, 51].all()
+    assert w[12:30, 0].any() == wrap  # next to the hole, across the border
+
+
+@pytest.mark.parametrize("kind", ["alpha", "index image", "soft masks", "index image and alpha"])
+def test_what_counts_of_an_exemplar(other, kind):
+    """All that lies well inside a region; nothing outside, and never more than its mask; somewhere at all depths."""
+    alpha = np.ones((64, 64), np.float32)
+    options = {}
+    if "alpha" in kind:
+        alpha[20:45, 5:40] = 0.4
+    masks = [alpha > 0.5]
+    if "index" in kind:
+        indices = diagonal(64, 64)
+        options = {"exemplar_regions": indices, "output_regions": indices}
+        masks = list(split(indices, 1, 3) * (alpha > 0.5))
+    elif "soft" in kind:
+        masks = ramps(64, 64)
+        options = {"exemplar_regions": masks, "output_regions": masks}
+    (exemplar,) = Recipe.create(np.dstack([other, alpha]), **options).level.exemplars
+    assert np.array_equal(exemplar.image[alpha == 1], other[alpha == 1])
+    for layer in ("relu1_1", "relu2_1", "relu3_1", "relu4_1"):
+        for region, mask in enumerate(masks):
+            most = on(layer, mask)
+            counts = exemplar.sample(region, np.zeros((1, 1, most.size)), VGG16.pools(layer), KERNELS).coverage.values
+            assert counts.any()
+            assert (counts <= most + 1e-6).all()
+            side = 64 // 2 ** VGG16.pools(layer)
+            around = np.pad(most.reshape(side, side), 2, mode="edge")
+            lowest = [
+                np.min([around[y : y + side, x : x + side] for y in near for x in near], axis=0).ravel()
+                for near in (range(5), range(1, 4))
+            ]
+            assert (counts[lowest[0] == 1] == 1).all()
+            if layer == "relu1_1" and "soft" not in kind:  # there is enough of every region without its border
+                assert not counts[lowest[1] == 0].any()
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_all_of_a_region_counts_where_there_is_little_of_it(other, number):
+    """Lines one pixel wide, which have no inside, and what lies between."""
+    indices = np.ones((64, 64), np.uint8)
+    indices[::4] = 2
+    (exemplar,) = Recipe.create(other, exemplar_regions=indices, output_regions=indices).level.exemplars
+    for layer in ("relu1_1", "relu3_1"):
+        mask = on(layer, indices == number)
+        counts = exemplar.sample(number - 1, np.zeros((1, 1, mask.size)), VGG16.pools(layer), KERNELS).coverage.values
+        if number == 2 or layer == "relu3_1":
+            assert np.allclose(counts, mask)
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 48), (67, 49)])
+def test_a_coarse_pixel_is_kept_only_if_all_that_it_stands_for_is(width, height):
+    """One pixel to fill, and one to keep, for each of which another is free, or not."""
+    white = np.zeros((height, width), bool)
+    white[6, 9] = True
+    white[20:40, 31:50] = True
+    white[30, 40] = False
+    recipe = Recipe.create(picture(width, height), fill=white, levels=2)
+    coarse = recipe.at(0).free
+    assert coarse.shape == (round(height / 2), round(width / 2))
+    rows, columns = np.nonzero(white)
+    centres = (
+        ((rows + 0.5) * coarse.shape[0] / height).astype(int),
+        ((columns + 0.5) * coarse.shape[1] / width).astype(int),
+    )
+    assert coarse[centres].all()
+    assert coarse[14:16, 19:21].all()
+    assert coarse.mean() < 1.5 * white.mean()
+    assert np.array_equal(recipe.at(1).free, white)
+
+
+def test_masks_are_scaled_with_their_exemplar():
+    regions = halves(64, 48)
+    recipe = Recipe.create(torn(64, 48), style_scale=0.5, exemplar_regions=regions, output_regions=regions)
+    (exemplar,) = recipe.level.exemplars
+    assert exemplar.masks.shape == (2, 24, 32)
+    assert (exemplar.masks[1, :, 17:] == 1).all()
+    assert not exemplar.masks[:, :11, :15].any()  # the transparent corner

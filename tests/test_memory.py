@@ -1,0 +1,183 @@
+"""What levels take of memory, how they are made to fit, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import LAYERS, VGG16
+
+from pyengine import Engine, PyengineError, Recipe
+from pyengine import memory as memory_module
+from pyengine.kernels.cpu import CpuKernels
+from pyengine.losses.options import LossOptions
+from pyengine.memory import Budget, Demand, Plan
+from pyengine.network.tiles import TiledNetwork
+from pyengine.optimizers import lbfgs
+
+LOSSES = LossOptions().on(VGG16)
+
+
+def budget_of(limit: float, *, on_cpu: bool = True) -> Budget:
+    """For images so large that Winograd's convolutions are used."""
+    return Budget(limit, VGG16, lambda size: 4, on_cpu)
+
+
+# ------------------------------------------------------------------- plans
+
+
+def test_more_layers_and_pictures_need_more():
+    many = LossOptions(layers={"gram": LAYERS}).on(VGG16)
+    plans = [
+        budget_of(2.16e9).plan((1024, 1024), Demand.of(losses, VGG16, 256 * 256, pictures=pictures), losses)
+        for losses, pictures in ((LOSSES, 0), (many, 0), (LOSSES, 3))
+    ]
+    assert [plan.side is None for plan in plans] == [True, False, False]
+
+
+def test_plans_use_the_memory_there_is():
+    """With more of it, no file; larger tiles; the image whole."""
+    demand = Demand.of(LOSSES, VGG16, 256 * 256, 0)
+
+    def plan(limit: float, **options: bool) -> Plan:
+        return budget_of(limit, **options).plan((2048, 2048), demand, LOSSES)
+
+    plans = [plan(limit) for limit in (1.4e9, 2e9, 3e9, 5e9, 6.5e9, 30e9)]
+    assert [p.spill for p in plans] == sorted([p.spill for p in plans], reverse=True)
+    assert plans[0].spill
+    assert plans[-1].side is None
+    sides = [p.side for p in plans[:-1] if not p.spill]
+    assert sides == sorted(sides)
+    assert len(set(sides)) > 1
+    assert not plan(2.6e9, on_cpu=False).spill
+    message = r"size 2048x2048 pixels needs about 1.\d GB \(\d+ bytes\) even in tiles, and 0.5 GB"
+    with pytest.raises(PyengineError, match=message):
+        plan(0.5e9)
+
+
+def test_a_level_is_planned_once_by_its_own_exemplars(monkeypatch):
+    """Half as large as at the finest level, these leave room for the image whole and for all that is optimised.
+
+    The optimiser's matrix once went by the exemplars at full scale, and into a file that nobody needed.
+    """
+    files = []
+    monkeypatch.setattr(lbfgs, "TemporaryFile", lambda *_, **__: files.append(1))
+    exemplars = [np.random.default_rng(seed).random((768, 768, 3), np.float32) for seed in (0, 1)]
+    recipe = Recipe.create(exemplars=exemplars, size=1024, levels=2, iterations=[1, 1])
+    with Engine("cpu", threads=1, memory_limit=1_150_000_000) as engine:
+        half, full = engine.plans(recipe)
+        assert (half.side, half.spill) == (None, False)
+        assert full.side is not None
+        assert full.spill
+        result = engine.run(recipe, lambda progress: progress.stop())
+    assert [state.level for state in result.history] == [0]
+    assert files == []
+
+
+# ------------------------------------------------------------- little memory
+
+
+class CheapTiles(Budget):
+    """A budget in which an evaluation in tiles costs next to nothing."""
+
+    def evaluation_bytes(self, size: tuple[int, int], maps: Collection[str]) -> float:
+        return 100 if isinstance(maps, Mapping) else super().evaluation_bytes(size, maps)  # tiles have reaches
+
+
+@pytest.fixture
+def tight_engine(monkeypatch):
+    """Make an engine of little memory, whose plans are for images that nobody would cut."""
+    constants: dict[str, Any] = {"BASE_BYTES": 0, "ROWS_BYTES": 0, "SMALLEST_TILE": 32, "COMFORTABLE_TILE": 32}
+    for name, number in {**constants, "MEASURING_BYTES": {1: 0, 4: 0}}.items():
+        monkeypatch.setattr(memory_module, name, number)
+
+    def make(limit: int) -> Engine:
+        engine = Engine("cpu", threads=2, memory_limit=limit)
+        budget = engine.budget
+        engine.budget = CheapTiles(budget.limit, budget.architecture, budget.alignment, budget.on_cpu)
+        return engine
+
+    return make
+
+
+@pytest.mark.parametrize("spill", [False, True])
+def test_a_synthesis_in_little_memory(monkeypatch, engine, tight_engine, other, spill):
+    options = {"size": (128, 96), "levels": 2, "iterations": [1, 2], "seed": 1}
+    expected = engine.synthesize(other, **options)
+    pixels = 128 * 96
+    demand = Demand.of(LOSSES, VGG16, other[..., 0].size, 0)
+    limit = int(pixels * (1900 if not spill else 300) + demand.measured_bytes + 1e6)
+    with tight_engine(limit) as tight:
+        plan = tight.plans(Recipe.create(other, **options))[-1]
+        assert plan.side is not None
+        assert plan.spill == spill
+        upsample, kept = CpuKernels.upsample, []
+
+        def enlarge(*arguments):  # the moment with the most images in memory
+            kept.append([type(network) for network in tight.pool.idle])
+            return upsample(*arguments)
+
+        monkeypatch.setattr(CpuKernels, "upsample", enlarge)
+        found = tight.synthesize(other, **options)
+    assert len(kept) == 1
+    assert TiledNetwork not in kept[0]
+    assert np.abs(found.image.astype(int) - expected.image.astype(int)).max() <= 1
+    assert [state.iteration for state in found.history] == [state.iteration for state in expected.history]
+    assert found.history[-1].value == pytest.approx(expected.history[-1].value, rel=1e-4)
+    assert found.timings.keys() == expected.timings.keys()
+
+
+@pytest.mark.parametrize("padding", ["wrap", "zeros"])
+def test_sizes_that_only_wrap_round_as_a_whole(tight_engine, other, padding):
+    options = {"size": (125, 100), "levels": 1, "iterations": 1, "padding": padding}
+    with tight_engine(128 * 100 * 1500) as engine:
+        if padding == "zeros":
+            assert engine.synthesize(other, **options).image.shape == (100, 125, 3)
+            return
+        with pytest.raises(PyengineError, match=r"size 125x100: .* multiples of 8: make it 128x104, or") as error:
+            engine.synthesize(other, **options)
+        assert "\n" not in str(error.value)
+        objective = engine.objective(other)
+        with pytest.raises(PyengineError, match=r"size 125x100: .* multiples of 8"):
+            objective(np.zeros((100, 125, 3), np.float32))
+        assert objective(np.zeros((104, 128, 3), np.float32))[0] > 0
+
+
+def test_thresholds_need_the_whole_image(tight_engine, other):
+    message = r"weights='thresholds' .*: give 'auto', or more memory_limit"
+    with tight_engine(128 * 96 * 1500) as engine, pytest.raises(PyengineError, match=message):
+        engine.synthesize(other, size=(128, 96), levels=1, iterations=1, weights="thresholds")
+
+
+# ------------------------------------------------------------------ refused
+
+
+def test_an_output_beyond_memory_is_refused_before_it_starts(natural):
+    message = r"16000x16000 pixels needs about .* GB"
+    with Engine(threads=1, memory_limit=4 * 10**9) as engine, pytest.raises(PyengineError, match=message):
+        engine.synthesize(natural, size=16000)
+
+
+def test_a_refusal_says_how_much_memory_is_needed(natural):
+    """In bytes, too: of a small GPU's gigabytes there are few."""
+    message = r"size 640x480 pixels needs about 0.7 GB \((\d+) bytes\) .* 0.5 GB \(500000000 bytes\) may be used: make"
+    with Engine(threads=1, memory_limit=500_000_000) as engine, pytest.raises(PyengineError, match=message) as error:
+        engine.synthesize(natural, size=(640, 480))
+    needed = int(str(error.value).split("(")[1].split()[0])
+    for limit, fits in ((needed - 1, False), (needed + 1, True)):
+        engine = Engine(threads=1, memory_limit=limit)
+        with nullcontext() if fits else pytest.raises(PyengineError, match="640x480"):
+            engine.plans(Recipe.create(natural, size=(640, 480)))
+
+
+def test_an_exemplar_beyond_memory_is_refused_before_it_starts(natural):
+    with Engine(threads=1, memory_limit=480_000_000) as engine:
+        with pytest.raises(
+            PyengineError, match=r"exemplar of 96x96 pixels needs .*: at most 8\d pixels on a side fit, or"
+        ):
+            engine.synthesize(natural, size=32)
+        with pytest.raises(PyengineError, match=r"exemplar of 96x96 pixels needs about"):
+            engine.objective(natural, size=32)

@@ -1,0 +1,52 @@
+"""Networks are lent, and kept for the next."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from pyengine import Engine
+from pyengine.network import sessions
+from pyengine.network.network import Network
+
+
+def test_networks_of_all_sizes_run_the_same_graphs(monkeypatch, natural):
+    """Each is made once; after `close`, once more."""
+    made = []
+
+    def session(model, *args, **options):
+        made.append(model.graph.name)
+        return sessions.Session(model, *args, **options)
+
+    monkeypatch.setattr("pyengine.network.network.Session", session)
+    with Engine(threads=1) as engine:
+        for size in (32, 48):
+            engine.synthesize(natural[:32, :32], size=size, levels=2, iterations=1)
+        convolutions = [layer.convolution for layer in engine.model.architecture.layers]
+        used = convolutions[: convolutions.index("conv4_1") + 1]
+        measuring, making = 1, 1  # the exemplar is measured without a gradient
+        assert sorted(made) == ["adjoint"] * len(used) + ["forward"] * (measuring + making)
+        made.clear()
+        engine.close()
+        engine.objective(natural[:32, :32], weights={"histogram": 0}, gram_layers=["relu2_1"])(natural[:32, :32])
+        assert sorted(made) == ["adjoint"] * 3 + ["forward"] * 2
+
+
+def test_networks_are_kept_but_not_all(monkeypatch, natural):
+    made = []
+    monkeypatch.setattr("pyengine.network.pool.Network", lambda *a, **k: made.append(a[1]) or Network(*a, **k))
+    with Engine(threads=1) as engine:
+        objective = engine.objective(natural[:32, :32])
+        small, large = (np.zeros((side, side, 3), np.float32) for side in (32, 64))
+        made.clear()
+        for image in (small, large, small, large):
+            objective(image)
+        assert made == [(32, 32), (64, 64)]
+        monkeypatch.setattr("pyengine.network.pool.IDLE_BYTES", 0)
+        for image in (large, small, small, large):
+            objective(image)
+        assert made == [(32, 32), (64, 64), (32, 32), (64, 64)]
+        with ThreadPoolExecutor(2) as pool:  # two at a time: as many are kept, however small the limit
+            list(pool.map(objective, [large] * 20))
+        assert len(made) <= 5
