@@ -127,7 +127,7 @@ def gpus() -> list[dict[str, object]]:
         device = cupy.cuda.Device(index)
         try:
             free, total = device.mem_info
-        except cupy.cuda.runtime.CUDARuntimeError:  # so full, or so locked, that it can't even be asked
+        except cupy.cuda.runtime.CUDARuntimeError:  # the GPU is so full, or so locked, that it can't even be asked
             free, total = None, None
         name = cupy.cuda.runtime.getDeviceProperties(index)["name"].decode()
         capability = f"{device.compute_capability[:-1]}.{device.compute_capability[-1]}"
@@ -161,7 +161,7 @@ def problem_with(kind: Kind, index: int) -> str:
         return f"the {kind} provider of ONNX Runtime fails ({failure}): check that its libraries are installed"
     try:
         try_kernels(index)
-    except Exception as error:  # whatever a library that is missing or too old makes of it
+    except Exception as error:  # a library that is missing or too old may raise anything
         return f"CuPy fails ({_first_line(error)}): pip install 'pyengine[gpu]' brings what it needs"
     return ""
 

@@ -56,7 +56,7 @@ def open_files(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
     result = dict(arguments)
     for name, keywords in KEYWORDS.items():
-        if name != "exemplars" or isinstance(arguments[name], (list, tuple)):  # what is no list is refused as such
+        if name != "exemplars" or isinstance(arguments[name], (list, tuple)):  # what is no list is refused later
             result[name] = opened(name, arguments[name], keywords)
     return result
 

@@ -197,7 +197,7 @@ class Hole:
 
 
 def _selected(source: Source, name: str, shape: tuple[int, ...]) -> Flags:
-    """Where a mask is white rather than black."""
+    """Read a mask, and say where it is white rather than black."""
     mask = load_mask(source, name)
     if mask.shape != shape:
         raise PyengineError(

@@ -54,7 +54,7 @@ def measure(
         *_measure_content(level, options, pool, plan_of),
     ]
     losses.sort(key=lambda loss: list(KINDS).index(loss.kind))
-    pool.release()  # what the level before needed, and the measuring, is not in use any more
+    pool.release()  # gives back what the level before needed, and the measuring
     return Objective(
         _lease(options, pool, demand, plan_of),
         losses,

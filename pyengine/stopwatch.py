@@ -1,4 +1,4 @@
-"""Where the device's time goes."""
+"""Stopwatches, which say where the device's time goes."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ class Synthesis:
         planned = self._recipe.iterations[k]
         renewals = REFRESHED_AFTER if by_thresholds else (0,)
         after_iteration = self._observer(k, objective)
-        with objective.evaluator(start.shape[:2]) as evaluator:  # one for the whole level
+        with objective.evaluator(start.shape[:2]) as evaluator:  # one serves the whole level
 
             def function(pixels: Float32) -> tuple[Float64, Float32]:
                 return objective.evaluate(pixels, evaluator)
@@ -161,7 +161,7 @@ class Synthesis:
             progress = Progress(self.history[-1], self._recipe, np.array(self._kernels.download(pixels)))
             try:
                 self._callback(progress)
-            except StopIteration:  # as SciPy's callbacks end a run
+            except StopIteration:  # SciPy's callbacks end a run so
                 progress.stop()
             self.stopped = progress.stopped
             if self.stopped:

@@ -38,7 +38,7 @@ def new_figure(width: float, height: float) -> Figure:
         There is no matplotlib.
     """
     check_plot()
-    from matplotlib.figure import Figure  # not pyplot: no window, no state that outlives this
+    from matplotlib.figure import Figure  # pyplot would open windows, and keep its state
 
     return Figure(figsize=(width, height), dpi=120, layout="constrained")
 

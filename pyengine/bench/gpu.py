@@ -109,7 +109,7 @@ def _rates(engine: Engine) -> dict[str, Any]:
     """GFLOP/s of matrix products by precision, and GB/s of a copy, where bytes that are read and written both count."""
     kernels, xp = engine.kernels, engine.kernels.xp
     cublas, rates = xp.cuda.cublas, {}
-    with kernels.active():  # which sets the mode back
+    with kernels.active():  # `active` sets the mode back
         handle = xp.cuda.device.get_cublas_handle()
         plain = cublas.CUBLAS_DEFAULT_MATH
         for precision, kind, mode in (("float32", "f4", plain), ("tf32", "f4", TF32_MATH), ("float16", "f2", plain)):
@@ -162,7 +162,7 @@ def _evaluation(device: str, precision: Precision, size: int, repeats: int, rate
                 terms, _ = objective.evaluate(pixels, evaluator)
                 return kernels.fetch([terms])
 
-            for _ in range(3):  # the provider chooses algorithms, and records
+            for _ in range(3):  # at first the provider chooses algorithms, and records a CUDA graph
                 evaluate()
             runs = []
             for _ in range(repeats):

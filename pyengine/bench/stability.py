@@ -106,7 +106,7 @@ def drift(
     """
     image = _cropped(load(exemplar), crop)
     for size in sizes:
-        Recipe.create(image, size=size, seed=seed, iterations=iterations)  # raises what else would end a long run
+        Recipe.create(image, size=size, seed=seed, iterations=iterations)  # raises now what would end a long run later
     with Engine(threads=threads) as engine:
         for size in sizes:
             for method in COMPARED:
@@ -260,7 +260,7 @@ def convergence(
     """
     images = [load(exemplar) for exemplar in exemplars]
     for image in images:
-        Recipe.create(image, size=size, seed=seed)  # raises what else would end a long run
+        Recipe.create(image, size=size, seed=seed)  # raises now what would end a long run later
     if against:
         load_torch_baseline()  # raises now what it would raise after the first run
     baseline = _torch_texture if against else _own_texture
@@ -314,7 +314,7 @@ def _converge(
     start = time.perf_counter()
     result = engine.synthesize(exemplar, size=size, seed=seed, method="histogram", callback=measure)
     seconds = time.perf_counter() - start - measuring
-    if not distances:  # nothing to optimise, as where the exemplar is of one colour
+    if not distances:  # there was nothing to optimise, as where the exemplar is of one colour
         distances.append(patch_distance(exemplar, load(result.image)))
     *_, (width, height) = sizes = result.recipe.sizes
     reached = min(distances) <= target

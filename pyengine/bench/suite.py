@@ -230,7 +230,7 @@ def page_faults() -> int:
     """How many pages of memory this process was given so far, each zeroed first; 0 where the system won't tell."""
     try:
         import resource
-    except ImportError:  # not on Windows
+    except ImportError:  # Windows has no such module
         return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 

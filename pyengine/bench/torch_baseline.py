@@ -80,12 +80,12 @@ def texture(
     with torch.no_grad():
         grams = {layer: _gram(x) for layer, x in features(_tensor_of(exemplar, "cpu")).items()}
     noise = white_noise(Recipe.create(exemplar, size=size).level, np.random.default_rng(seed))
-    pixels = _tensor_of(noise, "cpu").contiguous().requires_grad_()  # as its L-BFGS wants them
+    pixels = _tensor_of(noise, "cpu").contiguous().requires_grad_()  # its L-BFGS wants them contiguous
     optimizer = torch.optim.LBFGS([pixels], max_iter=iterations, tolerance_grad=0, tolerance_change=0)
 
     def closure() -> torch.Tensor:
         with torch.no_grad():
-            pixels.clamp_(0, 1)  # as PyTorch's own tutorial of style transfer keeps pixels in range
+            pixels.clamp_(0, 1)  # PyTorch's own tutorial of style transfer keeps pixels in range so
         optimizer.zero_grad()
         maps = features(pixels)
         loss = torch.stack([((_gram(maps[layer]) - grams[layer]) ** 2).mean() for layer in gram_layers]).sum()

@@ -85,7 +85,7 @@ def schemes(
     images = [load(exemplar) for exemplar in exemplars]
     shown = None if content is None else load(content, "content")
     for image in images:
-        Recipe.create(image, content=shown, size=size, seed=seed)  # raises what else would end a long run
+        Recipe.create(image, content=shown, size=size, seed=seed)  # raises now what would end a long run later
     with Engine(threads=threads) as engine:
         for k, image in enumerate(images):
             for scheme, weights in SCHEMES.items():

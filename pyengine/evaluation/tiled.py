@@ -139,7 +139,7 @@ class TiledEvaluator:
         if gradient is None:
             return
         for tile, parts in reversed(tiles):
-            if tile is not network.tiling.tiles[-1]:  # whose features are still there
+            if tile is not network.tiling.tiles[-1]:  # the last tile's features are still there
                 with stages("forward"):
                     network.forward(image, tile)
             self._propagate_back(tile, parts, scales, residuals, maps)

@@ -117,7 +117,7 @@ class CudaKernels:
         """See `Kernels.active`. One thread at a time has it: all work goes to one stream, in order."""
         cublas = self.xp.cuda.cublas
         with self._lock, ExitStack() as stack:
-            if self._is_active:  # within another of this thread's
+            if self._is_active:  # this thread is in such a context already
                 yield
                 return
             stack.enter_context(self._device)
@@ -392,7 +392,7 @@ class CudaKernels:
 
     def two_loop(self, products: Float64, pairs: Sequence[tuple[int, int]], start: int) -> Float32:
         """See `Kernels.two_loop`. A pair has to be rows 2 k and 2 k + 1, for k < 16."""
-        slots = sum(step // 2 << 4 * k for k, (step, _) in enumerate(pairs))  # not an array, which would have to travel
+        slots = sum(step // 2 << 4 * k for k, (step, _) in enumerate(pairs))  # an array would have to travel
         coefficients: Float32 = self.xp.empty(len(products), np.float32)
         self._launch(
             "lbfgs", "two_loop", (1,),

@@ -138,7 +138,7 @@ def _matrix(columns: int, kernels: Kernels, *, spill: bool) -> Iterator[Blocks]:
                 begin, count = 4 * STATE * part.start, STATE * (part.stop - part.start)
                 yield part, np.frombuffer(memory, np.float32, count, begin).reshape(STATE, -1)
                 if hasattr(mmap, "MADV_DONTNEED"):
-                    memory.madvise(mmap.MADV_DONTNEED, begin, 4 * count)  # it stays in the file
+                    memory.madvise(mmap.MADV_DONTNEED, begin, 4 * count)  # the block stays in the file
 
         yield blocks
 
@@ -158,7 +158,7 @@ def _minimize(
     mask = None if free is None else kernels.upload(free.astype(np.float32)[..., None])
     parts: Float64 = xp.zeros((-(-start.size // BLOCK), ROWS, ROWS), np.float64)
     products = parts.sum(axis=0)
-    slots = deque(range(PAIRS + 1))  # the first is free, or that of the oldest pair
+    slots = deque(range(PAIRS + 1))  # the first slot is free, or holds the oldest pair
     here, there = ROWS - 4, ROWS - 2  # each is the first of two rows, gradient and descent
     x = start.reshape(-1)  # where the function is evaluated; the row POINT is where the last step ended
     xp.clip(x, 0, 1, out=x)
