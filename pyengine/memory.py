@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from pyengine.errors import PyengineError
+from pyengine.evaluation.tiled import MATCHED
 from pyengine.level import Level
 from pyengine.losses import KINDS
 from pyengine.losses.base import ChannelLoss
@@ -30,9 +31,6 @@ BASE_BYTES = 470 * 10**6
 
 IMAGES = 2
 """How many images there are besides the rows of the optimiser's matrix: the one that is evaluated, and its gradient."""
-
-MATCHED = 2
-"""While this many channels of the network's first map are in memory, one is matched to the exemplar at a time."""
 
 CHANNEL_BYTES = 4 + 12 // MATCHED
 """Bytes for each pixel and channel of the first map that is in memory; one that is matched takes as much for its

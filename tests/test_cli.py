@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from typing import Literal
 import click
 import numpy as np
 import pytest
-from command_line import invoke
+from command_line import finish, invoke, program
 from PIL import Image
 
 import pyengine.cli.commands
@@ -123,7 +124,7 @@ def test_defaults_are_shown(name: str, option: ParameterOption) -> None:
 def test_defaults_are_those_of_the_code() -> None:
     text = " ".join(invoke("synthesize", "--help").stdout.split())
     for expected in (
-        "[default: histogram]", "[default: relu1_1,relu2_1,relu3_1,relu4_1]", "[default: vgg16]", "[default: auto]",
+        "[default: histogram]", "[default: of a VGG relu1_1,relu2_1,relu3_1,relu4_1]", "[default: vgg16]", "[default: auto]",
         "[default: no-seamless]", "[default: every core]", "--content-strength S", "--padding [wrap|zeros]",
         "--precision [float32|tf32|float16]",
     ):  # fmt: skip
@@ -297,3 +298,10 @@ def test_a_texture_needs_no_scipy() -> None:
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "['onnxruntime']\n", done.stderr
+
+
+def test_an_instruction_set_that_there_is_not() -> None:
+    code, stdout, stderr = finish(program("info", env={**os.environ, "PYENGINE_SIMD": "avx9"}))
+    assert (code, stdout) == (2, "")
+    assert stderr.startswith("Error: PYENGINE_SIMD: expected an instruction set that this machine has (")
+    assert stderr.count("\n") == 1

@@ -40,6 +40,8 @@ class _Main(Commands):
                 return super().invoke(ctx)
         except PyengineError as error:
             raise _Failure(str(error)) from error
+        except ImportError as error:  # such as of the compiled module, for an instruction set that there is not
+            raise _Failure(str(error)) from error
         except click.BadParameter as error:
             raise _Failure(error.format_message()) from error
         except KeyboardInterrupt:

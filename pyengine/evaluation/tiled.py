@@ -16,9 +16,11 @@ import numpy as np
 from pyengine.arrays import Float32, Float64
 from pyengine.kernels import Coverage, Kernels
 from pyengine.losses.base import IMAGE, AdditiveLoss, ChannelLoss, Loss
-from pyengine.memory import MATCHED
 from pyengine.network.tiles import Tile, TiledNetwork
 from pyengine.stopwatch import Watches
+
+MATCHED = 2
+"""While this many channels of the network's first map are in memory, one is matched to the exemplar at a time."""
 
 AdditivePart = tuple[int, AdditiveLoss]
 """A loss's number, and the loss on a tile."""

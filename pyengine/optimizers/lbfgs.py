@@ -100,11 +100,19 @@ def minimize(
     >>> minimize(square, np.zeros(2, np.float32), 20, CpuKernels(threads=1))
     array([0.25, 1.  ], dtype=float32)
     """
-    count = start.size if free is None else int(free.sum()) * (start.size // free.size)
-    if iterations == 0 or count == 0:
+    if iterations == 0 or start.size == 0 or (free is not None and not free.any()):
         return start
     with _matrix(start.size, kernels, spill=spill) as blocks:
-        return _minimize(function, start, count, iterations, kernels, callback, free, blocks)
+        descent = _Descent(function, start, kernels, free, blocks)
+        for _ in range(iterations):
+            if not descent.step():
+                break
+            if callback is not None:
+                try:
+                    callback(descent.image, descent.terms)
+                except StopIteration:
+                    break
+        return descent.image
 
 
 Blocks = Callable[[], Iterator[tuple[slice, Float32]]]
@@ -143,102 +151,123 @@ def _matrix(columns: int, kernels: Kernels, *, spill: bool) -> Iterator[Blocks]:
         yield blocks
 
 
-def _minimize(
-    function: Callable[[Float32], tuple[Float64, Float32]],
-    start: Float32,
-    count: int,
-    iterations: int,
-    kernels: Kernels,
-    callback: Callable[[Float32, list[float]], None] | None,
-    free: npt.NDArray[np.bool_] | None,
-    blocks: Blocks,
-) -> Float32:
-    """Do what `minimize` says, with `count` variables."""
-    xp = kernels.xp
-    mask = None if free is None else kernels.upload(free.astype(np.float32)[..., None])
-    parts: Float64 = xp.zeros((-(-start.size // BLOCK), ROWS, ROWS), np.float64)
-    products = parts.sum(axis=0)
-    slots = deque(range(PAIRS + 1))  # the first slot is free, or holds the oldest pair
-    here, there = ROWS - 4, ROWS - 2  # each is the first of two rows, gradient and descent
-    x = start.reshape(-1)  # where the function is evaluated; the row POINT is where the last step ended
-    xp.clip(x, 0, 1, out=x)
+class _Descent:
+    """The state of a minimisation, and what an iteration does to it. The parameters are those of `minimize`.
 
-    def evaluate(point: int) -> Float64:
-        """Terms at `x`; gradient and descent go to the two rows of `point`."""
-        terms, gradient = function(x.reshape(start.shape))
-        if mask is not None:
-            gradient = gradient * mask
+    Attributes
+    ----------
+    terms : list of float
+        The terms at the point that the last step led to.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Float32], tuple[Float64, Float32]],
+        start: Float32,
+        kernels: Kernels,
+        free: npt.NDArray[np.bool_] | None,
+        blocks: Blocks,
+    ) -> None:
+        self._function = function
+        self._kernels = kernels
+        self._blocks = blocks
+        self._shape = start.shape
+        self._variables = start.size if free is None else int(free.sum()) * (start.size // free.size)
+        self._mask = None if free is None else kernels.upload(free.astype(np.float32)[..., None])
+        # The inner products of the rows over each block's columns, and over all.
+        self._parts: Float64 = kernels.xp.zeros((-(-start.size // BLOCK), ROWS, ROWS), np.float64)
+        self._products = self._parts.sum(axis=0)
+        self._pairs: deque[int] = deque(maxlen=PAIRS)
+        self._slots = deque(range(PAIRS + 1))  # the first slot is free, or holds the oldest pair
+        self._here, self._there = ROWS - 4, ROWS - 2  # each is the first of two rows, gradient and descent
+        self._x = start.reshape(-1)  # where the function is evaluated; the row POINT is where the last step ended
+        kernels.xp.clip(self._x, 0, 1, out=self._x)
+        self._keep()
+        self.terms = kernels.fetch([self._evaluate(self._here)])
+
+    @property
+    def image(self) -> Float32:
+        """The point that the last step led to, in the shape of the start."""
+        return self._x.reshape(self._shape)
+
+    def step(self) -> bool:
+        """Go through one iteration; returns False, back where it began, if no lower value can be found."""
+        while not self._search():
+            if not self._pairs:
+                for part, rows in self._blocks():
+                    self._x[part] = rows[POINT]
+                return False
+            self._pairs.clear()  # the curvature that is known leads nowhere
+        self._keep()
+        return True
+
+    def _evaluate(self, point: int) -> Float64:
+        """Return the terms at `_x`, and write gradient and descent to the two rows of `point`."""
+        terms, gradient = self._function(self.image)
+        if self._mask is not None:
+            gradient = gradient * self._mask
         flat = gradient.ravel()
-        for part, rows in blocks():
+        for part, rows in self._blocks():
             rows[point] = flat[part]
-            kernels.descent(x[part], rows[point], rows[point + 1])
+            self._kernels.descent(self._x[part], rows[point], rows[point + 1])
         return terms
 
-    def keep() -> None:
-        for part, rows in blocks():
-            rows[POINT] = x[part]
+    def _keep(self) -> None:
+        for part, rows in self._blocks():
+            rows[POINT] = self._x[part]
 
-    def kept() -> Float32:
-        for part, rows in blocks():
-            x[part] = rows[POINT]
-        return x.reshape(start.shape)
+    def _direct(self) -> float:
+        """Write the direction, and return how far to go along it at first; 0 if there is no way down."""
+        xp = self._kernels.xp
+        ends = [(2 * k, 2 * k + 1) for k in self._pairs]
+        coefficients = self._kernels.two_loop(self._products, ends, self._here + 1)
+        sizes = []
+        for _, rows in self._blocks():
+            self._kernels.combine(rows[:ROWS], coefficients, rows[DIRECTION])
+            if not self._pairs:
+                sizes.append(xp.abs(rows[DIRECTION]).sum(dtype=np.float64))
+        if self._pairs:
+            return 1.0
+        size = sum(self._kernels.fetch(sizes))
+        return FIRST_STEP * self._variables / size if size else 0.0
 
-    keep()
-    terms = kernels.fetch([evaluate(here)])
-    pairs: deque[int] = deque(maxlen=PAIRS)
-    for _ in range(iterations):
-        found = None
-        while found is None:
-            slot = slots[0]
-            step, change = 2 * slot, 2 * slot + 1
-            length = 1.0
-            ends = [(2 * k, 2 * k + 1) for k in pairs]
-            coefficients = kernels.two_loop(products, ends, here + 1)
-            sizes = []
-            for _, rows in blocks():
-                kernels.combine(rows[:ROWS], coefficients, rows[DIRECTION])
-                if not pairs:
-                    sizes.append(xp.abs(rows[DIRECTION]).sum(dtype=np.float64))
-            if not pairs:
-                size = sum(kernels.fetch(sizes))
-                if size == 0:
-                    return kept()
-                length = FIRST_STEP * count / size
-            for _ in range(SHORTENINGS):
-                for part, rows in blocks():
-                    kernels.advance(rows[POINT], rows[here + 1], rows[DIRECTION], length, x[part])
-                    xp.subtract(x[part], rows[POINT], out=rows[step])
-                found_terms = evaluate(there)
-                for (_, rows), own in zip(blocks(), parts, strict=True):
-                    xp.subtract(rows[there], rows[here], out=rows[change])
-                    kernels.inner_products(rows[:ROWS], (step, change, there + 1), own)
-                products = parts.sum(axis=0)
-                *found, expected, curvature, steepness = kernels.fetch(
-                    [found_terms, products[step, here], products[step, change], products[change, change]]
-                )
-                value, found_value = sum(terms), sum(found)
-                if not expected < 0:
-                    found = None
-                    break
-                if found_value <= value + SUFFICIENT * expected:
-                    break
-                # The next step ends where the parabola through both values and the slope is lowest, but neither too
-                # near nor too far.
-                bend = found_value - value - expected
-                length *= min(max(-expected / (2 * bend), 0.1), 0.5) if np.isfinite(bend) else 0.1
-                found = None
-            if found is None and not pairs:
-                return kept()
-            if found is None:
-                pairs.clear()
-        if curvature > 1e-10 * steepness:
-            pairs.append(slot)
-            slots.rotate(-1)
-        terms, here, there = found, there, here
-        keep()
-        if callback is not None:
-            try:
-                callback(x.reshape(start.shape), terms)
-            except StopIteration:
-                break
-    return x.reshape(start.shape)
+    def _search(self) -> bool:
+        """Go along the direction until the value is low enough, and note what was learned of the curvature."""
+        kernels, xp = self._kernels, self._kernels.xp
+        slot, here, there = self._slots[0], self._here, self._there
+        step, change = 2 * slot, 2 * slot + 1
+        length = self._direct()
+        if length == 0:
+            return False
+        value = sum(self.terms)
+        for _ in range(SHORTENINGS):
+            for part, rows in self._blocks():
+                kernels.advance(rows[POINT], rows[here + 1], rows[DIRECTION], length, self._x[part])
+                xp.subtract(self._x[part], rows[POINT], out=rows[step])
+            found_terms = self._evaluate(there)
+            for (_, rows), own in zip(self._blocks(), self._parts, strict=True):
+                xp.subtract(rows[there], rows[here], out=rows[change])
+                kernels.inner_products(rows[:ROWS], (step, change, there + 1), own)
+            products = self._products = self._parts.sum(axis=0)
+            *found, expected, curvature, steepness = kernels.fetch(
+                [found_terms, products[step, here], products[step, change], products[change, change]]
+            )
+            if not expected < 0:
+                return False
+            found_value = sum(found)
+            if found_value <= value + SUFFICIENT * expected:
+                self._arrive(found, slot, worth_keeping=curvature > 1e-10 * steepness)
+                return True
+            # The next try is where the parabola through both values and the slope is lowest, but neither too near nor
+            # too far.
+            bend = found_value - value - expected
+            length *= min(max(-expected / (2 * bend), 0.1), 0.5) if np.isfinite(bend) else 0.1
+        return False
+
+    def _arrive(self, terms: list[float], slot: int, *, worth_keeping: bool) -> None:
+        """End a step: where it led to is where the next begins; its pair is kept if it shows a curvature."""
+        if worth_keeping:
+            self._pairs.append(slot)
+            self._slots.rotate(-1)
+        self.terms = terms
+        self._here, self._there = self._there, self._here
