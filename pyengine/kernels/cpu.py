@@ -114,8 +114,8 @@ class CpuKernels:
         value[...] = np.mean(difference**2)
         if gradient is not None:
             mass = features[0].size if coverage is None else coverage.total
-            slope = 4 * scale / (difference.size * mass) if mass else 0.0
-            self.gram_gradient(features, difference, slope, gradient, coverage=coverage, accumulate=accumulate)
+            gradient_scale = 4 * scale / (difference.size * mass) if mass else 0.0
+            self.gram_gradient(features, difference, gradient_scale, gradient, coverage=coverage, accumulate=accumulate)
 
     def cross_gram(self, features: Float32, other: Float32, coverage: Coverage | None = None) -> Float64:
         """See `Kernels.cross_gram`."""

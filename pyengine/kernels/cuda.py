@@ -204,10 +204,10 @@ class CudaKernels:
         partial = self._products(features, weighed)
         blocks = _blocks(size)
         difference, squares = self.xp.empty(target.shape, np.float32), self.xp.empty(blocks, np.float64)
-        factor, slope = (1 / mass, 4 * scale / (size * mass)) if mass else (0.0, 0.0)
+        factor, gradient_scale = (1 / mass, 4 * scale / (size * mass)) if mass else (0.0, 0.0)
         self._launch(
             "gram", "gram_difference", (blocks,),
-            partial, np.int32(len(partial)), np.int32(size), factor, target, slope, difference, squares,
+            partial, np.int32(len(partial)), np.int32(size), factor, target, gradient_scale, difference, squares,
         )  # fmt: skip
         self._sum(squares, 1 / size, value)
         if gradient is not None:
