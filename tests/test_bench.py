@@ -34,6 +34,7 @@ from pyengine.network.vgg import vgg
 from pyengine.objective import Objective
 from pyengine.optimizers.lbfgs import PAIRS, minimize
 from pyengine.quality.measures import Comparison, compare, patch_distance
+from pyengine.recipe import Recipe
 from pyengine.result import Progress
 
 KERNELS = CpuKernels(threads=1)
@@ -320,7 +321,8 @@ def test_a_texture_by_pytorch(natural):
 
     exemplar = natural[:32, :48]
     with Engine(threads=1) as engine:
-        image, done = texture(exemplar, (48, 32), engine.model, 1, iterations=40, seed=0)
+        recipe = Recipe.create(exemplar, method="gatys", iterations=40)
+        image, done = texture(recipe, engine.model, 1)
     assert (image.shape, done) == ((32, 48, 3), 40)
     assert patch_distance(exemplar, image) < patch_distance(
         exemplar, np.random.default_rng(0).random((32, 48, 3), "f4")
@@ -330,14 +332,14 @@ def test_a_texture_by_pytorch(natural):
 def test_convergence_against_pytorch(monkeypatch, natural):
     given = {}
 
-    def texture(exemplar, size, weights, threads, **options):
-        given.update(options, size=size)
+    def texture(recipe, model, threads):
+        given.update(size=recipe.sizes[-1], iterations=recipe.iterations, seed=recipe.seed)
         return np.random.default_rng(0).random((24, 32, 3), np.float32), 7
 
     monkeypatch.setattr(stability, "load_torch_baseline", lambda: SimpleNamespace(texture=texture))
     exemplar = np.ascontiguousarray(natural[:24, :32])
     (found,) = convergence([exemplar], seed=3, threads=1, baseline_iterations=9, against="torch")
-    assert given == {"size": (32, 24), "iterations": 9, "seed": 3}
+    assert given == {"size": (32, 24), "iterations": (9,), "seed": 3}
     assert (found.baseline_iterations, found.reached) == (7, True)  # noise is as good as soon as it begins
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "torch", None)
@@ -477,8 +479,11 @@ class StubEngine:
     def __exit__(self, *_):
         self.calls.append({"closed": True})
 
-    def synthesize(self, exemplar, *, size, seed, method, iterations=None, callback=None):
-        self.calls.append({"size": size, "seed": seed, "method": method, "iterations": iterations})
+    def run(self, recipe, callback=None):
+        given = {name: recipe.arguments.get(name) for name in ("size", "seed", "method", "iterations")}
+        self.calls.append(given)
+        size, method, iterations = (given[name] for name in ("size", "method", "iterations"))
+        exemplar = recipe.level.exemplars[0].image
         height, width = exemplar.shape[:2] if size is None else (size, size)
         tiled = np.tile(exemplar, (-(-height // exemplar.shape[0]), -(-width // exemplar.shape[1]), 1))
         tiled = tiled[:height, :width]
@@ -709,20 +714,20 @@ def test_convergence_that_is_not_reached(stub, gravel, monkeypatch):
 
 def test_convergence_where_there_is_nothing_to_do(stub, gravel, monkeypatch):
     monkeypatch.setattr(StubEngine, "noise", ())
-    monkeypatch.setattr(StubEngine, "synthesize", without_iterations(StubEngine.synthesize))
+    monkeypatch.setattr(StubEngine, "run", without_iterations(StubEngine.run))
     result = bench("convergence", gravel)
     assert result.exit_code == 0, result.output
     assert "default: 0.000 after 0 iterations" in result.stdout
     assert "baseline / default" not in result.stdout
 
 
-def without_iterations(synthesize: Callable) -> Callable:
-    def synthesized(*arguments, callback=None, **options):
-        result = synthesize(*arguments, **options)
+def without_iterations(run: Callable) -> Callable:
+    def ran(engine, recipe, callback=None):
+        result = run(engine, recipe)
         result.history.clear()
         return result
 
-    return synthesized
+    return ran
 
 
 def test_convergence_of_several_exemplars(stub, gravel, tmp_path):

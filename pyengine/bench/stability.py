@@ -105,24 +105,26 @@ def drift(
     pyengine.errors.PyengineError: crop=64: give 16 to 32, as the exemplar is of 32x32 pixels
     """
     image = _cropped(load(exemplar), crop)
-    for size in sizes:
-        Recipe.create(image, size=size, seed=seed, iterations=iterations)  # raises now what would end a long run later
+    recipes = [  # all are made first: what is wrong with one would end a long run
+        (method, size, Recipe.create(image, size=size, seed=seed, method=method, iterations=iterations))
+        for size in sizes
+        for method in COMPARED
+    ]
     with Engine(threads=threads) as engine:
-        for size in sizes:
-            for method in COMPARED:
-                start = time.perf_counter()
-                result = engine.synthesize(image, size=size, seed=seed, method=method, iterations=iterations)
-                seconds = time.perf_counter() - start
-                figures = compare(image, result.image)
-                yield DriftRun(
-                    method,
-                    size,
-                    figures.patch_distance,
-                    figures.brightness_drift,
-                    figures.contrast_drift,
-                    len(result.history),
-                    seconds,
-                )
+        for method, size, recipe in recipes:
+            start = time.perf_counter()
+            result = engine.run(recipe)
+            seconds = time.perf_counter() - start
+            figures = compare(image, result.image)
+            yield DriftRun(
+                method,
+                size,
+                figures.patch_distance,
+                figures.brightness_drift,
+                figures.contrast_drift,
+                len(result.history),
+                seconds,
+            )
 
 
 def _cropped(image: Float32, crop: int | None) -> Float32:
@@ -258,43 +260,33 @@ def convergence(
     ...
     pyengine.errors.PyengineError: exemplar of 8x8 pixels: both sides must be at least 16; enlarge it first
     """
-    images = [load(exemplar) for exemplar in exemplars]
-    for image in images:
-        Recipe.create(image, size=size, seed=seed)  # raises now what would end a long run later
+    recipes = [Recipe.create(load(exemplar), size=size, seed=seed) for exemplar in exemplars]
+    baselines = [
+        Recipe.create(load(exemplar), size=size, seed=seed, method="gatys", iterations=baseline_iterations)
+        for exemplar in exemplars
+    ]
     if against:
         load_torch_baseline()  # raises now what it would raise after the first run
     baseline = _torch_texture if against else _own_texture
     with Engine(threads=threads) as engine:
-        for image in images:
-            yield _converge(engine, image, size, seed, partial(baseline, iterations=baseline_iterations))
+        for recipe, against_it in zip(recipes, baselines, strict=True):
+            yield _converge(engine, recipe, partial(baseline, engine, against_it))
 
 
-def _own_texture(
-    engine: Engine, exemplar: Float32, size: int | None, seed: int, iterations: int
-) -> tuple[ByteImage, int]:
-    result = engine.synthesize(exemplar, size=size, seed=seed, method="gatys", iterations=iterations)
+def _own_texture(engine: Engine, recipe: Recipe) -> tuple[ByteImage, int]:
+    result = engine.run(recipe)
     return result.image, len(result.history)
 
 
-def _torch_texture(
-    engine: Engine, exemplar: Float32, size: int | None, seed: int, iterations: int
-) -> tuple[ByteImage, int]:
-    final = Recipe.create(exemplar, size=size).sizes[-1]
-    image, done = load_torch_baseline().texture(
-        exemplar, final, engine.model, engine.threads, iterations=iterations, seed=seed
-    )
+def _torch_texture(engine: Engine, recipe: Recipe) -> tuple[ByteImage, int]:
+    image, done = load_torch_baseline().texture(recipe, engine.model, engine.threads)
     return to_uint8(image), done
 
 
-def _converge(
-    engine: Engine,
-    exemplar: Float32,
-    size: int | None,
-    seed: int,
-    baseline: Callable[[Engine, Float32, int | None, int], tuple[ByteImage, int]],
-) -> Convergence:
+def _converge(engine: Engine, recipe: Recipe, baseline: Callable[[], tuple[ByteImage, int]]) -> Convergence:
+    exemplar = recipe.level.exemplars[0].image
     start = time.perf_counter()
-    image, baseline_iterations = baseline(engine, exemplar, size, seed)
+    image, baseline_iterations = baseline()
     baseline_seconds = time.perf_counter() - start
     target = patch_distance(exemplar, load(image))
     distances: list[float] = []
@@ -312,7 +304,7 @@ def _converge(
         measuring += time.perf_counter() - begin
 
     start = time.perf_counter()
-    result = engine.synthesize(exemplar, size=size, seed=seed, method="histogram", callback=measure)
+    result = engine.run(recipe, measure)
     seconds = time.perf_counter() - start - measuring
     if not distances:  # there was nothing to optimise, as where the exemplar is of one colour
         distances.append(patch_distance(exemplar, load(result.image)))

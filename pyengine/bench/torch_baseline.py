@@ -67,20 +67,20 @@ def evaluation(
     return evaluate
 
 
-def texture(
-    exemplar: Float32, size: tuple[int, int], model: Model, threads: int, *, iterations: int, seed: int
-) -> tuple[Float32, int]:
+def texture(recipe: Recipe, model: Model, threads: int) -> tuple[Float32, int]:
     """Make a texture by the method of Gatys et al. 2015, plainly: Gram losses, one scale, from noise, PyTorch's L-BFGS.
 
-    Returns the image (H, W, 3) in [0, 1], of a (width, height), and the number of iterations.
+    Size, seed and the most iterations are the recipe's. Returns the image (H, W, 3) in [0, 1], and the iterations.
     """
     torch.set_num_threads(threads)
     features = _network(model, "cpu", "constant")
     gram_layers = GramLoss.default_layers(model.architecture)
     with torch.no_grad():
-        grams = {layer: _gram(x) for layer, x in features(_tensor_of(exemplar, "cpu")).items()}
-    noise = white_noise(Recipe.create(exemplar, size=size).level, np.random.default_rng(seed))
+        exemplar = _tensor_of(recipe.level.exemplars[0].image, "cpu")
+        grams = {layer: _gram(x) for layer, x in features(exemplar).items()}
+    noise = white_noise(recipe.level, np.random.default_rng(recipe.seed))
     pixels = _tensor_of(noise, "cpu").contiguous().requires_grad_()  # its L-BFGS wants them contiguous
+    (iterations,) = recipe.iterations
     optimizer = torch.optim.LBFGS([pixels], max_iter=iterations, tolerance_grad=0, tolerance_change=0)
 
     def closure() -> torch.Tensor:

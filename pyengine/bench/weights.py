@@ -82,18 +82,18 @@ def schemes(
     >>> next(schemes([]), None) is None
     True
     """
-    images = [load(exemplar) for exemplar in exemplars]
     shown = None if content is None else load(content, "content")
-    for image in images:
-        Recipe.create(image, content=shown, size=size, seed=seed)  # raises now what would end a long run later
+    recipes = []  # all are made first: what is wrong with one would end a long run
+    for k, exemplar in enumerate(exemplars):
+        image = load(exemplar)
+        for scheme, weights in SCHEMES.items():
+            if shown is None and isinstance(weights, dict):
+                weights = {term: weight for term, weight in weights.items() if term != "content"}
+            recipe = Recipe.create(image, content=shown, size=size, seed=seed, weights=weights)
+            recipes.append((k, scheme, recipe))
     with Engine(threads=threads) as engine:
-        for k, image in enumerate(images):
-            for scheme, weights in SCHEMES.items():
-                if shown is None and isinstance(weights, dict):
-                    weights = {term: weight for term, weight in weights.items() if term != "content"}
-                result = engine.synthesize(image, content=shown, size=size, seed=seed, weights=weights)
-                found = compare(result.recipe.level.exemplars[0].image, result.image)
-                similarity = None if shown is None else layout_similarity(shown, load(result.image))
-                yield WeightsRun(
-                    k, scheme, found.patch_distance, found.brightness_drift, found.contrast_drift, similarity
-                )
+        for k, scheme, recipe in recipes:
+            result = engine.run(recipe)
+            found = compare(recipe.level.exemplars[0].image, result.image)
+            similarity = None if shown is None else layout_similarity(shown, load(result.image))
+            yield WeightsRun(k, scheme, found.patch_distance, found.brightness_drift, found.contrast_drift, similarity)
