@@ -226,7 +226,7 @@ FORCE_INLINE void advance(const V &from, float last, V &to, std::index_sequence<
 using Group = Vector<group>::type;
 constexpr std::make_index_sequence<group> lanes{};
 
-// Groups that follow on one another in memory. Each is copied by itself: an array in one go would pass through the stack.
+// Groups that follow on one another in memory. Each is copied by itself: all in one go would pass through the stack.
 template <std::size_t Count>
 FORCE_INLINE void load_groups(Group (&groups)[Count], const float *from) {
     UNROLL
@@ -466,7 +466,7 @@ FORCE_INLINE void finish(const Task &task, const Products products, const Run &a
     const std::size_t columns = std::min(tile * at.tiles, task.maps.width - at.column * tile);
     const bool relu = task.stage.relu;
     const Pooling pooling = task.stage.pooling;
-    const std::size_t side = pooling == Pooling::none ? 1 : 2;  // of a window
+    const std::size_t side = pooling == Pooling::none ? 1 : 2;  // a window's
     const std::size_t width = (task.maps.width + side - 1) / side;
     float *target = out + at.row * tile / side * width + at.column * tile / side;
     if (mask) mask += at.row * masks(task.maps.width) + at.column;
