@@ -8,6 +8,7 @@ from setuptools import setup
 
 # The baseline instruction set is the architecture's own, so that a wheel runs on any machine of it; the inner loops are
 # compiled for wider vectors as well and chosen when the module is loaded (csrc/dispatch.hpp).
+# C++20 is for structs whose members are named where they are made: GCC 10, Clang 10 and Visual Studio 2019 have it.
 compile_args = ["/O2"] if sys.platform == "win32" else ["-O3", "-Wall", "-Wextra", "-pthread"]
 link_args = [] if sys.platform == "win32" else ["-pthread"]
 

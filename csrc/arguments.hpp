@@ -20,7 +20,7 @@ namespace pyengine {
 
 namespace py = pybind11;
 
-// -------------------------------------------------------------------------------------------------- properties of one
+// --------------------------------------------------------------------------------------------------------- arrays
 
 inline std::string describe(const py::array &array) {
     return py::str(array.dtype()).cast<std::string>() + " of shape " + py::str(array.attr("shape")).cast<std::string>();
@@ -37,8 +37,8 @@ inline py::array as_array(py::handle object, const char *name, const char *shape
 inline py::array float_array(py::handle object, const char *name, const char *shape, bool doubles = false) {
     py::array array = as_array(object, name, shape);
     if (!py::isinstance<py::array_t<float>>(array) && !(doubles && py::isinstance<py::array_t<double>>(array))) {
-        throw py::type_error(std::string(name) + ": expected " + (doubles ? "float32 or float64" : "float32") + ", got " +
-                             describe(array));
+        throw py::type_error(std::string(name) + ": expected " + (doubles ? "float32 or float64" : "float32") +
+                             ", got " + describe(array));
     }
     return array;
 }
@@ -69,7 +69,7 @@ inline void check_threads(int threads) {
     if (threads < 1) throw py::value_error("threads: expected at least 1, got " + std::to_string(threads));
 }
 
-// ------------------------------------------------------------------------------------------------------------- inputs
+// --------------------------------------------------------------------------------------------------------- inputs
 
 // The entries of an array of a known shape.
 inline const float *as_input(py::handle object, const char *name, const char *form,
@@ -92,7 +92,8 @@ inline Map as_map(py::handle features, py::handle coverage, const std::optional<
         .total = static_cast<double>(array.shape(1)),
     };
     if (map.channels == 0 || map.pixels == 0 || map.pixels > 0xffffffffu) {
-        throw py::value_error("features: expected at least 1 channel and 1 to 2**32 - 1 pixels, got " + describe(array));
+        throw py::value_error("features: expected at least 1 channel and 1 to 2**32 - 1 pixels, got " +
+                              describe(array));
     }
     if (!coverage.is_none()) {
         map.coverage = as_input(coverage, "coverage", "(N,)", {map.pixels});
@@ -144,7 +145,7 @@ inline Rows as_rows(py::handle object) {
     };
 }
 
-// ------------------------------------------------------------------------------------------------------------ outputs
+// -------------------------------------------------------------------------------------------------------- outputs
 
 // What an output must not overlap.
 struct Input {
@@ -161,7 +162,8 @@ inline float *as_output(py::handle object, const char *name, const char *form, c
     py::array array = float_array(object, name, form);
     check_shape(array, name, shape);
     check_layout(array, name);
-    if (!array.writeable()) throw py::value_error(std::string(name) + ": expected a writeable array, got a read-only one");
+    if (!array.writeable())
+        throw py::value_error(std::string(name) + ": expected a writeable array, got a read-only one");
     float *out = static_cast<float *>(array.mutable_data());
     const auto address = [](const void *at) { return reinterpret_cast<std::uintptr_t>(at); };
     for (const Input &input : inputs) {

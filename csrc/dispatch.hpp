@@ -2,8 +2,8 @@
 //
 // A hot loop is written once, as a FORCE_INLINE template over a Simd struct, and instantiated in one thin wrapper per
 // instruction set; the wrapper's target attribute decides what the compiler may emit. Elsewhere than on x86, or with a
-// compiler that knows no target attribute, the baseline wrapper is the only one. PYENGINE_SIMD forces a set, so that each
-// can be tested on a machine that has better ones.
+// compiler that knows no target attribute, the baseline wrapper is the only one. PYENGINE_SIMD forces a set, so that
+// each can be tested on a machine that has better ones.
 #pragma once
 
 #include <cstddef>
@@ -102,8 +102,8 @@ const char *name_of(Isa isa);
 // Those that this machine has.
 std::vector<Isa> supported();
 
-// The best of them, or the one that the environment variable PYENGINE_SIMD names. Throws std::runtime_error where it names
-// none of them.
+// The best of them, or the one that the environment variable PYENGINE_SIMD names. Throws std::runtime_error where it
+// names none of them.
 Isa choose();
 
 // The one in use: what everything that depends on the instruction set asks.

@@ -182,10 +182,10 @@ private:
     std::size_t size_ = 0, zeros_ = 0;
     double zero_mass_ = 0;
     std::vector<std::uint32_t> ends_, fingers_;
-    Buffer<std::uint16_t> numbers_;  // of the pixels' parts
+    Buffer<std::uint16_t> numbers_;  // each pixel's part
     Buffer<std::uint32_t> slots_;
     Buffer<float> masses_;
-    std::vector<Sample> samples_, spare_;  // of a part
+    std::vector<Sample> samples_, spare_;  // one part's
     std::uint32_t counts_[3 << 11];
 };
 

@@ -11,7 +11,7 @@ struct Map {
     const float *features;
     const float *coverage;  // how much each pixel counts, (N,); null means 1 for every pixel
     std::size_t channels, pixels;
-    double total;  // what a mean over the pixels divides by: the coverage's sum, or that of a map of which this is a part
+    double total;  // what a mean over pixels divides by: the coverage's sum, or that of a map of which this is a part
 
     std::size_t size() const { return channels * pixels; }
 };

@@ -4,9 +4,9 @@
 // the border is given, or half of these, rounded up, after a pool; and if it is asked for, the mask (1, O, ceil(h / 4),
 // ceil(w / 4)) of the map before the pool, uint16 (mask.hpp).
 //
-// ONNX Runtime finds `RegisterCustomOps` in this module when a session's options are told its path. Its C interface is a
-// table of functions (OrtApi) and the structure of an operator (OrtCustomOp), both of which only ever grow at their ends.
-// No package index has the header, so what is used of it is declared here, under the names of its documentation.
+// ONNX Runtime finds `RegisterCustomOps` in this module when a session's options are told its path. Its C interface is
+// a table of functions (OrtApi) and the structure of an operator (OrtCustomOp), both of which only ever grow at their
+// ends. No package index has the header, so what is used of it is declared here, by the names of its documentation.
 #include <array>
 #include <atomic>
 #include <cstddef>

@@ -226,10 +226,23 @@ FORCE_INLINE void advance(const V &from, float last, V &to, std::index_sequence<
 using Group = Vector<group>::type;
 constexpr std::make_index_sequence<group> lanes{};
 
+// Groups that follow on one another in memory. Each is copied by itself: all in one go would pass through the stack.
+template <std::size_t Count>
+FORCE_INLINE void load_groups(Group (&groups)[Count], const float *from) {
+    UNROLL
+    for (std::size_t k = 0; k < Count; ++k) std::memcpy(&groups[k], from + k * group, sizeof groups[k]);
+}
+
+template <std::size_t Count>
+FORCE_INLINE void store_groups(const Group (&groups)[Count], float *to) {
+    UNROLL
+    for (std::size_t k = 0; k < Count; ++k) std::memcpy(to + k * group, &groups[k], sizeof groups[k]);
+}
+
 // The transform from the right, of a group of tiles.
 FORCE_INLINE void split(const float *line, Group *y) {
     Group pixels[tile], even[2], odd[2], x[patch];
-    std::memcpy(pixels, line, sizeof pixels);
+    load_groups(pixels, line);
     unzip(pixels[0], pixels[1], even[0], odd[0], lanes);
     unzip(pixels[2], pixels[3], even[1], odd[1], lanes);
     unzip(even[0], even[1], x[0], x[2], lanes);
@@ -252,29 +265,30 @@ template <class S>
 FORCE_INLINE void transform_run(const Lines lines, std::size_t tiles, std::size_t position, float *halves,
                                 const Strips to) {
     using vector = typename S::vector;
+    const std::size_t length = lines.length, step = to.step, inputs = to.inputs;
     // From above and below first, pixel by pixel, since tiles side by side share two of their columns.
-    for (std::size_t p = 0; p < lines.length; p += S::lanes) {
+    for (std::size_t p = 0; p < length; p += S::lanes) {
         vector x[patch], y[patch];
         UNROLL
         for (std::size_t r = 0; r < patch; ++r) S::load(x[r], lines.row[r] + p);
         transform_in(x, y);
         UNROLL
-        for (std::size_t r = 0; r < patch; ++r) S::store(halves + r * lines.length + p, y[r]);
+        for (std::size_t r = 0; r < patch; ++r) S::store(halves + r * length + p, y[r]);
     }
     for (std::size_t t = 0, count; t < tiles; t += count) {
         const std::size_t place = position + t;
         count = std::min({group, tiles - t, strip - place % strip});
-        float *target = to.first + place / strip * to.inputs * strip + place % strip;
+        float *target = to.first + place / strip * inputs * strip + place % strip;
         for (std::size_t i = 0; i < patch; ++i) {
             Group y[patch];
-            split(halves + i * lines.length + t * tile, y);
-            float *entry = target + i * patch * to.step;
+            split(halves + i * length + t * tile, y);
+            float *entry = target + i * patch * step;
             UNROLL
             for (std::size_t j = 0; j < patch; ++j) {
                 if (count == group) {
-                    std::memcpy(entry + j * to.step, &y[j], sizeof y[j]);
+                    std::memcpy(entry + j * step, &y[j], sizeof y[j]);
                 } else {
-                    std::memcpy(entry + j * to.step, &y[j], count * sizeof(float));
+                    std::memcpy(entry + j * step, &y[j], count * sizeof(float));
                 }
             }
         }
@@ -392,7 +406,7 @@ FORCE_INLINE void join(const Products products, bool relu, Pooling pooling, cons
                 zip(y[r][1], y[r][3], odd[0], odd[1], lanes);
                 zip(even[0], odd[0], row[0], row[1], lanes);
                 zip(even[1], odd[1], row[2], row[3], lanes);
-                std::memcpy(to.pixels + (k + r) * to.stride, row, sizeof row);
+                store_groups(row, to.pixels + (k + r) * to.stride);
             }
         } else {
             Group pooled[2], row[2];
@@ -413,7 +427,7 @@ FORCE_INLINE void join(const Products products, bool relu, Pooling pooling, cons
                 }
             }
             zip(pooled[0], pooled[1], row[0], row[1], lanes);
-            std::memcpy(to.pixels + k / 2 * to.stride, row, sizeof row);
+            store_groups(row, to.pixels + k / 2 * to.stride);
         }
         if (to.mask) {
             UNROLL
@@ -452,7 +466,7 @@ FORCE_INLINE void finish(const Task &task, const Products products, const Run &a
     const std::size_t columns = std::min(tile * at.tiles, task.maps.width - at.column * tile);
     const bool relu = task.stage.relu;
     const Pooling pooling = task.stage.pooling;
-    const std::size_t side = pooling == Pooling::none ? 1 : 2;  // of a window
+    const std::size_t side = pooling == Pooling::none ? 1 : 2;  // a window's
     const std::size_t width = (task.maps.width + side - 1) / side;
     float *target = out + at.row * tile / side * width + at.column * tile / side;
     if (mask) mask += at.row * masks(task.maps.width) + at.column;
