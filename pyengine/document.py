@@ -16,7 +16,7 @@ from pyengine import __version__
 from pyengine.errors import PyengineError
 from pyengine.images.reading import ImageFile
 
-KEYWORDS: dict[str, tuple[str, ...]] = {
+PICTURES: dict[str, tuple[str, ...]] = {
     "exemplar": (),
     "exemplars": (),
     "content": (),
@@ -55,7 +55,7 @@ def open_files(arguments: Mapping[str, Any]) -> dict[str, Any]:
         return value
 
     result = dict(arguments)
-    for name, keywords in KEYWORDS.items():
+    for name, keywords in PICTURES.items():
         if name != "exemplars" or isinstance(arguments[name], (list, tuple)):  # what is no list is refused later
             result[name] = opened(name, arguments[name], keywords)
     return result
@@ -76,7 +76,7 @@ def without_pictures(opened: Mapping[str, Any]) -> dict[str, Any]:
         return InMemory(f"a {type(value).__name__}")
 
     return {
-        name: reference(value) if name in KEYWORDS else _plain(value)
+        name: reference(value) if name in PICTURES else _plain(value)
         for name, value in opened.items()
         if value is not None
     }
@@ -90,7 +90,7 @@ def files_of(arguments: Mapping[str, Any]) -> tuple[Path, ...]:
             return [path for item in value for path in paths(item)]
         return [value.path] if isinstance(value, FileReference) else []
 
-    return tuple(path for name in KEYWORDS for path in paths(arguments.get(name)))
+    return tuple(path for name in PICTURES for path in paths(arguments.get(name)))
 
 
 def _plain(value: Any) -> Any:
@@ -120,7 +120,7 @@ def to_document(arguments: Mapping[str, Any], *, for_result: bool) -> dict[str, 
     """
 
     def entry(name: str, value: Any) -> Any:
-        if isinstance(value, list) and name.partition("[")[0] in KEYWORDS:
+        if isinstance(value, list) and name.partition("[")[0] in PICTURES:
             return [entry(f"{name}[{k}]", item) for k, item in enumerate(value)]
         if isinstance(value, FileReference):
             return {"file": value.path.name if for_result else str(value.path), "sha256": value.sha256}
@@ -170,7 +170,7 @@ def from_document(text: str, folder: Path, overridden: Mapping[str, Any], known:
             f"the recipe is of pyengine {version}, this is {__version__}: the picture may differ", stacklevel=3
         )
     return {
-        name: _found(name, value, folder) if name in KEYWORDS else value
+        name: _found(name, value, folder) if name in PICTURES else value
         for name, value in recipe.items()
         if name not in overridden and name != "pyengine"
     }
@@ -181,7 +181,7 @@ def _found(name: str, value: Any, folder: Path) -> Any:
     if isinstance(value, list):
         return [_found(f"{name}[{k}]", item, folder) for k, item in enumerate(value)]
     if isinstance(value, str):
-        return value if value in KEYWORDS.get(name, ()) else ImageFile.read(folder / value, name)
+        return value if value in PICTURES.get(name, ()) else ImageFile.read(folder / value, name)
     if not isinstance(value, dict) or not ({"file", "in_memory"} & value.keys()):
         raise PyengineError(f"recipe: {name}={value!r}: give a file's path")
     if "in_memory" in value:

@@ -27,7 +27,7 @@ from pyengine.synthesis import Synthesis
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-logger = logging.getLogger(__name__)
+LOGGER = logging.getLogger(__name__)
 
 MOST_THREADS = 1024
 
@@ -100,9 +100,9 @@ class Engine:
             self.pool.alignment,
             on_cpu=self.device.kind == "cpu",
         )
-        logger.info("device %s: %s; %d threads, %s", self.device, self.device.reason, self.threads, self.precision)
-        logger.info("model %s: %s", self.model.name, self.model.origin)
-        logger.info("memory: %.1f GB may be used", self.budget.limit / 1e9)
+        LOGGER.info("device %s: %s; %d threads, %s", self.device, self.device.reason, self.threads, self.precision)
+        LOGGER.info("model %s: %s", self.model.name, self.model.origin)
+        LOGGER.info("memory: %.1f GB may be used", self.budget.limit / 1e9)
 
     def _new_sessions(self) -> ModelSessions:
         """The model's sessions, none of them made yet."""

@@ -25,7 +25,7 @@ from pyengine.recipe import Recipe
 from pyengine.result import Iteration, Progress
 from pyengine.stopwatch import Stopwatch
 
-logger = logging.getLogger(__name__)
+LOGGER = logging.getLogger(__name__)
 
 Callback = Callable[[Progress], None]
 
@@ -103,7 +103,7 @@ class Synthesis:
     def _run_level(self, k: int, level: Level, image: Float32) -> Float32:
         """Measure the exemplars at a level's scale, and optimise."""
         plan, sizes = self._plans[k], self._recipe.sizes
-        logger.info("level %d/%d, %dx%d pixels: %s", k + 1, len(sizes), *level.size, plan)
+        LOGGER.info("level %d/%d, %dx%d pixels: %s", k + 1, len(sizes), *level.size, plan)
         # An exemplar does not tile: wrapped round, its border would be an edge, and edges would be made of it.
         padding: Padding = "reflect" if self._losses.padding == "wrap" else self._losses.padding
         with self._watch("measure"):

@@ -157,7 +157,7 @@ def load_with_alpha(source: Source, name: str = "exemplar") -> tuple[Float32, Fl
     Parameters
     ----------
     source, name
-        As in `load`.
+        The arguments of `load`.
 
     Returns
     -------
@@ -169,7 +169,7 @@ def load_with_alpha(source: Source, name: str = "exemplar") -> tuple[Float32, Fl
     Raises
     ------
     PyengineError
-        As in `load`.
+        The errors of `load`.
 
     Examples
     --------

@@ -344,7 +344,7 @@ def adjoint_graph(
         Compute in float16, but for the first convolution. A further input, ``peak`` (1,), is the largest magnitude in
         ``padded``: by it the gradient is brought into float16's range, and back. By default float32.
     winograd : bool
-        As in `forward_graph`.
+        See `forward_graph`. Default: False.
     """
     graph = Graph()
     first = name == model.architecture.first

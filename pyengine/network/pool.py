@@ -76,7 +76,7 @@ class NetworkPool:
         maps : tuple of str
             The feature maps to give out.
         padding, pooling, gradient
-            As in `Network`. Default: "wrap", "average", False.
+            See `Network`. Default: "wrap", "average", False.
         """
         key = (size, maps, padding, pooling)
         make = partial(Network, self._sessions, size, maps, padding=padding, pooling=pooling, gradient=gradient)
@@ -103,7 +103,7 @@ class NetworkPool:
         ----------
         size : (height, width)
         side, reaches, padding, pooling, channels, gradient
-            As in `TiledNetwork`. Default: "wrap", "average", 1 and True.
+            See `TiledNetwork`. Default: "wrap", "average", 1 and True.
         """
         key = (size, side, tuple(reaches.items()), padding, pooling, channels)
         make = partial(

@@ -225,7 +225,7 @@ class Tiling:
         self.tiles = tuple(Tile((y, x), (top, left)) for (y, top), (x, left) in product(rows, columns))
 
     def window(self, tile: Tile, layer: str, shared: dict[object, Coverage] | None = None) -> Window:
-        """The tile's own part of a feature map; `shared` are the weights that windows have in common."""
+        """The tile's own part of a feature map; `shared` is the coverage that windows have in common."""
         unit = 2 ** self.architecture.pools(layer)
         there = [(begin // unit, -(-end // unit)) for begin, end in tile.core]
         (top, bottom), (left, right) = there
@@ -268,7 +268,7 @@ class TiledNetwork:
     reaches : dict of str to int
         The feature maps to give out, each with its reach, as in `margins`.
     padding, pooling, gradient
-        As in `Network`, for the whole image.
+        See `Network`; they are for the whole image. Default: "wrap", "average" and True.
     channels : int
         How many of the first map's channels each of the `channel_groups` has, by default 1.
 

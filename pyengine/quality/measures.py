@@ -18,9 +18,9 @@ PATCH = 7
 PROJECTIONS = 128
 
 LEVELS = 4
-"""Of the pyramid whose patches are compared, at most."""
+"""The pyramid whose patches are compared has at most so many levels."""
 
-LEAST_SIDE = 2 * PATCH
+SHORTEST_SIDE = 2 * PATCH
 """Least side of an image to measure, in pixels."""
 
 
@@ -58,7 +58,7 @@ def compare(exemplar: Source, image: Source) -> Comparison:
     Parameters
     ----------
     exemplar, image : path, PIL image, or array
-        As in `pyengine.synthesize`; of any sizes from 14x14 pixels, but of one scale.
+        Anything that `pyengine.synthesize` takes; of any sizes from 14x14 pixels, but of one scale.
 
     Returns
     -------
@@ -82,8 +82,10 @@ def compare(exemplar: Source, image: Source) -> Comparison:
 
 def _check_size(image: Float32, what: str) -> None:
     height, width = image.shape[:2]
-    if min(height, width) < LEAST_SIDE:
-        raise PyengineError(f"{what} of {width}x{height} pixels: a figure needs both sides to be at least {LEAST_SIDE}")
+    if min(height, width) < SHORTEST_SIDE:
+        raise PyengineError(
+            f"{what} of {width}x{height} pixels: a figure needs both sides to be at least {SHORTEST_SIDE}"
+        )
 
 
 def patch_distance(exemplar: Float32, image: Float32) -> float:
@@ -117,7 +119,7 @@ def patch_distance(exemplar: Float32, image: Float32) -> float:
     quantiles = (np.arange(512) + 0.5) / 512
     distances = []
     for _ in range(LEVELS):
-        if min(*exemplar.shape[:2], *image.shape[:2]) < LEAST_SIDE:
+        if min(*exemplar.shape[:2], *image.shape[:2]) < SHORTEST_SIDE:
             break
         directions = generator.standard_normal((3 * PATCH**2, PROJECTIONS)).astype(np.float32)
         directions /= np.linalg.norm(directions, axis=0)

@@ -35,7 +35,7 @@ def command(
     force: bool,
     out: Output,
 ) -> None:
-    """Make a model of a network's weights in FILE.
+    """Make a model of somebody else's FILE.
 
     FILE holds a VGG-16 or VGG-19 as .onnx, .npz or .safetensors in the layout of torchvision, Keras or Caffe, or as
     .onnx any other plain chain of convolutions, ReLUs and 2x2 pools.
