@@ -142,6 +142,14 @@ def test_the_unit_of_the_variation_is_that_of_the_exemplars_that_count(engine, n
     assert both == pytest.approx(alone)
 
 
+def test_a_region_in_which_nothing_is_made_has_no_losses(engine, natural):
+    made = np.zeros((64, 64), bool)
+    made[10:20, 10:20] = True
+    layout = np.where(np.arange(64) < 40, 1, 2)[:, None].repeat(64, axis=1)
+    objective = engine.objective(natural[:64, :64], fill=made, exemplar_regions=layout, output_regions=layout)
+    assert {name.rpartition("/")[2] for name in objective.names} == {"1"}
+
+
 def test_a_content_is_measured_as_the_output_is_evaluated(monkeypatch, natural, other):
     """In tiles, where there is no memory for more; exemplars are measured whole."""
     sizes = []
