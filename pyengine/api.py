@@ -9,9 +9,9 @@ from pyengine.devices import Precision
 from pyengine.engine import Engine
 from pyengine.images.reading import Source
 from pyengine.images.regions import RegionSource
-from pyengine.losses.options import Border, Weights
+from pyengine.losses.options import Weights
 from pyengine.methods import Method
-from pyengine.network.graphs import Pooling
+from pyengine.network.graphs import OutputPadding, Pooling
 from pyengine.recipe import PreserveColor, Recipe
 from pyengine.result import Progress, Result
 
@@ -40,7 +40,7 @@ def synthesize(
     gram_layers: Sequence[str] | None = None,
     histogram_layers: Sequence[str] | None = None,
     content_layers: Sequence[str] | None = None,
-    padding: Border | None = None,
+    padding: OutputPadding | None = None,
     pooling: Pooling = "average",
     seed: int = 0,
     levels: int | None = None,

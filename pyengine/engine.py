@@ -14,6 +14,7 @@ from pyengine.devices import Precision, choose
 from pyengine.errors import PyengineError
 from pyengine.images.reading import Source
 from pyengine.images.writing import to_uint8
+from pyengine.losses.options import LossOptions
 from pyengine.measuring import measure
 from pyengine.memory import SHARE, Budget, Plan, level_demand
 from pyengine.network.modelfile import load
@@ -110,6 +111,10 @@ class Engine:
         half = self.precision == "float16"
         return ModelSessions(self.model, self.kernels, provider, threads=self.threads, half=half)
 
+    def _on_model(self, losses: LossOptions) -> LossOptions:
+        """Losses on the model's layers, which must be there."""
+        return losses.on(self.model.architecture, f"model {self.model.name!r}")
+
     def close(self) -> None:
         """Free the networks that are kept for reuse, and their memory. The engine can still be used."""
         self.pool.close()
@@ -152,7 +157,7 @@ class Engine:
         >>> bool((results[0].image == results[1].image).all())
         True
         """
-        losses = recipe.losses.on(self.model.architecture)
+        losses = self._on_model(recipe.losses)
         with self.kernels.active():
             synthesis = Synthesis(recipe, losses, self.budget.plans(recipe, losses), self.pool, callback)
             image = to_uint8(synthesis.run())
@@ -200,7 +205,7 @@ class Engine:
         ...     print(engine.plans(recipe)[-1])
         tiles of 1120 pixels, the optimiser's state in a file
         """
-        return self.budget.plans(recipe, recipe.losses.on(self.model.architecture))
+        return self.budget.plans(recipe, self._on_model(recipe.losses))
 
     @takes_options
     def objective(self, exemplar: Source | None = None, **options: Unpack[Options]) -> Objective:
@@ -244,7 +249,7 @@ class Engine:
             raise PyengineError("weights='thresholds' change while an image is optimised: give 'auto' or numbers")
         recipe = Recipe.create(exemplar, **options)
         plain = weights is None or isinstance(weights, Mapping)
-        losses = (replace(recipe.losses, unnamed=1.0) if plain else recipe.losses).on(self.model.architecture)
+        losses = self._on_model(replace(recipe.losses, unnamed=1.0) if plain else recipe.losses)
         level = recipe.level
         self.budget.check_exemplars(level, losses)
         pixels = sum(exemplar.size[0] * exemplar.size[1] for exemplar in level.exemplars)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pyengine.losses.base import Weight
-from pyengine.losses.options import Border
+from pyengine.network.graphs import OutputPadding
 
 Method = Literal["histogram", "gatys"]
 
@@ -28,7 +28,7 @@ class Preset:
     """
 
     weights: Mapping[str, Weight] = field(default_factory=dict)
-    padding: Border = "wrap"
+    padding: OutputPadding = "wrap"
     levels: int | None = None
     iterations: int | None = None
 

@@ -34,9 +34,9 @@ from pyengine.inputs import (
 )
 from pyengine.level import Exemplar, Level
 from pyengine.losses import KINDS
-from pyengine.losses.options import USUAL, Border, LossOptions, Weights
+from pyengine.losses.options import USUAL, LossOptions, Weights
 from pyengine.methods import PRESETS, Method, Preset
-from pyengine.network.graphs import LEAST_SIDE, Pooling
+from pyengine.network.graphs import LEAST_SIDE, OutputPadding, Pooling
 from pyengine.pyramid import MULTIPLE, default_iterations, default_levels, level_sizes
 
 PreserveColor = Literal["luminance", "match"]
@@ -64,7 +64,7 @@ class Options(TypedDict, total=False):
     gram_layers: Sequence[str] | None
     histogram_layers: Sequence[str] | None
     content_layers: Sequence[str] | None
-    padding: Border | None
+    padding: OutputPadding | None
     pooling: Pooling
     seed: int
     levels: int | None
@@ -144,7 +144,7 @@ class Recipe:
         gram_layers: Sequence[str] | None = None,
         histogram_layers: Sequence[str] | None = None,
         content_layers: Sequence[str] | None = None,
-        padding: Border | None = None,
+        padding: OutputPadding | None = None,
         pooling: Pooling = "average",
         seed: int = 0,
         levels: int | None = None,

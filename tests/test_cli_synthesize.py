@@ -330,7 +330,7 @@ def test_every_feature_is_the_same_as_in_the_api(
     class Shared(Engine):
         @wraps(Engine.__init__)
         def __init__(self, **_: Any) -> None:
-            pass
+            self.model = engine.model
 
         def run(self, recipe: Recipe, *, callback: object = None) -> pyengine.Result:
             return engine.run(recipe)
@@ -456,7 +456,7 @@ def test_no_input_is_written_over(name: str, options: list[str], pictures: dict[
         (["--memory-limit", "5MB"], "5000000 bytes) may be used"),
         (["--memory-limit", "0.5 MiB"], "524288 bytes) may be used"),
         (["--weight", "=1"], "there is no term ''"),
-        (["--weight", "content=1"], "content=1.0: there is no content"),
+        (["--weight", "content=1"], "content=1.0: there is no content; give one, or leave it out"),
         (["--weight", "gram/relu9_1=1"], "there is no term 'gram/relu9_1'"),
         (["--gram-layers", ""], "layer ''"),
         (["--gram-layers", "relu1_1,"], "layer ''"),
@@ -554,15 +554,16 @@ def test_a_recipe_that_is_none(exemplar: Path, output: Path, tmp_path: Path) -> 
 
 
 def test_a_picture_is_made_again_from_itself(pictures: dict[str, Path], tmp_path: Path) -> None:
-    first, again, changed = (tmp_path / f"{name}.png" for name in ("first", "again", "changed"))
+    first, second, changed = (tmp_path / f"{name}.png" for name in ("first", "again", "changed"))
     features = ("--output-regions", pictures["layout"], "--weight", "gram=2", "--seed", 3)
     result = invoke("synthesize", pictures["exemplar"], pictures["second"], "-o", first, *features, *FAST, "--json")
     assert result.exit_code == 0, result.output
     report = tmp_path / "report.json"
     report.write_text(result.stdout)
     for source in (first, report):
-        assert invoke("synthesize", "--recipe", source, "-o", again, "--threads", 1).exit_code == 0
-        np.testing.assert_array_equal(np.asarray(Image.open(first)), np.asarray(Image.open(again)))
+        result = invoke("synthesize", "--recipe", source, "-o", second, "--threads", 1)
+        assert result.exit_code == 0, result.output
+        np.testing.assert_array_equal(np.asarray(Image.open(first)), np.asarray(Image.open(second)))
     assert invoke("synthesize", "--recipe", first, "-o", changed, "--seed", 4, "--threads", 1).exit_code == 0
     assert not np.array_equal(np.asarray(Image.open(first)), np.asarray(Image.open(changed)))
 

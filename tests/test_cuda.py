@@ -3,6 +3,7 @@
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -980,7 +981,7 @@ def test_threads_share_an_engine(on_gpu, natural):
 
 
 def test_a_size_beyond_the_memory_is_refused_at_once(on_emulated, natural):
-    on_emulated.memory_limit = 750_000
+    on_emulated.budget = replace(on_emulated.budget, limit=750_000)
     launches = dict(emulation.launches)
     arguments = {"levels": 1, "iterations": 1, **QUICK}
     with pytest.raises(PyengineError, match=r"24x24 pixels needs.*bytes\) even in tiles") as info:

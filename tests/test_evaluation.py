@@ -39,6 +39,7 @@ def check_against_whole(engine, in_tiles, image, options, side, channels=24):
     in_tiles(side, channels)
     tiled = engine.objective(**options)
     found_value, found_gradient, found_terms = evaluated(tiled, image)
+    assert [network.channels for network in engine.pool.idle] == [channels]
     assert found_value == pytest.approx(value, rel=1e-6)
     assert relative_error(found_gradient, gradient) < 1e-5
     assert list(found_terms) == list(terms)

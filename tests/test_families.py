@@ -562,7 +562,7 @@ def test_the_command_line(models, tmp_path, natural):
 
 
 def test_a_layer_of_a_vgg_is_none_of_it(engine, natural):
-    with pytest.raises(PyengineError, match=r"^layer 'relu1_1': this theirs has edges, mixed, corners, "):
+    with pytest.raises(PyengineError, match=r"^layer 'relu1_1': model 'family' has edges, mixed, corners, "):
         engine.synthesize(natural, gram_layers=("relu1_1",))
 
 

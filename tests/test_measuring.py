@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference
-from conftest import VGG16, relative_error
+from conftest import VGG16, cut_budget, relative_error
 from layouts import LAYOUTS, example, expected_terms, holed
 
 from pyengine import Engine
@@ -140,6 +140,32 @@ def test_the_unit_of_the_variation_is_that_of_the_exemplars_that_count(engine, n
     alone = engine.objective(natural, **weights).weights["variation"]
     both = engine.objective(exemplars=[natural, black], exemplar_weights=[1, 0], **weights).weights["variation"]
     assert both == pytest.approx(alone)
+
+
+def test_a_region_in_which_nothing_is_made_has_no_losses(engine, natural):
+    made = np.zeros((64, 64), bool)
+    made[10:20, 10:20] = True
+    layout = np.where(np.arange(64) < 40, 1, 2)[:, None].repeat(64, axis=1)
+    objective = engine.objective(natural[:64, :64], fill=made, exemplar_regions=layout, output_regions=layout)
+    assert {name.rpartition("/")[2] for name in objective.names} == {"1"}
+
+
+def test_a_content_is_measured_as_the_output_is_evaluated(monkeypatch, natural, other):
+    """In tiles, where there is no memory for more; exemplars are measured whole."""
+    sizes = []
+
+    def network(sessions, size, *arguments, **options):
+        sizes.append(size)
+        return Network(sessions, size, *arguments, **options)
+
+    monkeypatch.setattr("pyengine.network.pool.Network", network)
+    with Engine("cpu", threads=1) as engine:
+        whole = engine.objective(other, content=natural).terms(natural[::-1])
+        assert sizes == [(64, 64), (96, 96), (96, 96)]
+        sizes.clear()
+        engine.budget = cut_budget(engine, 32)
+        assert engine.objective(other, content=natural).terms(natural[::-1]) == pytest.approx(whole, rel=1e-5)
+        assert sizes == [(64, 64)]
 
 
 @pytest.mark.parametrize(("padding", "exemplars"), [("wrap", "reflect"), ("zeros", "zeros")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from pyengine import Engine, PyengineError, Recipe
 from pyengine import memory as memory_module
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.losses.options import LossOptions
-from pyengine.memory import Budget, Demand, Plan
+from pyengine.memory import Budget, Demand, Plan, level_demand
 from pyengine.network.tiles import TiledNetwork
 from pyengine.optimizers import lbfgs
 
@@ -77,6 +78,49 @@ def test_a_level_is_planned_once_by_its_own_exemplars(monkeypatch):
     assert files == []
 
 
+PICTURE = np.random.default_rng(0).random((64, 64, 3), np.float32)
+HALF = np.arange(64 * 64).reshape(64, 64) < 64 * 32
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({}, 0),
+        ({"init": PICTURE}, 12),
+        ({"content": PICTURE}, 12 + 12 + 32),  # what is started from, the content, and its map at relu4_1
+        ({"content": PICTURE, "init": "noise"}, 12 + 32),
+        ({"exemplar_regions": HALF + 1, "output_regions": HALF + 1}, 2 * 12),
+        ({"fill": HALF}, 12 + 12 + 12),  # the picture, where it is made, and what counts of the one region
+    ],
+)
+def test_what_a_level_keeps_of_each_pixel(options, kept):
+    recipe = Recipe.create(PICTURE, **options)
+    demand = level_demand(recipe.level, recipe.losses.on(VGG16), VGG16, 1000)
+    assert demand.pixel_bytes == kept
+    assert demand.measured_bytes == 1000 * (256 + 32)  # relu1_1 and relu4_1, sorted
+    assert demand.whole_map_bytes == 32
+    assert demand.reaches["relu1_1"] == 0  # a Gram loss looks at it too
+    histogram = LossOptions({"gram": 0}).on(VGG16)
+    assert list(Demand.of(histogram, VGG16, 0).reaches) == ["relu4_1"]
+
+
+@pytest.mark.parametrize("more", [{"measured_bytes": 10**9}, {"pixel_bytes": 250.0}, {"whole_map_bytes": 600.0}])
+def test_all_that_is_kept_leaves_less_for_tiles(more):
+    demand = Demand.of(LOSSES, VGG16, 0)
+    less, plain = (budget_of(4e9).plan((2048, 2048), d, LOSSES) for d in (replace(demand, **more), demand))
+    assert (less.spill, -less.side) > (plain.spill, -plain.side)
+
+
+def test_one_tile_needs_no_halo():
+    """Just before the image fits whole, all of it is one tile, where only histograms want the first map."""
+    losses = LossOptions(layers={"gram": ("relu2_1", "relu3_1")}).on(VGG16)
+    demand = Demand.of(losses, VGG16, 0)
+    plans = [budget_of(limit).plan((1024, 1024), demand, losses) for limit in np.linspace(1.2e9, 2.5e9, 131)]
+    sides = [plan.side for plan in plans]
+    assert None in sides
+    assert sides[sides.index(None) - 1] == 1024
+
+
 # ------------------------------------------------------------- little memory
 
 
@@ -111,7 +155,8 @@ def test_a_synthesis_in_little_memory(monkeypatch, engine, tight_engine, other, 
     demand = Demand.of(LOSSES, VGG16, other[..., 0].size, 0)
     limit = int(pixels * (1900 if not spill else 300) + demand.measured_bytes + 1e6)
     with tight_engine(limit) as tight:
-        plan = tight.plans(Recipe.create(other, **options))[-1]
+        plans = tight.plans(Recipe.create(other, **options))
+        plan = plans[-1]
         assert plan.side is not None
         assert plan.spill == spill
         upsample, kept = CpuKernels.upsample, []
@@ -120,8 +165,11 @@ def test_a_synthesis_in_little_memory(monkeypatch, engine, tight_engine, other, 
             kept.append([type(network) for network in tight.pool.idle])
             return upsample(*arguments)
 
+        files, temporary_file = [], lbfgs.TemporaryFile
+        monkeypatch.setattr(lbfgs, "TemporaryFile", lambda *_, **__: files.append(1) or temporary_file())
         monkeypatch.setattr(CpuKernels, "upsample", enlarge)
         found = tight.synthesize(other, **options)
+    assert len(files) == sum(plan.spill for plan in plans)
     assert len(kept) == 1
     assert TiledNetwork not in kept[0]
     assert np.abs(found.image.astype(int) - expected.image.astype(int)).max() <= 1

@@ -529,7 +529,9 @@ def test_import_list_use(models: Path, tmp_path: Path) -> None:
     with pyengine.Engine(model="mine", threads=1) as engine:
         assert engine.model.architecture.names == ("relu1_1", "relu1_2")
         with pytest.raises(PyengineError, match=r"layer 'relu2_1': model 'mine' has relu1_1, relu1_2$"):
-            engine.synthesize(np.zeros((16, 16, 3)))
+            engine.synthesize(np.zeros((16, 16, 3)), gram_layers=["relu1_1", "relu2_1"])
+        terms = engine.synthesize(np.eye(16), iterations=1).history[0].terms
+        assert list(terms) == ["histogram/relu1_1", "gram/relu1_1"]  # of a block that is not there, no layer
 
 
 def test_import_replaces_only_when_told(models: Path, tmp_path: Path) -> None:
@@ -703,7 +705,11 @@ def test_damaged_model(kind: str, expected: str, models: Path, tmp_path: Path) -
     assert result.stdout.splitlines()[0] == f"mine: unusable: {message}"
     assert "\nvgg16: vgg16, relu1_1 ... relu4_2, 10.6 MB\n" in result.stdout
     listed = json.loads(CliRunner().invoke(main, ["models", "list", "--json"]).stdout)
-    assert listed[0] == {"name": "mine", "path": str(models / "mine.onnx"), "error": message}
+    size = (models / "mine.onnx").stat().st_size
+    unknown = {"architecture": "", "layers": [], "origin": ""}
+    assert listed[0] == {
+        **unknown, "name": "mine", "path": str(models / "mine.onnx"), "shipped": False, "bytes": size, "error": message
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

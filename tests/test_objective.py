@@ -203,7 +203,7 @@ def test_bad_images(engine, natural, image, message):
         ({"weights": {"gram/relu1_2": 1}}, r"there is no term 'gram/relu1_2'"),
         ({"weights": {"content": 1}}, r"content=1: there is no content"),
         ({"weights": 3}, r"weights=3: give 'auto', 'thresholds', or numbers by term"),
-        ({"gram_layers": ("relu9_9",)}, r"layer 'relu9_9': this vgg16 has relu1_1"),
+        ({"gram_layers": ("relu9_9",)}, r"layer 'relu9_9': model 'vgg16' has relu1_1"),
         ({"gram_layers": "relu1_1"}, r"give a sequence"),
         ({"gram_layers": (), "weights": {"gram": 1.0}}, r"gram=1.0: there is no layer for it"),
         ({"padding": "mirror"}, r"padding='mirror': choose 'wrap' or 'zeros'"),

@@ -50,3 +50,30 @@ def test_networks_are_kept_but_not_all(monkeypatch, natural):
         with ThreadPoolExecutor(2) as pool:  # two at a time: as many are kept, however small the limit
             list(pool.map(objective, [large] * 20))
         assert len(made) <= 5
+
+
+def test_the_network_that_was_not_used_for_longest_goes_first(monkeypatch):
+    """Before another is made, not after: what is lent counts too."""
+    with Engine("cpu", threads=1) as engine:
+        pool = engine.pool
+
+        def lend(height: int, width: int) -> Network:
+            with pool.whole((height, width), ("relu1_1",), gradient=True) as network:
+                return network
+
+        first, second = lend(16, 24), lend(24, 16)
+        assert pool.idle == (first, second)
+        monkeypatch.setattr("pyengine.network.pool.IDLE_BYTES", 2.5 * first.nbytes)
+        assert lend(16, 24) is first
+        assert pool.idle == (second, first)
+        with pool.whole((20, 20), ("relu1_1",), gradient=True) as third:
+            assert pool.idle == (first,)
+        assert pool.idle == (first, third)
+        with pool.tiled((32, 32), 16, {"relu1_1": 0}) as tiled:
+            assert pool.idle == ()
+        assert pool.idle == (tiled,)
+        with pool.whole((16, 24), ("relu1_1",)):
+            pass
+        assert pool.idle == (tiled,)  # one without a gradient is not asked for again soon
+        pool.close()
+        assert pool.idle == ()

@@ -11,13 +11,10 @@ from pyengine.errors import PyengineError
 from pyengine.losses import KINDS
 from pyengine.losses.base import IMAGE, Weight
 from pyengine.network.architecture import Architecture
-from pyengine.network.graphs import Pooling
+from pyengine.network.graphs import OutputPadding, Pooling
 
 Weights: TypeAlias = Literal["auto", "thresholds"] | Mapping[str, Weight]
 """How all terms are weighted, or numbers by kind ("gram") or by kind and layer ("gram/relu1_1")."""
-
-Border = Literal["wrap", "zeros"]
-"""What the network sees beyond an output's border."""
 
 USUAL = tuple(kind.kind for kind in KINDS.values() if not kind.optional and kind.source == "exemplars")
 """The kinds that are in use where nobody says anything."""
@@ -68,7 +65,7 @@ class LossOptions:
     content: bool = False
     unnamed: Weight = "auto"
     content_strength: float = 1.0
-    padding: Border = "wrap"
+    padding: OutputPadding = "wrap"
     pooling: Pooling = "average"
 
     def __post_init__(self) -> None:
@@ -83,7 +80,7 @@ class LossOptions:
             raise PyengineError("nothing is left to match: give gram or histogram a layer and a weight that is not 0")
         if not (is_number(self.content_strength) and 0 < self.content_strength < float("inf")):
             raise PyengineError(f"content_strength={self.content_strength!r}: give a number above 0")
-        check_choice("padding", self.padding, get_args(Border))
+        check_choice("padding", self.padding, get_args(OutputPadding))
         check_choice("pooling", self.pooling, get_args(Pooling))
 
     def _check_weights(self) -> None:
@@ -118,8 +115,14 @@ class LossOptions:
     def _named(self) -> Mapping[str, Weight]:
         return self.weights if isinstance(self.weights, Mapping) else {}
 
-    def on(self, architecture: Architecture) -> LossOptions:
+    def on(self, architecture: Architecture, owner: str | None = None) -> LossOptions:
         """The same with every kind's layers on a network.
+
+        Parameters
+        ----------
+        architecture : Architecture
+        owner : str, optional
+            Whose layers they are, in words, for the message. Default: None, the architecture's.
 
         Raises
         ------
@@ -128,7 +131,7 @@ class LossOptions:
         """
         layers = {name: kind.default_layers(architecture) for name, kind in KINDS.items()} | dict(self.layers)
         known = replace(self, layers=layers)
-        architecture.check(known.maps)
+        architecture.check(known.maps, owner)
         return known
 
     def weight(self, kind: str, layer: str = "") -> Weight:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import onnx
 
 Padding = Literal["wrap", "zeros", "reflect"]
+OutputPadding = Literal["wrap", "zeros"]
+"""Paddings that have a way back, which an output needs."""
+
 Repeating = Literal["wrap", "reflect"]
 """Paddings whose border repeats pixels of the map."""
 
