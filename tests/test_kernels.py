@@ -746,7 +746,7 @@ def test_values_go_where_they_are_told_to():
 def test_coverage_and_its_sum():
     """The sum is exact where float32 would not be."""
     values = np.full(1 << 20, 0.1, np.float32)
-    found = CpuKernels(threads=1).weigh(values)
+    found = CpuKernels(threads=1).cover(values)
     assert found.total == pytest.approx(float(np.float32(0.1)) * (1 << 20), rel=1e-12)
     np.testing.assert_array_equal(found.values, values)
 

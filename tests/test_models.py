@@ -543,7 +543,7 @@ def test_import_replaces_only_when_told(models: Path, tmp_path: Path) -> None:
         before = sorted(models.iterdir())
         result = CliRunner().invoke(main, [*command, "--half"])
         assert result.exit_code == 2
-        assert f"{name}.onnx exists: choose another name, or --force" in result.stderr
+        assert f"{name}.onnx exists: choose another name, or give force" in result.stderr
         assert sorted(models.iterdir()) == before
         assert CliRunner().invoke(main, [*command, "--half", "--force"]).exit_code == 0
     assert [path.name for path in sorted(models.iterdir())] == ["mine.onnx", "vgg16.onnx"]
@@ -565,7 +565,7 @@ def test_import_to_a_file(models: Path, tmp_path: Path) -> None:
     assert out.read_bytes() == content
     result = CliRunner().invoke(main, ["models", "import", str(file)])
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-    assert "--name" in result.stderr
+    assert "a model needs a name, or a file to write: give name, or output" in result.stderr
 
 
 def test_models_folder_that_cannot_be_made(tmp_path: Path) -> None:

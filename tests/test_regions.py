@@ -6,11 +6,11 @@ import warnings
 
 import numpy as np
 import pytest
+from conftest import KERNELS, VGG16
 from PIL import Image
 
 from pyengine.engine import Engine
 from pyengine.images.regions import load_regions
-from pyengine.kernels.cpu import CpuKernels
 from pyengine.level import Exemplar, Level
 from pyengine.pyramid import add_detail, white_noise
 from pyengine.recipe import Recipe
@@ -190,5 +190,5 @@ def test_a_region_at_every_depth_of_a_pyramid():
         assert level.masks.shape == level.exemplars[0].masks.shape == (2, side, side)
         assert np.allclose(level.masks.sum(axis=0), 1, atol=1e-6)
         assert level.masks[1].mean() == pytest.approx(1 / 64**2, rel=0.05)
-        for region in level.loss_regions({"relu1_1": 0, "relu4_1": 3}, CpuKernels(threads=1), wrap=True):
+        for region in level.loss_regions(("relu1_1", "relu4_1"), VGG16, KERNELS, wrap=True):
             assert all(region.has_pixels(layer) for layer in ("relu1_1", "relu4_1"))

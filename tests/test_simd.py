@@ -11,7 +11,7 @@ from pyengine import _core
 
 ALL = ["baseline", "avx2", "avx512"]
 TESTS = Path(__file__).parent
-OF_KERNELS = ["test_kernels.py", "test_winograd.py", "test_losses.py"]
+OF_KERNELS = ["test_kernels.py", "test_winograd.py", "test_losses.py", "test_structure.py", "test_variation.py"]
 
 HASHES = """
 import hashlib

@@ -250,7 +250,8 @@ def _convolutions_of(path: Path, graph: onnx.GraphProto) -> list[_Found]:
 
 
 def _read_npz(path: Path, preprocessing: str | None) -> Model:
-    with np.load(path, allow_pickle=False) as file:
+    # Given a path, NumPy leaves the file open where it can't read it.
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         return _as_vgg(path, _pair(path, dict(file.items())), preprocessing)
 
 
