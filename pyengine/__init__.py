@@ -1,6 +1,7 @@
 """Stable, controllable neural texture synthesis and style transfer with histogram losses, on ONNX Runtime."""
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from pyengine.errors import PyengineError
@@ -54,7 +55,12 @@ def __getattr__(name: str) -> Any:
     """Import the public names when they are first used: NumPy and Pillow take longer than ``pyengine --help``."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    try:
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    except ImportError as error:
+        if find_spec(f"{__name__}._core") is not None:
+            raise
+        raise ImportError('the compiled module is not built: in the clone, run pip install -e ".[cpu]"') from error
     globals()[name] = value
     return value
 

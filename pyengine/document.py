@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ PICTURES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class FileReference:
-    """A picture that was read from a file: its path as it was given, and the hash of the file's contents."""
+    """A picture that was read from a file: its absolute path, and the hash of the file's contents."""
 
     path: Path
     sha256: str
@@ -68,7 +68,7 @@ def without_pictures(opened: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, list):
             return [reference(item) for item in value]
         if isinstance(value, ImageFile):
-            return FileReference(value.path, value.sha256)
+            return FileReference(value.path.absolute(), value.sha256)
         if isinstance(value, str):
             return value
         if isinstance(value, np.ndarray):
@@ -97,7 +97,7 @@ def _plain(value: Any) -> Any:
     """The same in the types that JSON has."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
+    if isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str):
         return [_plain(item) for item in value]
     return value.item() if isinstance(value, np.generic) else value
 
@@ -111,7 +111,7 @@ def to_document(arguments: Mapping[str, Any], *, for_result: bool) -> dict[str, 
         What `without_pictures` gives.
     for_result : bool
         Whether it goes into a result, which tells of the files' names, but not of the folders they are in, and where
-        words stand for what was no file. Otherwise paths are kept as they were given.
+        words stand for what was no file. Otherwise paths are absolute.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def from_document(text: str, folder: Path, overridden: Mapping[str, Any], known:
     """
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise PyengineError(f"recipe: this is not JSON ({error})") from None
     recipe = document.get("recipe", document) if isinstance(document, dict) else None
     if not isinstance(recipe, dict):
@@ -164,11 +164,13 @@ def from_document(text: str, folder: Path, overridden: Mapping[str, Any], known:
     unknown = sorted(recipe.keys() - known - {"pyengine"})
     if unknown:
         raise PyengineError(f"recipe: there is no argument {unknown[0]!r}: choose {', '.join(sorted(known))}")
-    version = document.get("pyengine", __version__)
+    version = " ".join(str(document.get("pyengine", __version__)).split())
     if version != __version__:
         warnings.warn(
             f"the recipe is of pyengine {version}, this is {__version__}: the picture may differ", stacklevel=3
         )
+    if document.get("stopped"):
+        warnings.warn("the run of this recipe was stopped before its end: the picture will differ", stacklevel=3)
     return {
         name: _found(name, value, folder) if name in PICTURES else value
         for name, value in recipe.items()
@@ -182,16 +184,17 @@ def _found(name: str, value: Any, folder: Path) -> Any:
         return [_found(f"{name}[{k}]", item, folder) for k, item in enumerate(value)]
     if isinstance(value, str):
         return value if value in PICTURES.get(name, ()) else ImageFile.read(folder / value, name)
+    argument = name.partition("[")[0]
     if not isinstance(value, dict) or not ({"file", "in_memory"} & value.keys()):
         raise PyengineError(f"recipe: {name}={value!r}: give a file's path")
     if "in_memory" in value:
         raise PyengineError(
-            f"recipe: {name} was {value['in_memory']}, in memory, which no recipe holds: give {name} as well"
+            f"recipe: {name} was {value['in_memory']}, in memory, which no recipe holds: give {argument} as well"
         )
     file = ImageFile.read(folder / str(value["file"]), name)
     if value.get("sha256", file.sha256) != file.sha256:
         raise PyengineError(
             f"{name} {file.path}: another picture than the recipe's, whose sha256 is {value['sha256']}: "
-            f"put that in its place, or give {name} as well"
+            f"put that in its place, or give {argument} as well"
         )
     return file

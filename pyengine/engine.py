@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
@@ -96,7 +97,7 @@ class Engine:
         self.pool = NetworkPool(self._new_sessions)
         free = self.kernels.free_bytes()
         self.budget = Budget(
-            memory_limit or (float("inf") if free is None else SHARE * free),
+            min(memory_limit, sys.maxsize) if memory_limit else float("inf") if free is None else SHARE * free,
             self.model.architecture,
             self.pool.alignment,
             on_cpu=self.device.kind == "cpu",
@@ -157,13 +158,15 @@ class Engine:
         >>> bool((results[0].image == results[1].image).all())
         True
         """
+        if not isinstance(recipe, Recipe):
+            raise PyengineError(f"recipe, a {type(recipe).__name__}: give what Recipe.create or from_json makes")
         losses = self._on_model(recipe.losses)
         with self.kernels.active():
             synthesis = Synthesis(recipe, losses, self.budget.plans(recipe, losses), self.pool, callback)
             image = to_uint8(synthesis.run())
         made_with = {
             "model": self.model.name,
-            "origin": self.model.origin,
+            "sha256": self.model.sha256,
             "device": self.device.kind,
             "precision": self.precision,
         }
@@ -259,7 +262,7 @@ class Engine:
             return self.budget.plan(size, demand, losses)
 
         with self.kernels.active():
-            return measure(level, losses, self.pool, demand, plan_of, losses.padding)
+            return measure(level, losses, self.pool, plan_of, losses.padding)
 
 
 def usable_cores() -> int:

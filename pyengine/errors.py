@@ -14,3 +14,6 @@ class PyengineError(Exception):
     ...
     pyengine.errors.PyengineError: size 0x64: both sides must be at least 16 pixels
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))  # a file's name, or a text in it, may have several

@@ -14,7 +14,7 @@ from pyengine.losses import KINDS
 from pyengine.losses.base import EVERYWHERE, IMAGE, Loss, Region, Sample
 from pyengine.losses.options import LossOptions
 from pyengine.losses.weighting import term_factors, term_weights
-from pyengine.memory import Demand, Plan
+from pyengine.memory import Plan
 from pyengine.network.graphs import Padding
 from pyengine.network.pool import NetworkPool
 from pyengine.objective import Lease, Objective
@@ -28,7 +28,6 @@ def measure(
     level: Level,
     options: LossOptions,
     pool: NetworkPool,
-    demand: Demand,
     plan_of: Callable[[tuple[int, int]], Plan],
     exemplar_padding: Padding,
 ) -> Objective:
@@ -42,8 +41,6 @@ def measure(
         The losses in use, on the pool's architecture.
     pool : NetworkPool
         Lends networks; its kernels must be active.
-    demand : Demand
-        What the level wants to have in memory.
     plan_of : callable
         Says of an image of a (height, width) how it is evaluated.
     exemplar_padding : {"wrap", "zeros", "reflect"}
@@ -56,7 +53,7 @@ def measure(
     losses.sort(key=lambda loss: list(KINDS).index(loss.kind))
     pool.release()  # gives back what the level before needed, and the measuring
     return Objective(
-        _lease(options, pool, demand, plan_of),
+        _lease(options, pool, plan_of),
         losses,
         term_weights(losses, options, pool.architecture),
         term_factors(losses, options),
@@ -136,22 +133,20 @@ def _measure_content(
                 yield from _losses_of(kind, layer, parts, pool, wrap=options.padding == "wrap")
 
 
-def _lease(
-    options: LossOptions, pool: NetworkPool, demand: Demand, plan_of: Callable[[tuple[int, int]], Plan]
-) -> Lease:
+def _lease(options: LossOptions, pool: NetworkPool, plan_of: Callable[[tuple[int, int]], Plan]) -> Lease:
     @contextmanager
     def lease(size: tuple[int, int], losses: Sequence[Loss], watches: Watches) -> Iterator[Evaluator]:
         plan = plan_of(size)
         if plan.side is None:
             with pool.whole(
-                size, demand.maps, padding=options.padding, pooling=options.pooling, gradient=True
+                size, plan.demand.maps, padding=options.padding, pooling=options.pooling, gradient=True
             ) as network:
                 yield WholeEvaluator(network, losses, pool.kernels, watches)
         else:
             with pool.tiled(
                 size,
                 plan.side,
-                demand.reaches,
+                plan.demand.reaches,
                 padding=options.padding,
                 pooling=options.pooling,
                 channels=plan.channels,

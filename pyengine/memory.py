@@ -56,32 +56,6 @@ SHARE = 0.8
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How an image of some size is evaluated and optimised.
-
-    Attributes
-    ----------
-    side : int, optional
-        Pixels on a side of a tile. Default: None, the image is evaluated whole.
-    channels : int
-        How many channels of the network's first map are looked at together, where there are tiles. Default: 16.
-    spill : bool
-        Whether the optimiser's matrix is in a file rather than in memory. Default: False.
-    """
-
-    side: int | None = None
-    channels: int = CHANNELS_AT_A_TIME[0]
-    spill: bool = False
-
-    def __str__(self) -> str:
-        image = "the image whole" if self.side is None else f"tiles of {self.side} pixels"
-        return f"{image}, the optimiser's state {'in a file' if self.spill else 'in memory'}"
-
-
-IN_MEMORY = Plan()
-
-
-@dataclass(frozen=True)
 class Demand:
     """What a level wants to have in memory, whatever its size.
 
@@ -156,6 +130,32 @@ def level_demand(level: Level, losses: LossOptions, architecture: Architecture, 
     regions = 0 if level.masks is None and level.free is None else len(level.regions)
     pictures = [level.init, level.content, level.picture, level.free]  # the last stands for where the gradient counts
     return Demand.of(losses, architecture, exemplar_pixels, regions, sum(picture is not None for picture in pictures))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an image of some size is evaluated and optimised.
+
+    Attributes
+    ----------
+    demand : Demand
+        What is wanted for it.
+    side : int, optional
+        Pixels on a side of a tile. Default: None, the image is evaluated whole.
+    channels : int
+        How many channels of the network's first map are looked at together, where there are tiles. Default: 16.
+    spill : bool
+        Whether the optimiser's matrix is in a file rather than in memory. Default: False.
+    """
+
+    demand: Demand
+    side: int | None = None
+    channels: int = CHANNELS_AT_A_TIME[0]
+    spill: bool = False
+
+    def __str__(self) -> str:
+        image = "the image whole" if self.side is None else f"tiles of {self.side} pixels"
+        return f"{image}, the optimiser's state {'in a file' if self.spill else 'in memory'}"
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,7 @@ class Budget:
         always = base + demand.measured_bytes + pixels * (demand.pixel_bytes + IMAGE_BYTES * IMAGES)
         matrix = pixels * IMAGE_BYTES * STATE
         if always + matrix + pixels * self.evaluation_bytes(size, demand.maps) <= self.limit:
-            return IN_MEMORY
+            return Plan(demand)
         each = self.evaluation_bytes(size, demand.reaches)
         unit, halo = margins(self.architecture, demand.reaches, self.alignment(size))
         ways = ((False, COMFORTABLE_TILE), (True, SMALLEST_TILE)) if self.on_cpu else ((False, SMALLEST_TILE),)
@@ -264,7 +264,7 @@ class Budget:
                 if pixels <= room:  # one tile, without a halo
                     side = -(-max(size) // unit) * unit
                 if side >= least:
-                    return Plan(side, channels, spill)
+                    return Plan(demand, side, channels, spill)
         needed = math.ceil(needed + (SMALLEST_TILE + 2 * halo) ** 2 * each)
         raise PyengineError(
             f"size {size[1]}x{size[0]} pixels needs about {needed / 1e9:.1f} GB ({needed} bytes) even in tiles, and "

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypedDict, TypeVar, get_args
 import numpy as np
 
 from pyengine.arrays import Float32
-from pyengine.checks import check_choice, is_integer
+from pyengine.checks import check_choice, check_flag, is_integer, is_number
 from pyengine.document import files_of, from_document, open_files, to_document, without_pictures
 from pyengine.errors import PyengineError
 from pyengine.images.color import luminance, match_colors, match_luminance
@@ -40,6 +40,9 @@ from pyengine.network.graphs import LEAST_SIDE, OutputPadding, Pooling
 from pyengine.pyramid import MULTIPLE, default_iterations, default_levels, level_sizes
 
 PreserveColor = Literal["luminance", "match"]
+
+MOST_SEEDS = 2**128
+"""Seeds there are: as many as UUIDs."""
 
 
 class Options(TypedDict, total=False):
@@ -165,6 +168,8 @@ class Recipe:
         """
         given = {name: value for name, value in locals().items() if name != "cls"}
         check_choice("method", method, tuple(PRESETS))
+        for name in ("seamless", "structure"):
+            check_flag(name, given[name])
         losses = _loss_options(given, PRESETS[method])
         opened = open_files(given)
         pictures = load_exemplars(opened["exemplar"], opened["exemplars"])
@@ -209,8 +214,8 @@ class Recipe:
             None if start is None or hole else resize(start.image, final),
         )
         planned = _planned_iterations([final, *scaled], levels, iterations, PRESETS[method])
-        if not is_integer(seed) or seed < 0:
-            raise PyengineError(f"seed={seed!r}: give a whole number that is not negative")
+        if not is_integer(seed) or not 0 <= seed < MOST_SEEDS:
+            raise PyengineError(f"seed={seed!r:.40}: give a whole number from 0 to 2**128 - 1")
         sizes = tuple(level_sizes(final, len(planned), MULTIPLE))
         return cls(level, sizes, planned, int(seed), losses, colors, without_pictures(opened))
 
@@ -276,8 +281,11 @@ def takes_options(function: Function) -> Function:
 
 def _loss_options(given: Mapping[str, Any], preset: Preset) -> LossOptions:
     content, weights = given["content"] is not None, given["weights"]
-    for name, usual in (("content_layers", None), ("content_strength", 1)):
-        if not content and given[name] != usual:
+    for name, is_usual in (
+        ("content_layers", given["content_layers"] is None),
+        ("content_strength", is_number(given["content_strength"]) and given["content_strength"] == 1),
+    ):
+        if not content and not is_usual:
             raise PyengineError(f"{name} without content: give the picture whose layout is to be kept")
     if weights is None or isinstance(weights, Mapping):
         weights = {**preset.weights, **(weights or {})} or "auto"

@@ -95,7 +95,7 @@ class Result:
     stopped : bool
         Whether a callback ended the run early.
     made_with : dict of str to str
-        The engine's "model", its "origin", the "device" and the "precision". Default: none.
+        The engine's "model", the hash of its file as "sha256", the "device" and the "precision". Default: none.
     """
 
     image: npt.NDArray[np.uint8] = field(repr=False)
@@ -139,7 +139,8 @@ class Result:
         }
 
     def _provenance(self) -> dict[str, Any]:
-        return {**to_document(self.recipe.arguments, for_result=True), "engine": dict(self.made_with)}
+        document = {**to_document(self.recipe.arguments, for_result=True), "engine": dict(self.made_with)}
+        return {**document, "stopped": True} if self.stopped else document
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the image; the suffix says the format: .png, .jpg, .tif or .webp.

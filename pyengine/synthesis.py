@@ -15,7 +15,7 @@ from pyengine.level import Level
 from pyengine.losses.options import LossOptions
 from pyengine.losses.weighting import REFRESHED_AFTER, threshold_weights
 from pyengine.measuring import measure
-from pyengine.memory import Plan, level_demand
+from pyengine.memory import Plan
 from pyengine.network.graphs import Padding
 from pyengine.network.pool import NetworkPool
 from pyengine.objective import Objective
@@ -107,9 +107,7 @@ class Synthesis:
         # An exemplar does not tile: wrapped round, its border would be an edge, and edges would be made of it.
         padding: Padding = "reflect" if self._losses.padding == "wrap" else self._losses.padding
         with self._watch("measure"):
-            pixels = sum(exemplar.size[0] * exemplar.size[1] for exemplar in level.exemplars)
-            demand = level_demand(level, self._losses, self._pool.architecture, pixels)
-            objective = measure(level, self._losses, self._pool, demand, lambda _: plan, padding)
+            objective = measure(level, self._losses, self._pool, lambda _: plan, padding)
         with self._watch("optimizer"):
             image = self._optimize(k, level, objective, image)
         for stage, seconds in objective.stopwatch.seconds.items():

@@ -89,7 +89,7 @@ class Cut(Budget):
     channels: int = 24
 
     def plan(self, size: tuple[int, int], demand: Demand, losses: LossOptions) -> Plan:
-        return Plan(self.side, self.channels)
+        return Plan(demand, self.side, self.channels)
 
 
 def cut_budget(engine: pyengine.Engine, side: int, channels: int = 24) -> Budget:

@@ -423,7 +423,7 @@ def test_no_input_is_written_over(name: str, options: list[str], pictures: dict[
         (["--content", "missing.png"], "content missing.png: no such file"),
         (["--content", "<content>", "--preserve-color", "hue"], "'hue' is not one of 'luminance', 'match'"),
         (["--content", "<content>", "--content-strength", "0"], "content_strength=0.0: give a number above 0"),
-        (["--content", "<content>", "--content-layers", "relu9_1"], "layer 'relu9_1': this vgg16 has relu1_1"),
+        (["--content", "<content>", "--content-layers", "relu9_1"], "layer 'relu9_1': model 'vgg16' has relu1_1"),
         (["--content", "<content>", "--seamless"], "content with keep, fill or seamless"),
         (["--content-layers", "relu4_1"], "content_layers without content"),
         (["--preserve-color", "match"], "preserve_color without content"),
@@ -459,6 +459,8 @@ def test_no_input_is_written_over(name: str, options: list[str], pictures: dict[
         (["--weight", "content=1"], "content=1.0: there is no content; give one, or leave it out"),
         (["--weight", "gram/relu9_1=1"], "there is no term 'gram/relu9_1'"),
         (["--gram-layers", ""], "layer ''"),
+        (["--gram-layers", "image"], "layer 'image': model 'vgg16' has relu1_1"),
+        (["--content", "<content>", "--content-layers", "relu4_1,image"], "layer 'image': model 'vgg16' has relu1_1"),
         (["--gram-layers", "relu1_1,"], "layer ''"),
         (["--histogram-layers", "conv1_1"], "layer 'conv1_1'"),
     ],
@@ -566,6 +568,26 @@ def test_a_picture_is_made_again_from_itself(pictures: dict[str, Path], tmp_path
         np.testing.assert_array_equal(np.asarray(Image.open(first)), np.asarray(Image.open(second)))
     assert invoke("synthesize", "--recipe", first, "-o", changed, "--seed", 4, "--threads", 1).exit_code == 0
     assert not np.array_equal(np.asarray(Image.open(first)), np.asarray(Image.open(changed)))
+
+
+def test_a_picture_is_made_again_with_its_own_model(
+    exemplar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Known by its file's contents; under its name there may be another by now, or none."""
+    monkeypatch.setenv("PYENGINE_MODELS", str(tmp_path / "models"))
+    (shipped,) = (model.path for model in pyengine.list_models() if model.shipped)
+    pyengine.import_model(shipped, "short", deepest="relu2_1")
+    first, again = tmp_path / "first.png", tmp_path / "again.png"
+    assert invoke("synthesize", exemplar, "-o", first, "--model", "short", *FAST).exit_code == 0
+    assert invoke("synthesize", "--recipe", first, "-o", again).exit_code == 0
+    np.testing.assert_array_equal(np.asarray(Image.open(first)), np.asarray(Image.open(again)))
+    pyengine.import_model(shipped, "short", deepest="relu2_1", preprocessing="torchvision", force=True)
+    result = invoke("synthesize", "--recipe", first, "-o", again)
+    assert (result.exit_code, "model 'short' is another than it was made with" in result.stderr) == (2, True)
+    assert invoke("synthesize", "--recipe", first, "-o", again, "--model", "short").exit_code == 0
+    pyengine.remove_model("short")
+    result = invoke("synthesize", "--recipe", first, "-o", again)
+    assert (result.exit_code, "made with the model 'short', not installed: give" in result.stderr) == (2, True)
 
 
 # -------------------------------------------------------- words and silence

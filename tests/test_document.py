@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +87,14 @@ def test_a_picture_is_made_again_from_itself(engine, pictures, tmp_path, kind):
     assert np.array_equal(engine.run(Recipe.from_json(json.dumps(report), tmp_path)).image, result.image)
 
 
-def test_paths_are_kept_as_they_were_given(pictures, monkeypatch):
+def test_paths_are_absolute(pictures, monkeypatch, tmp_path):
     monkeypatch.chdir(pictures["style"].parent)
-    document = json.loads(Recipe.create("style.png").to_json())
-    assert document["recipe"]["exemplar"]["file"] == "style.png"
+    recipe = Recipe.create("style.png")
+    document = json.loads(recipe.to_json())
+    assert document["recipe"]["exemplar"]["file"] == str(pictures["style"])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert Recipe.from_json(recipe.to_json(), "nowhere").to_json() == recipe.to_json()
     assert len(document["recipe"]["exemplar"]["sha256"]) == 64
     assert "fill" not in document["recipe"]
 
@@ -171,3 +176,42 @@ def test_only_a_png_carries_a_recipe(engine, tmp_path):
     result = engine.synthesize(EXAMPLES / "ink.png", size=32, levels=1, iterations=1)
     result.save(tmp_path / "made.jpg")
     assert b"ink.png" not in (tmp_path / "made.jpg").read_bytes()
+
+
+def test_any_sequence_and_any_number_is_kept(engine, pictures, tmp_path):
+    """A picture that is made can be saved."""
+    options = {"iterations": range(1, 3), "gram_layers": deque(["relu1_1", "relu2_1"]), "levels": np.int8(2)}
+    result = engine.synthesize(
+        pictures["style"], size=64, weights={"gram": np.float32(0.5)}, seed=2**128 - 1, **options
+    )
+    result.save(tmp_path / "made.png")
+    json.dumps(result.report())
+    again = engine.run(Recipe.from_json(read_metadata(tmp_path / "made.png"), tmp_path))
+    assert np.array_equal(again.image, result.image)
+
+
+def test_a_run_that_was_stopped_says_so(engine, pictures, tmp_path):
+    result = engine.synthesize(pictures["style"], size=64, callback=lambda progress: progress.stop())
+    result.save(tmp_path / "made.png")
+    with pytest.warns(UserWarning, match="was stopped before its end"):
+        Recipe.from_json(read_metadata(tmp_path / "made.png"), tmp_path)
+
+
+def test_a_result_names_its_model_by_its_contents(engine, pictures):
+    made_with = engine.synthesize(pictures["style"], iterations=0).report()["engine"]
+    assert made_with["model"] == "vgg16"
+    assert made_with["sha256"] == engine.model.sha256
+    assert len(made_with["sha256"]) == 64
+
+
+@pytest.mark.parametrize("source", [None, 5, b"\xff", "[" * 100_000])
+def test_no_text_of_a_recipe(source):
+    with pytest.raises(PyengineError, match=r"^recipe: this is not JSON"):
+        Recipe.from_json(source)
+
+
+@pytest.mark.parametrize("name", ["a\nb.png", "a\rb.png"])
+def test_errors_are_one_line_whatever_a_recipe_holds(tmp_path, name):
+    with pytest.raises(PyengineError, match=r"no such file") as error:
+        Recipe.from_json(json.dumps({"exemplar": {"file": name}}), tmp_path)
+    assert len(str(error.value).splitlines()) == 1

@@ -90,3 +90,14 @@ def test_a_closed_engine_gives_its_memory_back():
     held, left = map(float, done.stdout.split())
     assert held > 100
     assert left < 0.4 * held
+
+
+@pytest.mark.parametrize("recipe", [None, "recipe.json", {}])
+def test_only_recipes_are_run(engine, recipe):
+    with pytest.raises(PyengineError, match=r"^recipe, a \w+: give what Recipe.create or from_json makes"):
+        engine.run(recipe)
+
+
+def test_a_memory_limit_beyond_all_memory_is_none(natural):
+    with Engine(threads=1, memory_limit=10**400) as engine:
+        assert engine.synthesize(natural, iterations=0).image.shape == natural.shape

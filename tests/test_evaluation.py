@@ -10,6 +10,7 @@ from conftest import LAYERS, cut_budget, relative_error
 from layouts import diagonal, example, expected_terms
 
 from pyengine import Engine
+from pyengine.losses.base import Loss, Region
 from pyengine.losses.weighting import threshold_weights
 
 
@@ -160,3 +161,18 @@ def test_sizes_of_gradients_and_weights_by_them(engine, expected_vgg, natural, o
     weights = threshold_weights(objective.losses, sizes, objective.factors)
     assert all(weights[loss.name] * sizes[loss.name] <= loss.threshold for loss in objective.losses)
     assert any(weights[name] < objective.factors[name] for name in sizes)
+
+
+def test_a_loss_that_tiles_know_nothing_of_is_an_error(engine, in_tiles, other, monkeypatch):
+    """Not a term that is silently 0."""
+
+    class Plain(Loss):
+        kind = "plain"
+        layer, region, magnitude = "relu1_1", Region(), 1.0
+        default_layers = measure = evaluate = None
+
+    in_tiles(32)
+    objective = engine.objective(other)
+    monkeypatch.setattr(objective, "losses", (*objective.losses, Plain()))
+    with pytest.raises(TypeError, match="plain/relu1_1: a loss on a feature map is an AdditiveLoss or a ChannelLoss"):
+        objective.terms(other)

@@ -12,7 +12,7 @@ from pyengine import Engine
 from pyengine.level import Exemplar, Level
 from pyengine.losses.options import LossOptions
 from pyengine.measuring import measure
-from pyengine.memory import IN_MEMORY, level_demand
+from pyengine.memory import Plan, level_demand
 from pyengine.network.network import Network
 
 
@@ -119,7 +119,7 @@ def test_an_objective_without_pixels_has_no_gradient(engine, natural):
     nothing = Level((32, 32), (Exemplar(natural),), picture=image, free=np.zeros((32, 32), bool))
     losses = LossOptions().on(VGG16)
     demand = level_demand(nothing, losses, VGG16, natural[..., 0].size)
-    value, gradient = measure(nothing, losses, engine.pool, demand, lambda _: IN_MEMORY, "wrap")(image)
+    value, gradient = measure(nothing, losses, engine.pool, lambda _: Plan(demand), "wrap")(image)
     assert value == 0
     assert not gradient.any()
 

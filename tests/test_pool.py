@@ -77,3 +77,11 @@ def test_the_network_that_was_not_used_for_longest_goes_first(monkeypatch):
         assert pool.idle == (tiled,)  # one without a gradient is not asked for again soon
         pool.close()
         assert pool.idle == ()
+
+
+def test_a_network_that_is_lent_while_the_pool_is_closed_is_not_kept():
+    """It is the old sessions', which would stay in memory with it."""
+    with Engine("cpu", threads=1) as engine:
+        with engine.pool.whole((32, 32), ("relu1_1",), gradient=True):
+            engine.close()
+        assert engine.pool.idle == ()

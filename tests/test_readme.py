@@ -17,7 +17,7 @@ def test_python_example(tmp_path, monkeypatch):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     (tmp_path / "examples").mkdir()
-    for name in ("gravel.png", "brick.png", "grass.png", "strokes.png", "cat.jpg", "torn.png"):
+    for name in ("texture.png", "brick.png", "grass.png", "strokes.png", "cat.jpg", "torn.png"):
         with Image.open(EXAMPLES / name) as image:
             image.reduce(8).save(tmp_path / "examples" / name)
     monkeypatch.chdir(tmp_path)
@@ -25,7 +25,7 @@ def test_python_example(tmp_path, monkeypatch):
     names: dict = {}
     exec(example, names)
     assert {path.name for path in tmp_path.glob("*.png")} == {
-        "gravel.png",
+        "texture.png",
         "brick.png",
         "grass.png",
         "cat.png",

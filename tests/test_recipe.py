@@ -240,7 +240,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"levels": 3}, r"levels=3: give 1 to 2; the coarsest level's sides must be at least 16"),
     ({"iterations": ()}, r"iterations=\(\): give one number, or 1 of them"),
     ({"iterations": [True]}, r"iterations=\[True\]"),
-    ({"seed": -1}, r"seed=-1: give a whole number that is not negative"),
+    ({"structure": "no"}, r"structure='no': give True or False"),
+    ({"seamless": float("nan")}, r"seamless=nan: give True or False"),
+    ({"seed": 2**128}, r"seed=3402823\d+: give a whole number from 0"),
+    ({"weights": {"gram": 10**400}}, r"weights: gram=1000.*: give a number that is not negative"),
+    ({"seed": -1}, r"seed=-1: give a whole number from 0"),
     ({"seed": "now"}, r"seed='now'"),
     ({"size": (LARGEST_SIDE + 1, 16)}, r"size 16384x16: both sides must be 16 to 16383 pixels"),
 ]

@@ -57,6 +57,8 @@ class TiledEvaluator:
                 self._kept[loss.layer].append((k, loss))
             elif isinstance(loss, AdditiveLoss):
                 additive.append((k, loss))
+            elif loss.layer != IMAGE:
+                raise TypeError(f"{loss.name}: a loss on a feature map is an AdditiveLoss or a ChannelLoss")
         self._on_first = self._kept.pop(network.first, [])
         self._on_image = [(k, loss) for k, loss in enumerate(losses) if loss.layer == IMAGE]
         shared: dict[object, Coverage] = {}

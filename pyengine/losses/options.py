@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, get_args
 
+import numpy as np
+
 from pyengine.checks import check_choice, is_number
 from pyengine.errors import PyengineError
 from pyengine.losses import KINDS
@@ -75,6 +77,9 @@ class LossOptions:
             ):
                 raise PyengineError(f"{kind}_layers={layers!r}: give a sequence of names, such as ('relu4_1',)")
         object.__setattr__(self, "layers", {kind: tuple(layers) for kind, layers in self.layers.items()})
+        if isinstance(self.weights, Mapping):  # numbers of Python, which JSON holds
+            plain = {k: w.item() if isinstance(w, np.generic) else w for k, w in self.weights.items()}
+            object.__setattr__(self, "weights", plain)
         self._check_weights()
         if not any(self._may_be_used(name) for name, kind in KINDS.items() if kind.source == "exemplars"):
             raise PyengineError("nothing is left to match: give gram or histogram a layer and a weight that is not 0")
@@ -91,9 +96,9 @@ class LossOptions:
                 f"weights={self.weights!r}: give 'auto', 'thresholds', or numbers by term, such as {{'histogram': 0}}"
             )
         for term, weight in self.weights.items():
-            kind, _, layer = str(term).partition("/")
+            kind, slash, layer = str(term).partition("/")
             layers = self.layers.get(kind)
-            if kind not in KINDS or (layer and layers is not None and layer not in layers):
+            if kind not in KINDS or (slash and (not layer or (layers is not None and layer not in layers))):
                 raise PyengineError(
                     f"weights: there is no term {term!r}: choose {', '.join(KINDS)}, or one layer's, as gram/relu1_1"
                 )
@@ -131,7 +136,10 @@ class LossOptions:
         """
         layers = {name: kind.default_layers(architecture) for name, kind in KINDS.items()} | dict(self.layers)
         known = replace(self, layers=layers)
-        architecture.check(known.maps, owner)
+        # The image is a layer of the kinds that are on it, and of no other.
+        named = {(name, layer) for name in KINDS for layer in known.used(name)}
+        own = {(name, layer) for name, kind in KINDS.items() for layer in kind.default_layers(architecture)}
+        architecture.check(sorted(layer for _, layer in named - own), owner)
         return known
 
     def weight(self, kind: str, layer: str = "") -> Weight:

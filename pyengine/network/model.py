@@ -106,6 +106,8 @@ class Model:
         One for each layer of the architecture, first to last.
     origin : str
         Where the weights came from.
+    sha256 : str
+        The hash of the model file, in hexadecimal digits. Default: empty, where there is no file yet.
     """
 
     name: str
@@ -113,6 +115,7 @@ class Model:
     preprocessing: Preprocessing
     convolutions: tuple[Convolution, ...]
     origin: str
+    sha256: str = ""
 
     def __getitem__(self, layer: str) -> Convolution:
         """A layer's convolution."""

@@ -9,11 +9,12 @@ metadata: the preprocessing in numbers, what this kind of network is called, and
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,14 +98,15 @@ def read(path: Path) -> Model:
     import onnx
 
     try:
-        file = onnx.load(path)
+        content = path.read_bytes()
+        file = onnx.load_from_string(content)
     except FileNotFoundError:
         raise PyengineError(f"{path}: no such file; `pyengine models list` shows what is installed") from None
     except Exception as error:  # the parser raises whatever broken bytes lead it to
         raise PyengineError(f"{path}: cannot be read as ONNX ({reason(error)}); import it again") from None
     if not is_own(file):
         raise PyengineError(f"{path}: not a model of pyengine's; convert it with `pyengine models import`")
-    return unpack(path, file)
+    return replace(unpack(path, file), sha256=hashlib.sha256(content).hexdigest())
 
 
 def is_own(file: onnx.ModelProto) -> bool:

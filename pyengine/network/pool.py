@@ -126,6 +126,7 @@ class NetworkPool:
     def _lend(self, key: Any, make: Callable[[], Lent], nbytes: float, *, keep: bool) -> Iterator[Lent]:
         """Lend an idle network of a kind, or one that `make` makes, of about so many bytes."""
         network: Any = None
+        sessions = self._sessions
         if keep:
             with self._lock:
                 found = next((k for k, (idle_key, _) in enumerate(self._idle) if idle_key == key), None)
@@ -138,8 +139,9 @@ class NetworkPool:
         finally:
             if keep:
                 with self._lock:
-                    self._idle.append((key, network))
-                    self._drop_idle(key, 0)
+                    if sessions is self._sessions:  # else the pool was closed in the meantime
+                        self._idle.append((key, network))
+                        self._drop_idle(key, 0)
 
     def _drop_idle(self, key: Any, lent_bytes: float) -> None:
         """Drop the networks not used for longest, other than those of one kind, until few enough bytes are held.

@@ -121,7 +121,7 @@ _recipe = options.together(
 
 
 @click.command()
-@click.argument("exemplars", metavar="EXEMPLAR...", nargs=-1, type=options.file)
+@click.argument("exemplars", metavar="[EXEMPLAR]...", nargs=-1, type=options.file)
 @click.option(
     "-o", "--output", required=True, type=options.file, metavar="FILE",
     help=f"Write the image to this file. Its suffix says the format: {choices()}.",
@@ -143,6 +143,7 @@ def command(
     """
     from pyengine.engine import Engine
     from pyengine.images.writing import check_output
+    from pyengine.network.modelfile import installed
     from pyengine.recipe import Recipe
 
     check_output(output)
@@ -157,9 +158,15 @@ def command(
         text, named = _read(recipe_file)
         recipe = Recipe.from_json(text, recipe_file.parent, **arguments)
     check_not_an_input(output, *recipe.files, *([] if recipe_file is None else [recipe_file]))
-    origin = named.pop("origin", None)
+    made_with = named.pop("sha256", None)
+    if "model" in typed:
+        made_with = None
+    elif "model" in named and named["model"] not in {path.stem for path in installed()}:
+        raise PyengineError(
+            f"recipe {recipe_file}: made with the model {named['model']!r}, not installed: give --model"
+        )
     with Engine(**{**named, **typed}) as engine, progress(out) as callback:
-        if origin is not None and "model" not in typed and engine.model.origin != origin:
+        if made_with is not None and engine.model.sha256 != made_with:
             raise PyengineError(
                 f"recipe {recipe_file}: the model {engine.model.name!r} is another than it was made with: give --model"
             )
@@ -196,12 +203,12 @@ def _read(file: Path) -> tuple[str, dict[str, Any]]:
 
     source = ImageFile.read(file, "recipe")
     try:
-        text = read_metadata(source) or source.content.decode()
+        text = read_metadata(source) or source.content.decode("utf-8-sig")
         named = dict(json.loads(text).get("engine", {}))
     except (ValueError, TypeError, AttributeError, RecursionError):
         raise PyengineError(
             f"recipe {file}: there is none in it: give a PNG that pyengine wrote, or what --json printed"
         ) from None
     # TF32 is what a GPU computes in unless it is told otherwise, and a CPU has none.
-    wanted = {name: named[name] for name in ("model", "origin", "precision") if named.get(name) not in (None, "tf32")}
-    return text, wanted
+    names = ("model", "sha256", "precision")
+    return text, {name: named[name] for name in names if isinstance(named.get(name), str) and named[name] != "tf32"}
