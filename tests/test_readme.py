@@ -17,7 +17,7 @@ def test_python_example(tmp_path, monkeypatch):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     (tmp_path / "examples").mkdir()
-    for name in ("texture.png", "brick.png", "grass.png", "strokes.png", "cat.jpg", "torn.png"):
+    for name in ("gravel.png", "brick.png", "grass.png", "strokes.png", "cat.jpg", "torn.png"):
         with Image.open(EXAMPLES / name) as image:
             image.reduce(8).save(tmp_path / "examples" / name)
     monkeypatch.chdir(tmp_path)
