@@ -15,8 +15,6 @@ from pyengine.network.graphs import OutputPadding, Pooling
 from pyengine.recipe import PreserveColor, Recipe
 from pyengine.result import Progress, Result
 
-ENGINE_ARGUMENTS = ("device", "model", "threads", "precision", "memory_limit")
-
 
 def synthesize(
     exemplar: Source | None = None,
@@ -167,7 +165,32 @@ def synthesize(
     >>> result.image.shape, len(result.history)
     ((48, 48, 3), 3)
     """
-    options = dict(locals())
-    callback = options.pop("callback")
-    with Engine(**{name: options.pop(name) for name in ENGINE_ARGUMENTS}) as engine:
-        return engine.run(Recipe.create(**options), callback)
+    with Engine(device, model, threads, precision, memory_limit) as engine:
+        recipe = Recipe.create(
+            exemplar,
+            exemplars=exemplars,
+            exemplar_weights=exemplar_weights,
+            size=size,
+            content=content,
+            content_strength=content_strength,
+            init=init,
+            style_scale=style_scale,
+            preserve_color=preserve_color,
+            exemplar_regions=exemplar_regions,
+            output_regions=output_regions,
+            keep=keep,
+            fill=fill,
+            seamless=seamless,
+            method=method,
+            weights=weights,
+            structure=structure,
+            gram_layers=gram_layers,
+            histogram_layers=histogram_layers,
+            content_layers=content_layers,
+            padding=padding,
+            pooling=pooling,
+            seed=seed,
+            levels=levels,
+            iterations=iterations,
+        )
+        return engine.run(recipe, callback)

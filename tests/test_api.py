@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import pyengine
-from pyengine import PyengineError
+from pyengine import Engine, PyengineError, api
 from pyengine.recipe import Options, Recipe
 
 
@@ -99,3 +99,28 @@ def test_an_engine_shows_every_option_with_its_default(method):
     for name, parameter in inspect.signature(Recipe.create).parameters.items():
         assert found[name].default == parameter.default, name
     assert "options" not in found
+
+
+def test_every_argument_is_passed_on(monkeypatch):
+    """Each to where it belongs: the recipe, the engine, or the run."""
+    passed = {}
+
+    class Recorder:
+        def __init__(self, *arguments):
+            passed.update(zip(inspect.signature(Engine).parameters, arguments, strict=True))
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def run(self, recipe, callback):
+            passed.update(callback=callback)
+            return recipe
+
+    monkeypatch.setattr(api, "Engine", Recorder)
+    monkeypatch.setattr(api.Recipe, "create", lambda exemplar, **options: passed.update(exemplar=exemplar, **options))
+    given = {name: object() for name in inspect.signature(pyengine.synthesize).parameters}
+    pyengine.synthesize(**given)
+    assert passed == given
