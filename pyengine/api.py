@@ -12,6 +12,7 @@ from pyengine.images.regions import RegionSource
 from pyengine.losses.options import Border, Weights
 from pyengine.methods import Method
 from pyengine.network.graphs import Pooling
+from pyengine.pyramid import Start
 from pyengine.recipe import PreserveColor, Recipe
 from pyengine.result import Progress, Result
 
@@ -27,6 +28,7 @@ def synthesize(
     content: Source | None = None,
     content_strength: float = 1.0,
     init: Source | None = None,
+    start: Start = "noise",
     style_scale: float = 1.0,
     preserve_color: PreserveColor | None = None,
     exemplar_regions: RegionSource | Sequence[RegionSource] | None = None,
@@ -81,6 +83,10 @@ def synthesize(
     init : image, "noise" or "content", optional
         What to start from. Default: None, the content if there is one, else noise. With `keep`, `fill` or `seamless`,
         the picture that is kept, if it is not the exemplar.
+    start : {"noise", "patches"}
+        What a texture starts from. "patches" lays it out first from pieces of the exemplar, each of which fits to those
+        around it, and all parts of the exemplar alike (Kwatra et al. 2005, Kaspar et al. 2015): objects are whole, courses
+        and lattices go on, and fewer levels and iterations follow. "noise" is the paper's way. Default: "noise".
     style_scale : float
         The size of the exemplar's features in the result, against their own; with `content`, against those of the
         exemplar reduced to the result's area. 0 < style_scale <= 8. Default: 1.

@@ -923,7 +923,7 @@ IMAGE = np.ones((3, 4, 2), np.float32)
 READONLY = np.empty_like(F)
 READONLY.flags.writeable = False
 CUBE = np.ones((2, 3, 4), np.float32)
-PADDED = np.empty((2, 5, 6), np.float32)
+PADDED = np.zeros((2, 5, 6), np.float32)
 MASK = np.zeros((2, 1, 1), np.uint16)
 
 

@@ -1,0 +1,342 @@
+"""A start that knows the exemplar: a picture laid out from its patches, which wraps round.
+
+Texture optimisation (Kwatra et al. 2005), from coarse to fine. Each patch of the output looks for the patch of the exemplar
+that is most like it; then each pixel becomes a mean of what the patches over it say, and so on until they agree. What has
+been used more than its share costs more (Kaspar et al. 2015), so that all of the exemplar is found again and nothing
+repeats. The first patches are large: they bring order, which small ones only keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pyengine.arrays import Float32, Float64
+from pyengine.kernels import Kernels
+from pyengine.level import Exemplar, Level
+from pyengine.pyramid import level_sizes
+
+Numbers = npt.NDArray[np.intp]
+
+COARSEST = 32
+"""Pixels on the shorter side at the coarsest scale, at least."""
+
+SIDE, FIRST_SIDE = 7, 17
+"""Pixels on a side of a patch, and of those that the layout begins with."""
+
+ROUNDS = (10, 6, 4)
+"""How often patches are looked for at the coarsest scale, at the next, and at each that follows."""
+
+DIMENSIONS = 24
+"""Numbers that a patch is reduced to, by principal components."""
+
+FITTED = 4096
+"""Patches of the exemplars that the components are fitted to, at most."""
+
+PARTS = 8
+"""Into which the output's patches are divided at random; each part sees what those before have used."""
+
+PENALTY = 1.0
+"""What a patch costs that is used once more than its share, against the mean distance of patches that were found."""
+
+ROBUSTNESS = -0.6
+"""The power of a patch's distance that it has a say by: the mean is then nearly that of the least absolute deviations."""
+
+FALLOFF = 3.5
+"""A patch's side over the standard deviation of the Gaussian by which its pixels have a say."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A picture made of patches.
+
+    Attributes
+    ----------
+    image : float32 (H, W, 3)
+    origins : int (H, W, 3)
+        Where each pixel comes from: the number of its exemplar, and the row and the column there.
+    """
+
+    image: Float32
+    origins: Numbers
+
+
+def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> Layout:
+    """Lay a picture of a level's size out from patches of its exemplars.
+
+    Parameters
+    ----------
+    level : Level
+        Without regions in the output; of the exemplars' first masks, patches lie where all pixels count.
+    generator : numpy.random.Generator
+        What is left to chance: the blocks that are begun with, and who chooses first.
+    kernels : Kernels
+        Active.
+    """
+    exemplars = tuple(exemplar for exemplar in level.exemplars if exemplar.factor > 0)
+    shortest = min(min(size) for size in (level.size, *(exemplar.size for exemplar in exemplars)))
+    scales = max((shortest // COARSEST).bit_length(), 1)
+    sizes = zip(*(level_sizes(e.size, scales) for e in exemplars), strict=True)
+    places: Numbers | None = None
+    for scale, (size, own) in enumerate(zip(level_sizes(level.size, scales), sizes, strict=True)):
+        reduced = [exemplar.resized(s) for exemplar, s in zip(exemplars, own, strict=True)]
+        rounds = ROUNDS[min(scale, len(ROUNDS) - 1)]
+        for side in (SIDE,) if scale else (FIRST_SIDE, SIDE):
+            sources = _Sources.of(reduced, side)
+            if places is None:
+                places = _blocks(size, sources, generator)
+            found = _Search(size, sources, kernels, generator, sources.numbers(_enlarged(places, size), kernels))
+            for _ in range(rounds):
+                found.improve()
+            places = sources.places[found.numbers]
+    pixels = found.vote()
+    kept = np.array([k for k, exemplar in enumerate(level.exemplars) if exemplar.factor > 0])
+    origins = sources.origins(pixels)
+    origins[:, :, 0] = kept[origins[:, :, 0]]
+    return Layout(sources.pixels[pixels], origins)
+
+
+def _blocks(size: tuple[int, int], sources: _Sources, generator: np.random.Generator) -> Numbers:
+    """Places (H, W, 3) to begin with: blocks of a patch's size, each from anywhere."""
+    width, height = size
+    side = sources.side
+    places = np.empty((height, width, 3), np.intp)
+    for y in range(0, height, side):
+        for x in range(0, width, side):
+            rows, columns = np.mgrid[: min(side, height - y), : min(side, width - x)] - side // 2
+            k, row, column = sources.places[generator.integers(len(sources.places))]
+            here = places[y : y + side, x : x + side]
+            here[:, :, 0], here[:, :, 1], here[:, :, 2] = k, row + rows, column + columns
+    return places
+
+
+def _enlarged(places: Numbers, size: tuple[int, int]) -> Numbers:
+    """Places (H, W, 3) in a picture of another (width, height), and in exemplars that are larger by as much."""
+    width, height = size
+    result = np.empty((height, width, 3), np.intp)
+    picked = []
+    for side, old in zip((height, width), places.shape[:2], strict=True):
+        exact = (np.arange(side) + 0.5) * old / side - 0.5
+        nearest = np.clip(np.rint(exact), 0, old - 1).astype(np.intp)
+        picked.append((nearest, exact - nearest, side / old))
+    (rows, down, y_factor), (columns, across, x_factor) = picked
+    coarse = places[np.ix_(rows, columns)]
+    result[:, :, 0] = coarse[:, :, 0]
+    result[:, :, 1] = np.rint((coarse[:, :, 1] + 0.5 + down[:, None]) * y_factor - 0.5)
+    result[:, :, 2] = np.rint((coarse[:, :, 2] + 0.5 + across) * x_factor - 0.5)
+    return result
+
+
+def _window_sums(values: npt.NDArray[np.generic], side: int) -> Float64:
+    """The sum of a window around each entry of a map, whose entries beyond the border are 0."""
+    height, width = values.shape
+    padded = np.zeros((height + side, width + side))
+    padded[side // 2 + 1 :, side // 2 + 1 :][:height, :width] = values
+    sums = padded.cumsum(0).cumsum(1)
+    result: Float64 = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    return result
+
+
+def _offsets(side: int) -> Iterator[tuple[int, int]]:
+    """Where the pixels of a patch lie from its centre."""
+    reach = side // 2
+    return ((y, x) for y in range(-reach, reach + 1) for x in range(-reach, reach + 1))
+
+
+@dataclass(frozen=True, eq=False)
+class _Sources:
+    """The patches of some exemplars: those that lie inside, on pixels that count.
+
+    Attributes
+    ----------
+    side : int
+    pixels : float32 (N, 3)
+        Of all exemplars, one after another.
+    begins : int (K,)
+        The number of each exemplar's first pixel.
+    sizes : list of (height, width)
+        The exemplars'.
+    centres : int (S,)
+        The number of each patch's pixel in the middle.
+    places : int (S, 3)
+        The same as exemplar, row and column.
+    shares : float (S,)
+        How often each is to be used, against the others.
+    """
+
+    side: int
+    pixels: Float32
+    begins: Numbers
+    sizes: list[tuple[int, int]]
+    centres: Numbers
+    places: Numbers
+    shares: Float64
+
+    @classmethod
+    def of(cls, exemplars: list[Exemplar], side: int) -> _Sources:
+        """The patches of a side, or of the largest below it that finds room."""
+        sizes = [(e.size[1], e.size[0]) for e in exemplars]
+        side = min(side, *((min(size) // 2 - 1) | 1 for size in sizes))
+        counting = []
+        for exemplar, size in zip(exemplars, sizes, strict=True):
+            mask = np.ones(size, np.float32) if exemplar.masks is None else exemplar.masks[0]
+            counting.append(mask >= min(0.5, mask.max()))
+        while True:
+            inside = [_window_sums(mask, side) > side * side - 0.5 for mask in counting]
+            if side == 1 or any(mask.any() for mask in inside):
+                break
+            side -= 2
+        begins = np.cumsum([0, *(height * width for height, width in sizes)])[:-1]
+        places = np.concatenate([np.insert(np.argwhere(mask), 0, k, axis=1) for k, mask in enumerate(inside)])
+        widths = np.array([width for _, width in sizes])
+        k = places[:, 0]
+        return cls(
+            side,
+            np.concatenate([exemplar.image.reshape(-1, 3) for exemplar in exemplars]),
+            begins,
+            sizes,
+            begins[k] + places[:, 1] * widths[k] + places[:, 2],
+            places,
+            np.array([exemplar.factor for exemplar in exemplars])[k],
+        )
+
+    @property
+    def strides(self) -> Numbers:
+        """How many pixels a row has, for each patch."""
+        return np.array([width for _, width in self.sizes])[self.places[:, 0]]
+
+    def origins(self, pixels: Numbers) -> Numbers:
+        """Exemplar, row and column of pixels, by their numbers."""
+        k = np.searchsorted(self.begins, pixels, "right") - 1
+        widths = np.array([width for _, width in self.sizes])[k]
+        return np.stack([k, *np.divmod(pixels - self.begins[k], widths)], axis=-1)
+
+    def numbers(self, places: Numbers, kernels: Kernels) -> Numbers:
+        """The number of the patch at each place (H, W, 3), or of the nearest to it."""
+        k = places[:, :, 0]
+        heights, widths = np.array(self.sizes).T
+        rows, columns = np.clip(places[:, :, 1], 0, heights[k] - 1), np.clip(places[:, :, 2], 0, widths[k] - 1)
+        table = np.full(len(self.pixels), -1, np.intp)
+        table[self.centres] = np.arange(len(self.centres))
+        numbers: Numbers = table[self.begins[k] + rows * widths[k] + columns]
+        missing = numbers < 0
+        if missing.any():
+            apart = 2 * max(map(max, self.sizes))  # exemplars are farther from one another than anything within one
+            at = np.stack([k[missing] * apart, rows[missing], columns[missing]]).astype(np.float32)
+            have = (self.places.T * [[apart], [1], [1]]).astype(np.float32)
+            found, _ = kernels.nearest(kernels.upload(at), kernels.upload(np.ascontiguousarray(have)))
+            numbers[missing] = kernels.download(found)
+        return numbers
+
+    def use(self, numbers: Numbers) -> Float64:
+        """How often what is around each patch is used, against its share: 1 on an average."""
+        counts = np.bincount(self.centres[numbers.ravel()], minlength=len(self.pixels))
+        shares = np.bincount(self.centres, self.shares, minlength=len(self.pixels))
+        around = []
+        for begin, (height, width) in zip(self.begins, self.sizes, strict=True):
+            used, meant = (
+                _window_sums(values[begin : begin + height * width].reshape(height, width), self.side).ravel()
+                for values in (counts, shares)
+            )
+            around.append(used / np.maximum(meant, 1e-9))
+        use = np.concatenate(around)[self.centres] * self.shares.sum() / numbers.size
+        return use
+
+
+class _Search:
+    """Looks for the sources of a picture's patches, in turns with the picture.
+
+    Attributes
+    ----------
+    numbers : int (H, W)
+        The source of the patch around each pixel.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        sources: _Sources,
+        kernels: Kernels,
+        generator: np.random.Generator,
+        numbers: Numbers,
+    ) -> None:
+        self.numbers = numbers
+        self._sources = sources
+        self._strides = sources.strides
+        self._kernels = kernels
+        self._order = generator.permutation(numbers.size)
+        self._weights = np.ones(numbers.shape, np.float32)
+        self._distance = 0.0
+        count = len(sources.centres)
+        some = np.linspace(0, count - 1, min(count, FITTED)).astype(np.intp)
+        patches = np.concatenate(list(self._source_pixels(some)), axis=1, dtype=np.float64)
+        _, axes = np.linalg.eigh(np.cov(patches, rowvar=False, bias=True) if len(patches) > 1 else np.eye(3))
+        self._axes = np.ascontiguousarray(axes[:, ::-1][:, :DIMENSIONS].T, np.float32)
+        self._mean = patches.mean(0).astype(np.float32)
+        self._vectors = kernels.upload(self._reduced(self._source_pixels(np.arange(count))))
+
+    def improve(self) -> None:
+        """Look for the sources again."""
+        image, kernels = self._mean_image(), self._kernels
+        numbers = self.numbers.ravel()
+        distances = np.empty(numbers.size, np.float32)
+        for part in np.array_split(self._order, PARTS):
+            cost = PENALTY * self._distance * np.maximum(self._sources.use(numbers) - 1, 0)
+            queries = self._reduced(self._pixels_around(image, part))
+            found, sums = kernels.nearest(
+                kernels.upload(queries), self._vectors, kernels.upload(cost.astype(np.float32))
+            )
+            numbers[part] = kernels.download(found)
+            distances[part] = np.maximum(kernels.download(sums) - cost[numbers[part]], 0)
+        self._distance = float(distances.mean())
+        says = (distances + 0.1 * self._distance + 1e-6) ** ROBUSTNESS
+        self._weights = says.astype(np.float32).reshape(self.numbers.shape)
+
+    def vote(self) -> Numbers:
+        """The pixel of the exemplars that the patch with the most say gives each pixel, by its number."""
+        most = np.full(self.numbers.shape, -1, np.float32)
+        picked = np.zeros(self.numbers.shape, np.intp)
+        for say, pixels in self._votes():
+            better = say > most
+            most[better], picked[better] = say[better], pixels[better]
+        return picked
+
+    def _mean_image(self) -> Float32:
+        total = np.zeros((*self.numbers.shape, 3), np.float32)
+        mass = np.zeros((*self.numbers.shape, 1), np.float32)
+        for say, pixels in self._votes():
+            total += say[:, :, None] * self._sources.pixels[pixels]
+            mass += say[:, :, None]
+        total /= mass
+        return total
+
+    def _votes(self) -> Iterator[tuple[Float32, Numbers]]:
+        """For each pixel of a patch: how much the patches have to say, and which pixel, where that pixel lies."""
+        side = self._sources.side
+        centres, strides = self._sources.centres[self.numbers], self._strides[self.numbers]
+        for y, x in _offsets(side):
+            weight = np.float32(np.exp(-(y * y + x * x) / 2 * (FALLOFF / side) ** 2))
+            yield np.roll(weight * self._weights, (y, x), (0, 1)), np.roll(centres + y * strides + x, (y, x), (0, 1))
+
+    def _pixels_around(self, image: Float32, where: Numbers) -> Iterator[Float32]:
+        height, width = self.numbers.shape
+        rows, columns = np.divmod(where, width)
+        flat = image.reshape(-1, 3)
+        for y, x in _offsets(self._sources.side):
+            yield flat[(rows + y) % height * width + (columns + x) % width]
+
+    def _source_pixels(self, which: Numbers) -> Iterator[Float32]:
+        centres, strides = self._sources.centres[which], self._strides[which]
+        for y, x in _offsets(self._sources.side):
+            yield self._sources.pixels[centres + y * strides + x]
+
+    def _reduced(self, pixels: Iterator[Float32]) -> Float32:
+        """Patches as vectors (D, N), from their pixels (N, 3), one after the other."""
+        vectors: Float32 | float = 0
+        for k, values in enumerate(pixels):
+            part = slice(3 * k, 3 * k + 3)
+            vectors = vectors + self._axes[:, part] @ (values - self._mean[part]).T
+        return np.ascontiguousarray(vectors, np.float32)
