@@ -1,9 +1,9 @@
 """A start that knows the exemplar: a picture laid out from its patches, which wraps round.
 
-Texture optimisation (Kwatra et al. 2005), from coarse to fine. Each patch of the output looks for the patch of the exemplar
-that is most like it; then each pixel becomes a mean of what the patches over it say, and so on until they agree. What has
-been used more than its share costs more (Kaspar et al. 2015), so that all of the exemplar is found again and nothing
-repeats. The first patches are large: they bring order, which small ones only keep.
+Texture optimisation (Kwatra et al. 2005), from coarse to fine. Each patch of the output looks for the patch of the
+exemplar that is most like it; then each pixel becomes a mean of what the patches over it say, and so on until they agree.
+What has been used more than its share costs more (Kaspar et al. 2015), so that all of the exemplar is found again and
+nothing repeats. The first patches are large: they bring order, which small ones only keep.
 """
 
 from __future__ import annotations
@@ -33,8 +33,17 @@ ROUNDS = (10, 6, 4)
 DIMENSIONS = 24
 """Numbers that a patch is reduced to, by principal components."""
 
-FITTED = 4096
+FITTED = 2048
 """Patches of the exemplars that the components are fitted to, at most."""
+
+ITERATIONS = 6
+"""Rounds that find the components."""
+
+BLAS_SERIAL = 2**18
+"""Multiplications that OpenBLAS does on one thread."""
+
+AT_A_TIME = 2**14
+"""Patches of which all pixels are in memory at a time."""
 
 PARTS = 8
 """Into which the output's patches are divided at random; each part sees what those before have used."""
@@ -43,7 +52,7 @@ PENALTY = 1.0
 """What a patch costs that is used once more than its share, against the mean distance of patches that were found."""
 
 ROBUSTNESS = -0.6
-"""The power of a patch's distance that it has a say by: the mean is then nearly that of the least absolute deviations."""
+"""The power of a patch's squared distance that it has a say by: nearly that of the least absolute deviations."""
 
 FALLOFF = 3.5
 """A patch's side over the standard deviation of the Gaussian by which its pixels have a say."""
@@ -272,11 +281,9 @@ class _Search:
         self._distance = 0.0
         count = len(sources.centres)
         some = np.linspace(0, count - 1, min(count, FITTED)).astype(np.intp)
-        patches = np.concatenate(list(self._source_pixels(some)), axis=1, dtype=np.float64)
-        _, axes = np.linalg.eigh(np.cov(patches, rowvar=False, bias=True) if len(patches) > 1 else np.eye(3))
-        self._axes = np.ascontiguousarray(axes[:, ::-1][:, :DIMENSIONS].T, np.float32)
-        self._mean = patches.mean(0).astype(np.float32)
-        self._vectors = kernels.upload(self._reduced(self._source_pixels(np.arange(count))))
+        self._mean, self._axes = _components(self._source_patches(some))
+        vectors = [self._reduced(self._source_patches(part)) for part in _pieces(np.arange(count))]
+        self._vectors = kernels.upload(np.concatenate(vectors, axis=1))
 
     def improve(self) -> None:
         """Look for the sources again."""
@@ -285,12 +292,12 @@ class _Search:
         distances = np.empty(numbers.size, np.float32)
         for part in np.array_split(self._order, PARTS):
             cost = PENALTY * self._distance * np.maximum(self._sources.use(numbers) - 1, 0)
-            queries = self._reduced(self._pixels_around(image, part))
-            found, sums = kernels.nearest(
-                kernels.upload(queries), self._vectors, kernels.upload(cost.astype(np.float32))
-            )
-            numbers[part] = kernels.download(found)
-            distances[part] = np.maximum(kernels.download(sums) - cost[numbers[part]], 0)
+            costs = kernels.upload(cost.astype(np.float32))
+            for piece in _pieces(part):
+                queries = kernels.upload(self._reduced(self._patches_around(image, piece)))
+                found, sums = kernels.nearest(queries, self._vectors, costs)
+                numbers[piece] = kernels.download(found)
+                distances[piece] = np.maximum(kernels.download(sums) - cost[numbers[piece]], 0)
         self._distance = float(distances.mean())
         says = (distances + 0.1 * self._distance + 1e-6) ** ROBUSTNESS
         self._weights = says.astype(np.float32).reshape(self.numbers.shape)
@@ -321,22 +328,41 @@ class _Search:
             weight = np.float32(np.exp(-(y * y + x * x) / 2 * (FALLOFF / side) ** 2))
             yield np.roll(weight * self._weights, (y, x), (0, 1)), np.roll(centres + y * strides + x, (y, x), (0, 1))
 
-    def _pixels_around(self, image: Float32, where: Numbers) -> Iterator[Float32]:
+    def _patches_around(self, image: Float32, where: Numbers) -> Float32:
+        """The image's patches (N, pixels) around some of its pixels."""
         height, width = self.numbers.shape
         rows, columns = np.divmod(where, width)
         flat = image.reshape(-1, 3)
-        for y, x in _offsets(self._sources.side):
-            yield flat[(rows + y) % height * width + (columns + x) % width]
+        offsets = _offsets(self._sources.side)
+        return np.concatenate([flat[(rows + y) % height * width + (columns + x) % width] for y, x in offsets], axis=1)
 
-    def _source_pixels(self, which: Numbers) -> Iterator[Float32]:
+    def _source_patches(self, which: Numbers) -> Float32:
+        """Some of the sources (N, pixels)."""
         centres, strides = self._sources.centres[which], self._strides[which]
-        for y, x in _offsets(self._sources.side):
-            yield self._sources.pixels[centres + y * strides + x]
+        offsets = _offsets(self._sources.side)
+        return np.concatenate([self._sources.pixels[centres + y * strides + x] for y, x in offsets], axis=1)
 
-    def _reduced(self, pixels: Iterator[Float32]) -> Float32:
-        """Patches as vectors (D, N), from their pixels (N, 3), one after the other."""
-        vectors: Float32 | float = 0
-        for k, values in enumerate(pixels):
-            part = slice(3 * k, 3 * k + 3)
-            vectors = vectors + self._axes[:, part] @ (values - self._mean[part]).T
-        return np.ascontiguousarray(vectors, np.float32)
+    def _reduced(self, patches: Float32) -> Float32:
+        """Patches (N, pixels) as vectors (D, N)."""
+        patches = patches - self._mean
+        # A larger product would start the threads of NumPy's BLAS, which are not ours, and spin while they wait.
+        pieces = np.array_split(patches, -(-patches.shape[0] * self._axes.size // BLAS_SERIAL))
+        return np.concatenate([self._axes @ piece.T for piece in pieces], axis=1)
+
+
+def _pieces(numbers: Numbers) -> list[Numbers]:
+    """Parts of which each has few enough patches to have all their pixels in memory."""
+    return np.array_split(numbers, -(-len(numbers) // AT_A_TIME))
+
+
+def _components(patches: Float32) -> tuple[Float32, Float32]:
+    """The mean of patches (N, P), and axes (D, P) that span nearly all of what they differ in.
+
+    By subspace iteration: of the components only the space that they span counts, which a few rounds find.
+    """
+    mean = patches.mean(0, dtype=np.float64)
+    deviations = patches - mean
+    axes = np.random.default_rng(0).standard_normal((patches.shape[1], min(DIMENSIONS, patches.shape[1])))
+    for _ in range(ITERATIONS):
+        axes, _ = np.linalg.qr(deviations.T @ (deviations @ axes) + 1e-12 * axes)
+    return mean.astype(np.float32), np.ascontiguousarray(axes.T, np.float32)
