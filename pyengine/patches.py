@@ -188,7 +188,7 @@ class _Sources:
     def of(cls, exemplars: list[Exemplar], side: int) -> _Sources:
         """The patches of a side, or of the largest below it that finds room."""
         sizes = [(e.size[1], e.size[0]) for e in exemplars]
-        side = min(side, *((min(size) // 2 - 1) | 1 for size in sizes))
+        side = min(side, *(max((min(size) // 2 - 1) | 1, 1) for size in sizes))
         counting = []
         for exemplar, size in zip(exemplars, sizes, strict=True):
             mask = np.ones(size, np.float32) if exemplar.masks is None else exemplar.masks[0]
