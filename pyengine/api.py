@@ -84,9 +84,9 @@ def synthesize(
         What to start from. Default: None, the content if there is one, else noise. With `keep`, `fill` or `seamless`,
         the picture that is kept, if it is not the exemplar.
     start : {"noise", "patches"}
-        What a texture starts from. "patches" lays it out first from pieces of the exemplar, each of which fits to those
-        around it, and all parts of the exemplar alike (Kwatra et al. 2005, Kaspar et al. 2015): objects are whole, courses
-        and lattices go on, and fewer levels and iterations follow. "noise" is the paper's way. Default: "noise".
+        What a texture starts from. "patches" lays it out first from patches of the exemplar that fit to one another, all
+        parts of it alike (Kwatra et al. 2005, Kaspar et al. 2015): objects are whole, courses and lattices go on, and
+        fewer levels and iterations follow. "noise" is the paper's way. Default: "noise".
     style_scale : float
         The size of the exemplar's features in the result, against their own; with `content`, against those of the
         exemplar reduced to the result's area. 0 < style_scale <= 8. Default: 1.
@@ -131,10 +131,10 @@ def synthesize(
         The seed of the noise. The same seed on the same machine gives the same image, bit for bit. Default: 0.
     levels : int, optional
         Levels of the pyramid, each half as large as the next. Default: None, as many as keep the coarsest at 32 pixels
-        or more.
+        or more, or at 96 with `start="patches"`.
     iterations : int or sequence of int, optional
         How many iterations the optimiser gets at each level, or at each in turn, coarsest first. Default: None, 60 at
-        the finest level and 100 at each other.
+        the finest level and 100 at each other; 40 and 60 with `start="patches"`.
     device : {"auto", "cpu", "cuda", "cuda:1", "tensorrt", "tensorrt:1"}
         Where to compute; see `Engine`. Default: "auto", a GPU if one works.
     model : str or path

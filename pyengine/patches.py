@@ -48,6 +48,9 @@ AT_A_TIME = 2**14
 PARTS = 8
 """Into which the output's patches are divided at random; each part sees what those before have used."""
 
+FLOOR = 0.0
+"""x"""
+
 PENALTY = 1.0
 """What a patch costs that is used once more than its share, against the mean distance of patches that were found."""
 
@@ -283,7 +286,9 @@ class _Search:
         some = np.linspace(0, count - 1, min(count, FITTED)).astype(np.intp)
         self._mean, self._axes = _components(self._source_patches(some))
         vectors = [self._reduced(self._source_patches(part)) for part in _pieces(np.arange(count))]
-        self._vectors = kernels.upload(np.concatenate(vectors, axis=1))
+        together = np.concatenate(vectors, axis=1)
+        self._variance = float(together.var(1).sum())
+        self._vectors = kernels.upload(together)
 
     def improve(self) -> None:
         """Look for the sources again."""
@@ -291,7 +296,7 @@ class _Search:
         numbers = self.numbers.ravel()
         distances = np.empty(numbers.size, np.float32)
         for part in np.array_split(self._order, PARTS):
-            cost = PENALTY * self._distance * np.maximum(self._sources.use(numbers) - 1, 0)
+            cost = PENALTY * max(self._distance, FLOOR * self._variance) * np.maximum(self._sources.use(numbers) - 1, 0)
             costs = kernels.upload(cost.astype(np.float32))
             for piece in _pieces(part):
                 queries = kernels.upload(self._reduced(self._patches_around(image, piece)))

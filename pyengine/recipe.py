@@ -170,6 +170,8 @@ class Recipe:
         given = {name: value for name, value in locals().items() if name != "cls"}
         check_choice("method", method, tuple(PRESETS))
         check_choice("start", start, get_args(Start))
+        if start == "patches":
+            _check_patches(given)
         losses = _loss_options(given, PRESETS[method])
         opened = open_files(given)
         pictures = load_exemplars(opened["exemplar"], opened["exemplars"])
@@ -182,8 +184,6 @@ class Recipe:
         painting = load_regions(
             [picture.size for picture in pictures], opened["exemplar_regions"], opened["output_regions"]
         )
-        if start == "patches":
-            _check_patches(given)
         natural = shown or hole or painting or begun or pictures[0]
         final = _final_size(size, natural.size, hole, painting)
         scaled = style_sizes([picture.size for picture in pictures], style_scale, final, transfer=shown is not None)
