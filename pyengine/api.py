@@ -84,9 +84,9 @@ def synthesize(
         What to start from. Default: None, the content if there is one, else noise. With `keep`, `fill` or `seamless`,
         the picture that is kept, if it is not the exemplar.
     start : {"noise", "patches"}
-        What a texture starts from. "patches" lays it out first from patches of the exemplar that fit to one another, all
-        parts of it alike (Kwatra et al. 2005, Kaspar et al. 2015): objects are whole, courses and lattices go on, and
-        fewer levels and iterations follow. "noise" is the paper's way. Default: "noise".
+        What a texture starts from. "patches" lays it out first from patches of the exemplar that fit to one another,
+        all parts of it alike (Kwatra et al. 2005, Kaspar et al. 2015): objects are whole, courses and lattices go on,
+        and fewer levels and iterations follow. "noise" is the paper's way. Default: "noise".
     style_scale : float
         The size of the exemplar's features in the result, against their own; with `content`, against those of the
         exemplar reduced to the result's area. 0 < style_scale <= 8. Default: 1.

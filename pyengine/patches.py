@@ -1,9 +1,9 @@
 """A start that knows the exemplar: a picture laid out from its patches, which wraps round.
 
 Texture optimisation (Kwatra et al. 2005), from coarse to fine. Each patch of the output looks for the patch of the
-exemplar that is most like it; then each pixel becomes a mean of what the patches over it say, and so on until they agree.
-What has been used more than its share costs more (Kaspar et al. 2015), so that all of the exemplar is found again and
-nothing repeats. The first patches are large: they bring order, which small ones only keep.
+exemplar that is most like it; then each pixel becomes a mean of what the patches over it say, and so on until they
+agree. What has been used more than its share costs more (Kaspar et al. 2015), so that all of the exemplar is found
+again and nothing repeats. The first patches are large: they bring order, which small ones only keep.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ AT_A_TIME = 2**14
 PARTS = 8
 """Into which the output's patches are divided at random; each part sees what those before have used."""
 
-FLOOR = 0.0
-"""x"""
-
 PENALTY = 1.0
-"""What a patch costs that is used once more than its share, against the mean distance of patches that were found."""
+"""What a patch costs that is used once more than its share, against the mean distance of the patches that were found."""
+
+LEAST_PENALTY = 0.2
+"""The same against the exemplars' variance, where that is more: what fits everywhere would be free to be everywhere."""
 
 ROBUSTNESS = -0.6
 """The power of a patch's squared distance that it has a say by: nearly that of the least absolute deviations."""
@@ -254,7 +254,7 @@ class _Sources:
                 for values in (counts, shares)
             )
             around.append(used / np.maximum(meant, 1e-9))
-        use = np.concatenate(around)[self.centres] * self.shares.sum() / numbers.size
+        use: Float64 = np.concatenate(around)[self.centres] * (self.shares.sum() / numbers.size)
         return use
 
 
@@ -281,13 +281,12 @@ class _Search:
         self._kernels = kernels
         self._order = generator.permutation(numbers.size)
         self._weights = np.ones(numbers.shape, np.float32)
-        self._distance = 0.0
         count = len(sources.centres)
         some = np.linspace(0, count - 1, min(count, FITTED)).astype(np.intp)
         self._mean, self._axes = _components(self._source_patches(some))
         vectors = [self._reduced(self._source_patches(part)) for part in _pieces(np.arange(count))]
         together = np.concatenate(vectors, axis=1)
-        self._variance = float(together.var(1).sum())
+        self._least_penalty = self._penalty = LEAST_PENALTY * float(together.var(1).sum())
         self._vectors = kernels.upload(together)
 
     def improve(self) -> None:
@@ -296,15 +295,16 @@ class _Search:
         numbers = self.numbers.ravel()
         distances = np.empty(numbers.size, np.float32)
         for part in np.array_split(self._order, PARTS):
-            cost = PENALTY * max(self._distance, FLOOR * self._variance) * np.maximum(self._sources.use(numbers) - 1, 0)
+            cost = self._penalty * np.maximum(self._sources.use(numbers) - 1, 0)
             costs = kernels.upload(cost.astype(np.float32))
             for piece in _pieces(part):
                 queries = kernels.upload(self._reduced(self._patches_around(image, piece)))
                 found, sums = kernels.nearest(queries, self._vectors, costs)
                 numbers[piece] = kernels.download(found)
                 distances[piece] = np.maximum(kernels.download(sums) - cost[numbers[piece]], 0)
-        self._distance = float(distances.mean())
-        says = (distances + 0.1 * self._distance + 1e-6) ** ROBUSTNESS
+        distance = float(distances.mean())
+        self._penalty = max(PENALTY * distance, self._least_penalty)
+        says = (distances + 0.1 * distance + 1e-6) ** ROBUSTNESS
         self._weights = says.astype(np.float32).reshape(self.numbers.shape)
 
     def vote(self) -> Numbers:

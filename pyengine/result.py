@@ -86,8 +86,8 @@ class Result:
     history : list of Iteration
         Every iteration of every level.
     timings : dict of str to float
-        Seconds: "start" (the patches, if it starts from them), "measure" (exemplars and content), "forward", "losses" and "backward" (of the evaluations, if there
-        were any), "optimizer" (the rest of the optimisation), and "total".
+        Seconds: "start" (the patches, if it starts from them), "measure" (exemplars and content), "forward", "losses"
+        and "backward" (of the evaluations, if there were any), "optimizer" (the rest of the optimisation), and "total".
     recipe : Recipe
     stopped : bool
         Whether a callback ended the run early.

@@ -194,7 +194,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({**CONTENT, "preserve_color": "hue"}, r"preserve_color='hue': choose 'luminance' or 'match'"),
     ({**CONTENT, "preserve_color": True}, r"preserve_color=True: choose"),
     ({"start": "squares"}, r"start='squares': choose 'noise' or 'patches'"),
-    ({"start": "patches", **CONTENT}, r"start='patches' with content: patches begin a texture .* leave one of them out"),
+    (
+        {"start": "patches", **CONTENT},
+        r"start='patches' with content: patches begin a texture .* leave one of them out",
+    ),
     ({"start": "patches", "init": "noise"}, r"start='patches' with init: patches begin a texture"),
     ({"start": "patches", "seamless": True}, r"start='patches' with seamless: patches begin a texture"),
     ({"start": "patches", **REGIONS}, r"start='patches' with exemplar_regions: patches begin a texture"),

@@ -380,6 +380,8 @@ class CudaKernels:
             "nearest", "half_norms", (_blocks(count),),
             sources, _or_null(cost), halves, np.int32(dimensions), np.int32(count),
         )  # fmt: skip
+        left: Any = sources
+        right: Any = queries
         step = max(PRODUCTS // count, 1)
         products = self.xp.empty((min(step, asked), count), np.float32)
         indices, distances = self.xp.empty(asked, np.int32), self.xp.empty(asked, np.float32)
@@ -391,7 +393,7 @@ class CudaKernels:
             # cuBLAS counts columns first: to it, vectors are (N, D) and products (sources, queries).
             cublas.sgemm(
                 handle, cublas.CUBLAS_OP_N, cublas.CUBLAS_OP_T, count, here, dimensions,
-                one.ctypes.data, sources.data.ptr, count, queries.data.ptr + 4 * begin, asked,
+                one.ctypes.data, left.data.ptr, count, right.data.ptr + 4 * begin, asked,
                 zero.ctypes.data, products.data.ptr, count,
             )  # fmt: skip
             self._launch(
