@@ -12,14 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from pyengine.arrays import Float32, Float64
+from pyengine.arrays import Float32
 from pyengine.kernels import Kernels
-from pyengine.level import Exemplar, Level
+from pyengine.level import Level
 from pyengine.pyramid import level_sizes
-
-Numbers = npt.NDArray[np.intp]
+from pyengine.sources import Numbers, Sources, offsets_of
 
 COARSEST = 32
 """Pixels on the shorter side at the coarsest scale, at least."""
@@ -49,7 +47,7 @@ PARTS = 8
 """Into which the output's patches are divided at random; each part sees what those before have used."""
 
 PENALTY = 1.0
-"""What a patch costs that is used once more than its share, against the mean distance of the patches that were found."""
+"""What a patch costs that is used once more than its share, against the mean distance of those that were found."""
 
 LEAST_PENALTY = 0.2
 """The same against the exemplars' variance, where that is more: what fits everywhere would be free to be everywhere."""
@@ -97,7 +95,7 @@ def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> L
         reduced = [exemplar.resized(s) for exemplar, s in zip(exemplars, own, strict=True)]
         rounds = ROUNDS[min(scale, len(ROUNDS) - 1)]
         for side in (SIDE,) if scale else (FIRST_SIDE, SIDE):
-            sources = _Sources.of(reduced, side)
+            sources = Sources.of(reduced, side)
             if places is None:
                 places = _blocks(size, sources, generator)
             found = _Search(size, sources, kernels, generator, sources.numbers(_enlarged(places, size), kernels))
@@ -111,7 +109,7 @@ def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> L
     return Layout(sources.pixels[pixels], origins)
 
 
-def _blocks(size: tuple[int, int], sources: _Sources, generator: np.random.Generator) -> Numbers:
+def _blocks(size: tuple[int, int], sources: Sources, generator: np.random.Generator) -> Numbers:
     """Places (H, W, 3) to begin with: blocks of a patch's size, each from anywhere."""
     width, height = size
     side = sources.side
@@ -142,122 +140,6 @@ def _enlarged(places: Numbers, size: tuple[int, int]) -> Numbers:
     return result
 
 
-def _window_sums(values: npt.NDArray[np.generic], side: int) -> Float64:
-    """The sum of a window around each entry of a map, whose entries beyond the border are 0."""
-    height, width = values.shape
-    padded = np.zeros((height + side, width + side))
-    padded[side // 2 + 1 :, side // 2 + 1 :][:height, :width] = values
-    sums = padded.cumsum(0).cumsum(1)
-    result: Float64 = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
-    return result
-
-
-def _offsets(side: int) -> Iterator[tuple[int, int]]:
-    """Where the pixels of a patch lie from its centre."""
-    reach = side // 2
-    return ((y, x) for y in range(-reach, reach + 1) for x in range(-reach, reach + 1))
-
-
-@dataclass(frozen=True, eq=False)
-class _Sources:
-    """The patches of some exemplars: those that lie inside, on pixels that count.
-
-    Attributes
-    ----------
-    side : int
-    pixels : float32 (N, 3)
-        Of all exemplars, one after another.
-    begins : int (K,)
-        The number of each exemplar's first pixel.
-    sizes : list of (height, width)
-        The exemplars'.
-    centres : int (S,)
-        The number of each patch's pixel in the middle.
-    places : int (S, 3)
-        The same as exemplar, row and column.
-    shares : float (S,)
-        How often each is to be used, against the others.
-    """
-
-    side: int
-    pixels: Float32
-    begins: Numbers
-    sizes: list[tuple[int, int]]
-    centres: Numbers
-    places: Numbers
-    shares: Float64
-
-    @classmethod
-    def of(cls, exemplars: list[Exemplar], side: int) -> _Sources:
-        """The patches of a side, or of the largest below it that finds room."""
-        sizes = [(e.size[1], e.size[0]) for e in exemplars]
-        side = min(side, *(max((min(size) // 2 - 1) | 1, 1) for size in sizes))
-        counting = []
-        for exemplar, size in zip(exemplars, sizes, strict=True):
-            mask = np.ones(size, np.float32) if exemplar.masks is None else exemplar.masks[0]
-            counting.append(mask >= min(0.5, mask.max()))
-        while True:
-            inside = [_window_sums(mask, side) > side * side - 0.5 for mask in counting]
-            if side == 1 or any(mask.any() for mask in inside):
-                break
-            side -= 2
-        begins = np.cumsum([0, *(height * width for height, width in sizes)])[:-1]
-        places = np.concatenate([np.insert(np.argwhere(mask), 0, k, axis=1) for k, mask in enumerate(inside)])
-        widths = np.array([width for _, width in sizes])
-        k = places[:, 0]
-        return cls(
-            side,
-            np.concatenate([exemplar.image.reshape(-1, 3) for exemplar in exemplars]),
-            begins,
-            sizes,
-            begins[k] + places[:, 1] * widths[k] + places[:, 2],
-            places,
-            np.array([exemplar.factor for exemplar in exemplars])[k],
-        )
-
-    @property
-    def strides(self) -> Numbers:
-        """How many pixels a row has, for each patch."""
-        return np.array([width for _, width in self.sizes])[self.places[:, 0]]
-
-    def origins(self, pixels: Numbers) -> Numbers:
-        """Exemplar, row and column of pixels, by their numbers."""
-        k = np.searchsorted(self.begins, pixels, "right") - 1
-        widths = np.array([width for _, width in self.sizes])[k]
-        return np.stack([k, *np.divmod(pixels - self.begins[k], widths)], axis=-1)
-
-    def numbers(self, places: Numbers, kernels: Kernels) -> Numbers:
-        """The number of the patch at each place (H, W, 3), or of the nearest to it."""
-        k = places[:, :, 0]
-        heights, widths = np.array(self.sizes).T
-        rows, columns = np.clip(places[:, :, 1], 0, heights[k] - 1), np.clip(places[:, :, 2], 0, widths[k] - 1)
-        table = np.full(len(self.pixels), -1, np.intp)
-        table[self.centres] = np.arange(len(self.centres))
-        numbers: Numbers = table[self.begins[k] + rows * widths[k] + columns]
-        missing = numbers < 0
-        if missing.any():
-            apart = 2 * max(map(max, self.sizes))  # exemplars are farther from one another than anything within one
-            at = np.stack([k[missing] * apart, rows[missing], columns[missing]]).astype(np.float32)
-            have = (self.places.T * [[apart], [1], [1]]).astype(np.float32)
-            found, _ = kernels.nearest(kernels.upload(at), kernels.upload(np.ascontiguousarray(have)))
-            numbers[missing] = kernels.download(found)
-        return numbers
-
-    def use(self, numbers: Numbers) -> Float64:
-        """How often what is around each patch is used, against its share: 1 on an average."""
-        counts = np.bincount(self.centres[numbers.ravel()], minlength=len(self.pixels))
-        shares = np.bincount(self.centres, self.shares, minlength=len(self.pixels))
-        around = []
-        for begin, (height, width) in zip(self.begins, self.sizes, strict=True):
-            used, meant = (
-                _window_sums(values[begin : begin + height * width].reshape(height, width), self.side).ravel()
-                for values in (counts, shares)
-            )
-            around.append(used / np.maximum(meant, 1e-9))
-        use: Float64 = np.concatenate(around)[self.centres] * (self.shares.sum() / numbers.size)
-        return use
-
-
 class _Search:
     """Looks for the sources of a picture's patches, in turns with the picture.
 
@@ -270,7 +152,7 @@ class _Search:
     def __init__(
         self,
         size: tuple[int, int],
-        sources: _Sources,
+        sources: Sources,
         kernels: Kernels,
         generator: np.random.Generator,
         numbers: Numbers,
@@ -329,7 +211,7 @@ class _Search:
         """For each pixel of a patch: how much the patches have to say, and which pixel, where that pixel lies."""
         side = self._sources.side
         centres, strides = self._sources.centres[self.numbers], self._strides[self.numbers]
-        for y, x in _offsets(side):
+        for y, x in offsets_of(side):
             weight = np.float32(np.exp(-(y * y + x * x) / 2 * (FALLOFF / side) ** 2))
             yield np.roll(weight * self._weights, (y, x), (0, 1)), np.roll(centres + y * strides + x, (y, x), (0, 1))
 
@@ -338,13 +220,13 @@ class _Search:
         height, width = self.numbers.shape
         rows, columns = np.divmod(where, width)
         flat = image.reshape(-1, 3)
-        offsets = _offsets(self._sources.side)
+        offsets = offsets_of(self._sources.side)
         return np.concatenate([flat[(rows + y) % height * width + (columns + x) % width] for y, x in offsets], axis=1)
 
     def _source_patches(self, which: Numbers) -> Float32:
         """Some of the sources (N, pixels)."""
         centres, strides = self._sources.centres[which], self._strides[which]
-        offsets = _offsets(self._sources.side)
+        offsets = offsets_of(self._sources.side)
         return np.concatenate([self._sources.pixels[centres + y * strides + x] for y, x in offsets], axis=1)
 
     def _reduced(self, patches: Float32) -> Float32:
