@@ -85,6 +85,15 @@ def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> L
         What is left to chance: the blocks that are begun with, and who chooses first.
     kernels : Kernels
         Active.
+
+    Examples
+    --------
+    >>> from pyengine.kernels.cpu import CpuKernels
+    >>> from pyengine.level import Exemplar
+    >>> exemplar = Exemplar(np.eye(32, dtype=np.float32)[:, :, None].repeat(3, axis=2))
+    >>> layout = lay_out(Level((48, 32), (exemplar,)), np.random.default_rng(0), CpuKernels(threads=1))
+    >>> layout.image.shape, layout.origins.shape
+    ((32, 48, 3), (32, 48, 3))
     """
     exemplars = tuple(exemplar for exemplar in level.exemplars if exemplar.factor > 0)
     shortest = min(min(size) for size in (level.size, *(exemplar.size for exemplar in exemplars)))
