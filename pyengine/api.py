@@ -134,7 +134,7 @@ def synthesize(
         or more, or at 96 with `start="patches"`.
     iterations : int or sequence of int, optional
         How many iterations the optimiser gets at each level, or at each in turn, coarsest first. Default: None, 60 at
-        the finest level and 100 at each other; 40 and 60 with `start="patches"`.
+        the finest level and 100 at each other; 25 and 40 with `start="patches"`.
     device : {"auto", "cpu", "cuda", "cuda:1", "tensorrt", "tensorrt:1"}
         Where to compute; see `Engine`. Default: "auto", a GPU if one works.
     model : str or path

@@ -28,7 +28,7 @@ ROWS_AT_A_TIME = 256
 DETAIL = 0.3
 """The share of the exemplar's fine detail that enlarging makes up for with noise."""
 
-ITERATIONS: dict[Start, tuple[int, int]] = {"noise": (100, 60), "patches": (60, 40)}
+ITERATIONS: dict[Start, tuple[int, int]] = {"noise": (100, 60), "patches": (40, 25)}
 """How many iterations each coarser level gets by default, and the finest."""
 
 
