@@ -119,6 +119,22 @@ inline const float *as_other(py::handle object, const char *name, const Map &map
     return as_input(object, name, "(C, N)", {map.channels, map.pixels});
 }
 
+// Vectors (D, N), dimensions times how many there are.
+inline Map as_vectors(py::handle object, const char *name, const char *form) {
+    const py::array array = float_array(object, name, form);
+    if (array.ndim() != 2 || array.size() == 0 || array.shape(1) > 0x7fffffff - 16)
+        throw py::value_error(std::string(name) + ": expected shape " + form + " with 1 to 2**31 - 17 vectors, got " +
+                              describe(array));
+    check_layout(array, name);
+    return {
+        .features = static_cast<const float *>(array.data()),
+        .coverage = nullptr,
+        .channels = static_cast<std::size_t>(array.shape(0)),
+        .pixels = static_cast<std::size_t>(array.shape(1)),
+        .total = static_cast<double>(array.shape(1)),
+    };
+}
+
 inline Image as_image(py::handle object) {
     const py::array array = float_array(object, "image", "(H, W, C)");
     if (array.ndim() != 3) throw py::value_error("image: expected shape (H, W, C), got " + describe(array));

@@ -12,6 +12,7 @@
 #include "dispatch.hpp"
 #include "gram.hpp"
 #include "histogram.hpp"
+#include "nearest.hpp"
 #include "parallel.hpp"
 #include "relu.hpp"
 #include "variation.hpp"
@@ -176,6 +177,24 @@ void call_combine(py::handle rows, py::handle coefficients, py::handle out, int 
     combine(matrix, factors, to, threads);
 }
 
+py::tuple call_nearest(py::handle queries, py::handle sources, py::handle cost, int threads) {
+    const Map from = as_vectors(queries, "queries", "(D, Q)"), to = as_vectors(sources, "sources", "(D, S)");
+    if (from.channels != to.channels)
+        throw py::value_error("sources: expected the queries' " + std::to_string(from.channels) +
+                              " dimensions, got " + std::to_string(to.channels));
+    const float *costs = cost.is_none() ? nullptr : as_input(cost, "cost", "(S,)", {to.pixels});
+    check_threads(threads);
+    py::array_t<std::int32_t> indices(from.pixels);
+    py::array_t<float> distances(from.pixels);
+    std::int32_t *index = indices.mutable_data();
+    float *distance = distances.mutable_data();
+    {
+        py::gil_scoped_release release;
+        nearest(from, to, costs, index, distance, threads);
+    }
+    return py::make_tuple(indices, distances);
+}
+
 py::tuple names_of_supported() {
     const std::vector<Isa> sets = supported();
     py::tuple names(sets.size());
@@ -216,6 +235,8 @@ PYBIND11_MODULE(_core, module) {
                py::arg("features"), py::arg("out"), py::arg("above"), py::arg("loss") = py::none(),
                py::arg("pooling") = "none", py::arg("wrap") = true, py::arg("measure") = false, py::arg("threads") = 1,
                py::arg("border") = 1);
+    module.def("nearest", &call_nearest, "The nearest of many vectors, for many others.", py::arg("queries"),
+               py::arg("sources"), py::arg("cost") = py::none(), py::arg("threads") = 1);
     module.def("inner_products", &call_inner_products, "Inner products of some rows of a matrix with all of them.",
                py::arg("rows"), py::arg("picks"), py::arg("threads") = 1);
     module.def("combine", &call_combine, "The sum of a matrix's rows, each times its coefficient.", py::arg("rows"),

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <vector>
 
@@ -33,11 +34,12 @@
 
 namespace pyengine {
 
-// `Lanes` floats that the compiler keeps in one register.
+// `Lanes` floats, or integers, that the compiler keeps in one register.
 template <int Lanes>
 struct Vector {
 #if defined(__GNUC__)
     typedef float type __attribute__((vector_size(4 * Lanes)));
+    typedef std::int32_t integers __attribute__((vector_size(4 * Lanes)));
 #else
     struct type {
         float lane[Lanes];
@@ -58,6 +60,13 @@ struct Vector {
             for (int l = 0; l < Lanes; ++l) a.lane[l] *= b;
             return a;
         }
+        friend type operator+(type a, float b) {
+            for (int l = 0; l < Lanes; ++l) a.lane[l] += b;
+            return a;
+        }
+    };
+    struct integers {
+        std::int32_t lane[Lanes];
     };
 #endif
 };

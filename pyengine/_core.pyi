@@ -299,6 +299,34 @@ def relu_gradient(
         The largest magnitude in `out`; 0 unless `measure`.
     """
 
+def nearest(
+    queries: NDArray[np.float32],
+    sources: NDArray[np.float32],
+    cost: NDArray[np.float32] | None = None,
+    threads: int = 1,
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Return the nearest of many vectors, for each of many others.
+
+    Parameters
+    ----------
+    queries
+        Q vectors of D dimensions, (D, Q).
+    sources
+        S vectors, (D, S).
+    cost
+        What is added to the squared distance from each source, (S,); None, the default, is 0 for all.
+    threads
+        How many threads to use at most, 1 by default.
+
+    Returns
+    -------
+    indices : numpy.ndarray
+        (Q,): the source of the smallest sum, the first of those that are equally near as float32 tells. One that is not
+        finite, or whose cost is infinite, is taken only where there is no other: then the first source is.
+    distances : numpy.ndarray
+        (Q,): the squared distance from it, and its cost.
+    """
+
 def inner_products(rows: NDArray[np.float32], picks: list[int], threads: int = 1) -> NDArray[np.float64]:
     """Return the inner products of some rows of a matrix with all of them.
 

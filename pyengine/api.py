@@ -12,6 +12,7 @@ from pyengine.images.regions import RegionSource
 from pyengine.losses.options import Weights
 from pyengine.methods import Method
 from pyengine.network.graphs import OutputPadding, Pooling
+from pyengine.pyramid import Start
 from pyengine.recipe import PreserveColor, Recipe
 from pyengine.result import Progress, Result
 
@@ -25,6 +26,7 @@ def synthesize(
     content: Source | None = None,
     content_strength: float = 1.0,
     init: Source | None = None,
+    start: Start = "noise",
     style_scale: float = 1.0,
     preserve_color: PreserveColor | None = None,
     exemplar_regions: RegionSource | Sequence[RegionSource] | None = None,
@@ -80,6 +82,10 @@ def synthesize(
     init : image, "noise" or "content", optional
         What to start from; with `keep`, `fill` or `seamless` it is the picture that is kept, if that is not the
         exemplar. Default: None, the content if there is one, else noise.
+    start : {"noise", "patches"}
+        What a texture starts from. "patches" lays it out first from patches of the exemplar that fit to one another,
+        all parts of it alike (Kwatra et al. 2005, Kaspar et al. 2015): objects are whole, courses and lattices go on,
+        and fewer levels and iterations follow. "noise" is the paper's way. Default: "noise".
     style_scale : float
         The size of the exemplar's features in the result, against their own; with `content`, against those of the
         exemplar reduced to the result's area. 0 < style_scale <= 8. Default: 1.
@@ -125,10 +131,10 @@ def synthesize(
         Default: 0.
     levels : int, optional
         Levels of the pyramid, each half as large as the next. Default: None, as many as keep the coarsest at 32 pixels
-        or more.
+        or more, or at 96 with `start="patches"`.
     iterations : int or sequence of int, optional
         How many iterations the optimiser gets at each level, or at each in turn, coarsest first. Default: None, 60 at
-        the finest level and 100 at each other.
+        the finest level and 100 at each other; 25 and 40 with `start="patches"`.
     device : {"auto", "cpu", "cuda", "cuda:1", "tensorrt", "tensorrt:1"}
         Where to compute; see `Engine`. Default: "auto", a GPU if one works.
     model : str or path
@@ -174,6 +180,7 @@ def synthesize(
             content=content,
             content_strength=content_strength,
             init=init,
+            start=start,
             style_scale=style_scale,
             preserve_color=preserve_color,
             exemplar_regions=exemplar_regions,

@@ -51,6 +51,10 @@ COMFORTABLE_TILE = 768
 COVERAGE_BYTES = 12
 """Bytes for each pixel and painted region: what counts for it, on maps of all sizes, whole and in tiles."""
 
+LAYOUT_BYTES, SOURCE_BYTES = 200, 450
+"""Bytes that a start by patches takes for each pixel of the output at the coarsest level, and of the exemplars there:
+measured, 142 and 435."""
+
 SHARE = 0.8
 """The share of the device's memory that is used where nobody says how much."""
 
@@ -195,6 +199,8 @@ class Budget:
             A level does not fit, of which the message names the finest; or an exemplar can't be measured.
         """
         self.check_exemplars(recipe.level, losses)
+        if recipe.start == "patches":
+            self._check_layout(recipe)
         plans = []
         for level in reversed(range(len(recipe.sizes))):  # the size that was asked for comes first
             pixels = sum(width * height for width, height in recipe.exemplar_sizes(level))
@@ -288,6 +294,17 @@ class Budget:
     def check_whole(self, size: tuple[int, int], maps: Collection[str]) -> None:
         """Raise PyengineError for an image of a (height, width) that can't be evaluated whole."""
         self._check_whole("an image", size, self.evaluation_bytes(size, maps))
+
+    def _check_layout(self, recipe: Recipe) -> None:
+        (width, height), own = recipe.sizes[0], sum(w * h for w, h in recipe.exemplar_sizes(0))
+        base = BASE_BYTES if self.on_cpu else 0
+        needed = base + width * height * LAYOUT_BYTES + own * SOURCE_BYTES
+        if needed > self.limit:
+            raise PyengineError(
+                f"start='patches' at {width}x{height} pixels needs about {needed / 1e9:.1f} GB ({needed} bytes), and "
+                f"{self.limit / 1e9:.1f} GB ({self.limit:.0f} bytes) may be used: "
+                "give more levels, more memory_limit, or start='noise'"
+            )
 
     def _check_whole(self, what: str, size: tuple[int, int], each: float) -> None:
         height, width = size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +12,11 @@ from pyengine.arrays import Float32, Float64
 from pyengine.images.resampling import resize, upsample_circular
 from pyengine.level import Level
 
-COARSEST = 32
-"""Pixels on the shorter side at the coarsest level, at least: there, the deepest feature maps span the image."""
+Start = Literal["noise", "patches"]
+
+COARSEST: dict[Start, int] = {"noise": 32, "patches": 96}
+"""Pixels on the shorter side at the coarsest level, at least. There, the deepest feature maps span what noise becomes;
+patches have put everything in its place, and where they still are copies, finer levels have to follow."""
 
 LARGE, MULTIPLE = 256, 16
 """Sides of 256 pixels or more are multiples of 16 at coarser levels, so that an output that wraps round can be cut into
@@ -24,11 +28,11 @@ ROWS_AT_A_TIME = 256
 DETAIL = 0.3
 """The share of the exemplar's fine detail that enlarging makes up for with noise."""
 
-FINEST_ITERATIONS, COARSER_ITERATIONS = 60, 100
-"""How many iterations the finest level gets by default, and each coarser one."""
+ITERATIONS: dict[Start, tuple[int, int]] = {"noise": (100, 60), "patches": (40, 25)}
+"""How many iterations each coarser level gets by default, and the finest."""
 
 
-def default_levels(*sizes: tuple[int, int], coarsest: int = COARSEST) -> int:
+def default_levels(*sizes: tuple[int, int], coarsest: int = COARSEST["noise"]) -> int:
     """Number of levels for images of these (width, height): halved as often as the coarsest stays large enough.
 
     Examples
@@ -43,7 +47,7 @@ def default_levels(*sizes: tuple[int, int], coarsest: int = COARSEST) -> int:
     return levels
 
 
-def default_iterations(levels: int) -> tuple[int, ...]:
+def default_iterations(levels: int, start: Start = "noise") -> tuple[int, ...]:
     """Iterations of each level, coarsest first: the coarse ones are cheap, and make what the fine ones refine.
 
     Examples
@@ -51,7 +55,8 @@ def default_iterations(levels: int) -> tuple[int, ...]:
     >>> default_iterations(3)
     (100, 100, 60)
     """
-    return (COARSER_ITERATIONS,) * (levels - 1) + (FINEST_ITERATIONS,)
+    coarser, finest = ITERATIONS[start]
+    return (coarser,) * (levels - 1) + (finest,)
 
 
 def level_sizes(size: tuple[int, int], levels: int, multiple: int = 1) -> list[tuple[int, int]]:

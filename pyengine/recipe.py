@@ -37,7 +37,7 @@ from pyengine.losses import KINDS
 from pyengine.losses.options import USUAL, LossOptions, Weights
 from pyengine.methods import PRESETS, Method, Preset
 from pyengine.network.graphs import LEAST_SIDE, OutputPadding, Pooling
-from pyengine.pyramid import MULTIPLE, default_iterations, default_levels, level_sizes
+from pyengine.pyramid import COARSEST, MULTIPLE, Start, default_iterations, default_levels, level_sizes
 
 PreserveColor = Literal["luminance", "match"]
 
@@ -54,6 +54,7 @@ class Options(TypedDict, total=False):
     content: Source | None
     content_strength: float
     init: Source | None
+    start: Start
     style_scale: float
     preserve_color: PreserveColor | None
     exemplar_regions: RegionSource | Sequence[RegionSource] | None
@@ -90,6 +91,8 @@ class Recipe:
         The seed of the noise.
     losses : LossOptions
         Which losses are used, and how much each counts.
+    start : {"noise", "patches"}
+        What the coarsest level starts from where there is no picture to start from. Default: "noise".
     colors : float32 (H, W, 3), optional
         The picture whose colours the result's luminance gets. Default: None, the result keeps its own.
     arguments : dict
@@ -101,6 +104,7 @@ class Recipe:
     iterations: tuple[int, ...]
     seed: int
     losses: LossOptions
+    start: Start = "noise"
     colors: Float32 | None = field(default=None, repr=False)
     arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -134,6 +138,7 @@ class Recipe:
         content: Source | None = None,
         content_strength: float = 1.0,
         init: Source | None = None,
+        start: Start = "noise",
         style_scale: float = 1.0,
         preserve_color: PreserveColor | None = None,
         exemplar_regions: RegionSource | Sequence[RegionSource] | None = None,
@@ -170,19 +175,22 @@ class Recipe:
         check_choice("method", method, tuple(PRESETS))
         for name in ("seamless", "structure"):
             check_flag(name, given[name])
+        check_choice("start", start, get_args(Start))
+        if start == "patches":
+            _check_patches(given)
         losses = _loss_options(given, PRESETS[method])
         opened = open_files(given)
         pictures = load_exemplars(opened["exemplar"], opened["exemplars"])
         shown = None if content is None else load_picture(opened["content"], "content")
-        start = load_init(opened["init"], shown)
-        hole = Hole.create(pictures, start, opened["keep"], opened["fill"], seamless)
+        begun = load_init(opened["init"], shown)
+        hole = Hole.create(pictures, begun, opened["keep"], opened["fill"], seamless)
         if hole:
             pictures = [replace(p, opaque=hole.known) if p is hole.picture else p for p in pictures]
         _check_hole(hole, shown, seamless, losses)
         painting = load_regions(
             [picture.size for picture in pictures], opened["exemplar_regions"], opened["output_regions"]
         )
-        natural = shown or hole or painting or start or pictures[0]
+        natural = shown or hole or painting or begun or pictures[0]
         final = _final_size(size, natural.size, hole, painting)
         scaled = style_sizes([picture.size for picture in pictures], style_scale, final, transfer=shown is not None)
         factors = exemplar_factors(pictures, scaled, exemplar_weights)
@@ -202,7 +210,7 @@ class Recipe:
             if preserve_color == "luminance":
                 colors, background = background, luminance(background)
                 kept = None if kept is None else background
-                start = None if start is None else replace(start, image=luminance(start.image))
+                begun = None if begun is None else replace(begun, image=luminance(begun.image))
         level = Level(
             final,
             tuple(e.resized(size) for e, size in zip(made, scaled, strict=True)),
@@ -211,13 +219,13 @@ class Recipe:
             background,
             kept,
             free,
-            None if start is None or hole else resize(start.image, final),
+            None if begun is None or hole else resize(begun.image, final),
         )
-        planned = _planned_iterations([final, *scaled], levels, iterations, PRESETS[method])
+        planned = _planned_iterations([final, *scaled], levels, iterations, PRESETS[method], start)
         if not is_integer(seed) or not 0 <= seed < MOST_SEEDS:
             raise PyengineError(f"seed={seed!r:.40}: give a whole number from 0 to 2**128 - 1")
         sizes = tuple(level_sizes(final, len(planned), MULTIPLE))
-        return cls(level, sizes, planned, int(seed), losses, colors, without_pictures(opened))
+        return cls(level, sizes, planned, int(seed), losses, start, colors, without_pictures(opened))
 
     def to_json(self) -> str:
         """The recipe as JSON, from which `from_json` makes it again: arguments by their names, pictures by path.
@@ -311,6 +319,15 @@ def _check_hole(hole: Hole | None, shown: Picture | None, seamless: bool, losses
         raise PyengineError(f"seamless=True with padding={losses.padding!r}: borders meet only under 'wrap'")
 
 
+def _check_patches(given: Mapping[str, Any]) -> None:
+    """Raise PyengineError for what a start by patches can't be made of."""
+    for name in ("init", "content", "keep", "fill", "seamless", "exemplar_regions", "output_regions"):
+        if given[name] is not None and given[name] is not False:
+            raise PyengineError(
+                f"start='patches' with {name}: patches begin a texture that is made as a whole: leave one of them out"
+            )
+
+
 def _final_size(size: Any, natural: tuple[int, int], hole: Hole | None, painting: Painting | None) -> tuple[int, int]:
     """The (width, height) of the result, which a hole or a layout fixes."""
     size = natural if size is None else size
@@ -370,17 +387,19 @@ def _check_regions(names: tuple[str, ...], exemplars: list[Exemplar]) -> None:
             )
 
 
-def _planned_iterations(sizes: list[tuple[int, int]], levels: Any, iterations: Any, preset: Preset) -> tuple[int, ...]:
+def _planned_iterations(
+    sizes: list[tuple[int, int]], levels: Any, iterations: Any, preset: Preset, start: Start
+) -> tuple[int, ...]:
     """How many iterations at each level of a pyramid for images of these (width, height)s."""
     most = default_levels(*sizes, coarsest=LEAST_SIDE)
     if levels is None:
-        levels = preset.levels or default_levels(*sizes)
+        levels = preset.levels or default_levels(*sizes, coarsest=COARSEST[start])
     elif not is_integer(levels) or not 1 <= levels <= most:
         raise PyengineError(
             f"levels={levels!r}: give 1 to {most}; the coarsest level's sides must be at least {LEAST_SIDE}"
         )
     if iterations is None:
-        iterations = preset.iterations or default_iterations(levels)
+        iterations = preset.iterations or default_iterations(levels, start)
     planned = (iterations,) * levels if is_integer(iterations) else iterations
     if (
         not isinstance(planned, (Sequence, np.ndarray))

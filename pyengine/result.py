@@ -88,8 +88,8 @@ class Result:
     history : list of Iteration
         Every iteration of every level.
     timings : dict of str to float
-        Seconds: "measure" (exemplars and content), "forward", "losses" and "backward" (of the evaluations, if there
-        were any), "optimizer" (the rest of the optimisation), and "total".
+        Seconds: "start" (the patches, if it starts from them), "measure" (exemplars and content), "forward", "losses"
+        and "backward" (of the evaluations, if there were any), "optimizer" (the rest of the optimisation), and "total".
     recipe : Recipe
         What was made.
     stopped : bool

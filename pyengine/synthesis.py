@@ -20,6 +20,7 @@ from pyengine.network.graphs import Padding
 from pyengine.network.pool import NetworkPool
 from pyengine.objective import Objective
 from pyengine.optimizers.lbfgs import minimize
+from pyengine.patches import lay_out
 from pyengine.pyramid import add_detail, white_noise
 from pyengine.recipe import Recipe
 from pyengine.result import Iteration, Progress
@@ -95,7 +96,12 @@ class Synthesis:
     def _begin(self, level: Level, coarser: Float32 | None) -> Float32:
         """What a level starts from: noise, the picture that is given, or the coarser level's."""
         if coarser is None:
-            return white_noise(level, self._generator) if level.init is None else level.init.copy()
+            if level.init is not None:
+                return level.init.copy()
+            if self._recipe.start == "noise":
+                return white_noise(level, self._generator)
+            with self._watch("start"):
+                return lay_out(level, self._generator, self._kernels).image
         self._pool.drop_tiled()
         image: Float32 = self._kernels.download(self._kernels.upsample(self._kernels.upload(coarser), level.size))
         return image if self.stopped else add_detail(image, level, self._generator)

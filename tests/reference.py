@@ -218,6 +218,13 @@ def backward(
     return network.preprocessing.backward(g)
 
 
+def distances(queries: ArrayLike, sources: ArrayLike, cost: ArrayLike | None = None) -> Array:
+    """``||q - s||^2 + cost[s]`` of vectors (D, Q) and (D, S): (Q, S)."""
+    q, s = np.asarray(queries, np.float64), np.asarray(sources, np.float64)
+    squares: Array = ((q[:, :, None] - s[:, None, :]) ** 2).sum(0)
+    return squares if cost is None else squares + np.asarray(cost, np.float64)
+
+
 def relu_gradient(
     features: ArrayLike,
     above: ArrayLike,

@@ -308,6 +308,7 @@ SAME = [
     Same("--fill <hole> --init <second>", {"fill": "<hole>", "init": "<second>"}),
     Same("--fill alpha", {"fill": "alpha"}, ("torn",)),
     Same("--seamless --structure", {"seamless": True, "structure": True}),
+    Same("--start patches", {"start": "patches"}, ("exemplar", "second")),
     Same("--method gatys", {"method": "gatys"}),
     Same("--method histogram --pooling average --padding wrap --seed 0", {}),
     Same(

@@ -513,6 +513,75 @@ def test_upsample(kernels, size):
         assert_close(kernels.download(found), upsample_circular(image, size), 1e-5)
 
 
+# ------------------------------------------------------------------ patches
+
+VECTORS = [(1, 1, 1), (1, 9, 1), (2, 1, 50), (3, 40, 257), (24, 60, 600), (147, 5, 300)]
+
+
+def find(kernels: Any, *arrays: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    indices, sums = kernels.nearest(*(None if a is None else kernels.upload(a) for a in arrays))
+    return kernels.download(indices), kernels.download(sums)
+
+
+@pytest.mark.parametrize("cost", [False, True])
+@pytest.mark.parametrize("content", ["normal", "zeros", "equal", "integers"])
+@pytest.mark.parametrize(("dimensions", "asked", "count"), VECTORS)
+def test_nearest(kernels, dimensions, asked, count, content, cost):
+    q, s = features((dimensions, asked), content), features((dimensions, count), content, 1)
+    c = features((1, count), "integers", 2)[0] if cost else None
+    expected = reference.distances(q, s, c)
+    indices, sums = find(kernels, q, s, c)
+    assert (indices.dtype, sums.dtype) == (np.int32, np.float32)
+    np.testing.assert_allclose(sums, expected[np.arange(asked), indices], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(sums, expected.min(1), rtol=1e-5, atol=1e-5)
+    if content != "normal":  # small integers, of which float32 forgets nothing
+        np.testing.assert_array_equal(indices, expected.argmin(1))
+
+
+def test_of_equally_near_sources_the_first_is_found(kernels):
+    s = np.tile(features((6, 25), "integers"), 40)
+    np.testing.assert_array_equal(find(kernels, s[:, :25].copy(), s)[0], find(CPU, s[:, :25].copy(), s)[0])
+
+
+@pytest.mark.parametrize("products", [1, 700, 1400])
+def test_nearest_in_slices(kernels, products, monkeypatch):
+    q, s, cost = features((5, 31), "normal"), features((5, 700), "normal", 1), features((1, 700))[0]
+    expected = find(CPU, q, s, cost)
+    monkeypatch.setattr(cuda, "PRODUCTS", products)
+    indices, sums = find(kernels, q, s, cost)
+    np.testing.assert_array_equal(indices, expected[0])
+    np.testing.assert_allclose(sums, expected[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nearest_of_what_is_not_finite(kernels, value):
+    q, s = features((3, 7), "normal"), features((3, 300), "normal", 1)
+    q[1, 6], s[2, :5], s[0, 280] = value, value, value
+    indices, sums = find(kernels, q, s)
+    expected = reference.distances(q[:, :6], s)
+    np.testing.assert_array_equal(indices[:6], np.where(np.isfinite(expected), expected, np.inf).argmin(1))
+    assert not np.isfinite(sums[6])
+    assert 0 <= indices[6] < 300
+    assert (find(kernels, q, s, np.full(300, np.inf, np.float32))[0] == 0).all()
+
+
+def test_nearest_is_no_matter_of_tf32(emulated):
+    """Near sources differ in digits that TF32 does not have; what comes after computes in it again."""
+    import cupy
+
+    with CudaKernels(0, tf32=True).active():
+        modes = []
+        handle, cublas = cupy.cuda.device.get_cublas_handle(), cupy.cuda.cublas
+        sgemm = cublas.sgemm
+        cublas.sgemm = lambda *arguments: (modes.append(cublas.getMathMode(handle)), sgemm(*arguments))
+        try:
+            find(CudaKernels(0, tf32=True), features((3, 7)), features((3, 9)))
+        finally:
+            cublas.sgemm = sgemm
+        assert modes == [cublas.CUBLAS_DEFAULT_MATH]
+        assert cublas.getMathMode(handle) == cuda.TF32_MATH
+
+
 # ------------------------------------------------------------------- L-BFGS
 
 
@@ -712,6 +781,7 @@ def everything(kernels) -> list[np.ndarray]:
     coefficients = kernels.two_loop(products, [(2, 3), (0, 1)], 5)
     kernels.combine(rows, coefficients, direction)
     results += [kernels.download(a) for a in (products, coefficients, direction)]
+    results += find(kernels, features((3, 300), "integers"), features((3, 500), "integers", 1))
     return [np.asarray(result) for result in results]
 
 

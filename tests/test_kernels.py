@@ -540,6 +540,65 @@ def test_combine_reads_no_row_whose_coefficient_is_0():
     assert np.isnan(out).all()
 
 
+# ------------------------------------------------------------------ patches
+
+VECTORS = [(1, 1, 1), (1, 9, 1), (2, 1, 50), (3, 193, 7), (24, 500, 333), (147, 50, 391), (5, 20, 9000), (40000, 3, 20)]
+
+
+@pytest.mark.parametrize("cost", [False, True])
+@pytest.mark.parametrize("content", ["normal", "zeros", "equal", "integers"])
+@pytest.mark.parametrize(("dimensions", "asked", "count"), VECTORS)
+def test_nearest(dimensions, asked, count, content, cost):
+    q, s = features((dimensions, asked), content), features((dimensions, count), content, 1)
+    c = features((1, count), "integers", 2)[0] if cost else None
+    expected = reference.distances(q, s, c)
+    indices, sums = _core.nearest(q, s, c, threads=2)
+    assert (indices.dtype, sums.dtype) == (np.int32, np.float32)
+    np.testing.assert_allclose(sums, expected[np.arange(asked), indices], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(sums, expected.min(1), rtol=1e-5, atol=1e-5)
+    if content != "normal":  # small integers, of which float32 forgets nothing
+        np.testing.assert_array_equal(indices, expected.argmin(1))
+
+
+def test_of_equally_near_sources_the_first_is_found():
+    s = np.tile(features((6, 25), "normal"), 40)
+    indices, sums = _core.nearest(s[:, 25:400].copy(), s, threads=2)
+    np.testing.assert_array_equal(indices, np.arange(375) % 25)
+    np.testing.assert_allclose(sums, 0, atol=1e-12)
+
+
+def test_a_cost_of_its_own_keeps_a_source_out():
+    s, cost = features((4, 60), "normal"), np.zeros(60, np.float32)
+    cost[:30] = np.inf
+    indices, _ = _core.nearest(s, s, cost)
+    assert indices.min() >= 30
+    np.testing.assert_array_equal(indices[30:], np.arange(30, 60))
+    cost[:] = np.inf
+    indices, sums = _core.nearest(s, s, cost)
+    np.testing.assert_array_equal(indices, 0)
+    assert np.isinf(sums).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nearest_of_what_is_not_finite(value):
+    q, s = features((3, 70), "normal"), features((3, 90), "normal", 1)
+    q[1, 60], s[2, :5], s[0, 80] = value, value, value
+    indices, sums = _core.nearest(q, s, threads=2)
+    others = np.delete(np.arange(70), 60)
+    expected = reference.distances(q[:, others], s)
+    np.testing.assert_array_equal(indices[others], np.where(np.isfinite(expected), expected, np.inf).argmin(1))
+    assert np.isfinite(sums[others]).all()
+    assert not np.isfinite(sums[60])
+    assert 0 <= indices[60] < 90
+
+
+def test_near_vectors_far_from_zero_are_told_apart():
+    """The sums are of differences: those of products would have lost every digit."""
+    q = (1000 + features((8, 40), "normal")).astype(np.float32)
+    indices, sums = _core.nearest(q, q + np.float32(0.25))
+    np.testing.assert_allclose(sums, reference.distances(q, q + np.float32(0.25))[np.arange(40), indices], rtol=1e-6)
+
+
 # ------------------------------------------------------------------ threads
 
 
@@ -571,6 +630,7 @@ def everything(threads, shape=(130, 5000)):
     out = np.empty(long.shape[1], np.float32)
     _core.combine(long, coefficients, out, threads)
     results += [padded, np.float64(peak), out, _core.inner_products(long, [1, 0], threads)]
+    results += _core.nearest(F, S, None, threads)
     return [r.tobytes() for r in results]
 
 
@@ -857,13 +917,13 @@ def test_advance_stays_within_the_bounds():
 F = np.ones((3, 8), np.float32)
 D = np.ones((3, 3))
 W = np.ones(8, np.float32)
-OUT = np.empty_like(F)
+OUT = np.zeros_like(F)
 SHARED = np.ones(28, np.float32)
 IMAGE = np.ones((3, 4, 2), np.float32)
 READONLY = np.empty_like(F)
 READONLY.flags.writeable = False
 CUBE = np.ones((2, 3, 4), np.float32)
-PADDED = np.empty((2, 5, 6), np.float32)
+PADDED = np.zeros((2, 5, 6), np.float32)
 MASK = np.zeros((2, 1, 1), np.uint16)
 
 
@@ -1139,6 +1199,12 @@ MASK = np.zeros((2, 1, 1), np.uint16)
         ),
         (lambda: _core.inner_products(F[:, :0].copy(), [0]), ValueError, "^rows: expected shape .* at least 1 entry"),
         (lambda: _core.inner_products(D, [0]), TypeError, "^rows: expected float32, got float64"),
+        (lambda: _core.nearest(F, F[:2].copy()), ValueError, "^sources: expected the queries' 3 dimensions, got 2$"),
+        (lambda: _core.nearest(F[:, :0].copy(), F), ValueError, r"^queries: expected shape \(D, Q\) with 1 to"),
+        (lambda: _core.nearest(F, F.T), ValueError, "^sources: expected a C-contiguous array"),
+        (lambda: _core.nearest(D, F), TypeError, "^queries: expected float32, got float64"),
+        (lambda: _core.nearest(F, F, W[:3]), ValueError, r"^cost: expected shape \(8,\), got float32 of shape"),
+        (lambda: _core.nearest(F, F, threads=0), ValueError, "^threads: expected at least 1, got 0$"),
         (lambda: _core.inner_products(F.T, [0]), ValueError, "^rows: expected a C-contiguous array"),
         (lambda: _core.inner_products(F, [0, 3]), ValueError, "^picks: expected less than 3, got 3$"),
         (lambda: _core.inner_products(F, [-1]), TypeError, "incompatible function arguments"),
@@ -1183,6 +1249,7 @@ WITH_ARRAYS = [
     (_core.variation, {"image": IMAGE, "gradient": np.empty_like(IMAGE)}),
     (_core.relu_gradient, {"features": CUBE, "out": PADDED, "above": CUBE, "loss": CUBE}),
     (_core.relu_gradient, {"features": MASK, "out": PADDED, "above": CUBE}),
+    (_core.nearest, {"queries": F, "sources": F, "cost": W}),
     (_core.inner_products, {"rows": F, "picks": [0]}),
     (_core.combine, {"rows": F, "coefficients": W[:3], "out": OUT[0]}),
 ]

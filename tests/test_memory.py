@@ -229,3 +229,14 @@ def test_an_exemplar_beyond_memory_is_refused_before_it_starts(natural):
             engine.synthesize(natural, size=32)
         with pytest.raises(PyengineError, match=r"exemplar of 96x96 pixels needs about"):
             engine.objective(natural, size=32)
+
+
+def test_a_layout_beyond_memory_is_refused_before_it_starts(natural):
+    """It is what the coarsest level takes; that level alone may be too large for it where losses do with tiles."""
+    wide = {"size": (4096, 4096), "levels": 1, "iterations": 0}
+    message = r"start='patches' at 4096x4096 pixels needs about 3\.8 GB \(\d+ bytes\).*give more levels, more memory"
+    with Engine(threads=1, device="cpu", memory_limit=3_500_000_000) as engine:
+        with pytest.raises(PyengineError, match=message):
+            engine.plans(Recipe.create(natural, start="patches", **wide))
+        assert engine.plans(Recipe.create(natural, **wide))[0].side is not None
+        assert engine.plans(Recipe.create(natural, start="patches", **{**wide, "levels": 3}))

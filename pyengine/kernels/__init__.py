@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from pyengine.arrays import Float32, Float64
+from pyengine.arrays import Float32, Float64, Int32
 
 Unpool = Literal["none", "average", "max"]
 
@@ -234,6 +234,28 @@ class Kernels(Protocol):
 
     def upsample(self, image: Float32, size: tuple[int, int]) -> Float32:
         """Enlarge an image (H, W, 3) to a (width, height), as `images.resampling.upsample_circular` does."""
+        ...
+
+    # ---------------------------------------------------------------- patches
+
+    def nearest(self, queries: Float32, sources: Float32, cost: Float32 | None = None) -> tuple[Int32, Float32]:
+        """For each of the queries q (D, Q) the source s of (D, S) with the smallest ``||q - s||^2 + cost[s]``.
+
+        Parameters
+        ----------
+        queries : (D, Q)
+        sources : (D, S)
+        cost : (S,), optional
+            By default 0 for all.
+
+        Returns
+        -------
+        indices : int32 (Q,)
+            Of sources that are equally near, the first. One that is not finite or whose cost is infinite is taken only
+            where there is no other.
+        sums : float32 (Q,)
+            The squared distance and the cost.
+        """
         ...
 
     # ---------------------------------------------------------------- L-BFGS, see optimizers/lbfgs.py

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pyengine import _core
-from pyengine.arrays import Float32, Float64
+from pyengine.arrays import Float32, Float64, Int32
 from pyengine.images.resampling import upsample_circular
 from pyengine.kernels import Coverage, Unpool
 
@@ -207,6 +207,10 @@ class CpuKernels:
     def upsample(self, image: Float32, size: tuple[int, int]) -> Float32:
         """See `Kernels.upsample`."""
         return upsample_circular(image, size)
+
+    def nearest(self, queries: Float32, sources: Float32, cost: Float32 | None = None) -> tuple[Int32, Float32]:
+        """See `Kernels.nearest`."""
+        return _core.nearest(queries, sources, cost, self.threads)
 
     def inner_products(self, rows: Float32, picks: Sequence[int], products: Float64) -> None:
         """See `Kernels.inner_products`."""

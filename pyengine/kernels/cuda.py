@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pyengine.arrays import Float32, Float64
+from pyengine.arrays import Float32, Float64, Int32
 from pyengine.kernels import Coverage, Unpool
 
 THREADS = 256
@@ -31,6 +31,9 @@ GROUP = 32
 
 SORTING_BYTES = 2**29
 """Bytes for the samples of the channels that are sorted at a time."""
+
+PRODUCTS = 2**26
+"""Products of queries and sources that there are at a time, when the nearest are looked for."""
 
 NULL = np.intp(0)
 
@@ -375,6 +378,44 @@ class CudaKernels:
         )  # fmt: skip
         return result
 
+    # ---------------------------------------------------------------- patches
+
+    def nearest(self, queries: Float32, sources: Float32, cost: Float32 | None = None) -> tuple[Int32, Float32]:
+        """See `Kernels.nearest`. Products are in float32, whatever `tf32`: near sources differ by little."""
+        cublas, handle = self.xp.cuda.cublas, self.xp.cuda.device.get_cublas_handle()
+        (dimensions, asked), count = queries.shape, sources.shape[1]
+        halves = self.xp.empty(count, np.float32)
+        self._launch(
+            "nearest", "half_norms", (_blocks(count),),
+            sources, _or_null(cost), halves, np.int32(dimensions), np.int32(count),
+        )  # fmt: skip
+        left: Any = sources
+        right: Any = queries
+        step = max(PRODUCTS // count, 1)
+        products = self.xp.empty((min(step, asked), count), np.float32)
+        indices, distances = self.xp.empty(asked, np.int32), self.xp.empty(asked, np.float32)
+        one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
+        before = cublas.getMathMode(handle)
+        cublas.setMathMode(handle, cublas.CUBLAS_DEFAULT_MATH)
+        for begin in range(0, asked, step):
+            here = min(step, asked - begin)
+            # cuBLAS counts columns first: to it, vectors are (N, D) and products (sources, queries).
+            cublas.sgemm(
+                handle, cublas.CUBLAS_OP_N, cublas.CUBLAS_OP_T, count, here, dimensions,
+                one.ctypes.data, left.data.ptr, count, right.data.ptr + 4 * begin, asked,
+                zero.ctypes.data, products.data.ptr, count,
+            )  # fmt: skip
+            self._launch(
+                "nearest", "pick_nearest", (here,), products, halves, np.int32(count), indices[begin : begin + here]
+            )
+        cublas.setMathMode(handle, before)
+        self._launch(
+            "nearest", "distances_to", (_blocks(asked),),
+            queries, sources, _or_null(cost), indices, distances,
+            np.int32(dimensions), np.int32(asked), np.int32(count),
+        )  # fmt: skip
+        return indices, distances
+
     # ---------------------------------------------------------------- L-BFGS
 
     def inner_products(self, rows: Float32, picks: Sequence[int], products: Float64) -> None:
@@ -534,7 +575,7 @@ def sources() -> dict[str, str]:
     Examples
     --------
     >>> sorted(sources())
-    ['content', 'gram', 'histogram', 'lbfgs', 'reduce', 'relu', 'upsample', 'variation']
+    ['content', 'gram', 'histogram', 'lbfgs', 'nearest', 'reduce', 'relu', 'upsample', 'variation']
     """
     folder = files("pyengine.kernels")
     common = folder.joinpath("common.cuh").read_text()

@@ -41,6 +41,10 @@ _recipe = options.together(
             help="Start from this picture, from noise or from content.",
         ),
         _of(
+            "--start",
+            help="Start a texture from noise, or from a layout of the exemplar's patches.",
+        ),
+        _of(
             "--style-scale", metavar="S",
             help="Make the exemplar's features larger or smaller by this factor.",
         ),

@@ -1,0 +1,134 @@
+"""The patches of exemplars that a picture may be laid out from, and how often each has been used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pyengine.arrays import Float32, Float64
+from pyengine.kernels import Kernels
+from pyengine.level import Exemplar
+
+Numbers = npt.NDArray[np.intp]
+
+COUNTS = 0.5
+"""How much a pixel counts at least that patches may lie on, where any counts as much."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """The patches of some exemplars: those that lie inside, on pixels that count.
+
+    Attributes
+    ----------
+    side : int
+    pixels : float32 (N, 3)
+        Of all exemplars, one after another.
+    begins : int (K,)
+        The number of each exemplar's first pixel.
+    sizes : list of (height, width)
+        The exemplars'.
+    centres : int (S,)
+        The number of each patch's pixel in the middle.
+    places : int (S, 3)
+        The same as exemplar, row and column.
+    shares : float (S,)
+        How often each is to be used, against the others.
+    """
+
+    side: int
+    pixels: Float32
+    begins: Numbers
+    sizes: list[tuple[int, int]]
+    centres: Numbers
+    places: Numbers
+    shares: Float64
+
+    @classmethod
+    def of(cls, exemplars: list[Exemplar], side: int) -> Sources:
+        """The patches of a side, or of the largest below it that finds room."""
+        sizes = [(e.size[1], e.size[0]) for e in exemplars]
+        side = min(side, *(max((min(size) // 2 - 1) | 1, 1) for size in sizes))
+        counting = []
+        for exemplar, size in zip(exemplars, sizes, strict=True):
+            mask = np.ones(size, np.float32) if exemplar.masks is None else exemplar.masks[0]
+            counting.append(mask >= min(COUNTS, mask.max()))
+        while True:
+            inside = [_window_sums(mask, side) > side * side - 0.5 for mask in counting]
+            if side == 1 or any(mask.any() for mask in inside):
+                break
+            side -= 2
+        begins = np.cumsum([0, *(height * width for height, width in sizes)])[:-1]
+        places = np.concatenate([np.insert(np.argwhere(mask), 0, k, axis=1) for k, mask in enumerate(inside)])
+        widths = np.array([width for _, width in sizes])
+        k = places[:, 0]
+        return cls(
+            side,
+            np.concatenate([exemplar.image.reshape(-1, 3) for exemplar in exemplars]),
+            begins,
+            sizes,
+            begins[k] + places[:, 1] * widths[k] + places[:, 2],
+            places,
+            np.array([exemplar.factor for exemplar in exemplars])[k],
+        )
+
+    @property
+    def strides(self) -> Numbers:
+        """How many pixels a row has, for each patch."""
+        return np.array([width for _, width in self.sizes])[self.places[:, 0]]
+
+    def origins(self, pixels: Numbers) -> Numbers:
+        """Exemplar, row and column of pixels, by their numbers."""
+        k = np.searchsorted(self.begins, pixels, "right") - 1
+        widths = np.array([width for _, width in self.sizes])[k]
+        return np.stack([k, *np.divmod(pixels - self.begins[k], widths)], axis=-1)
+
+    def numbers(self, places: Numbers, kernels: Kernels) -> Numbers:
+        """The number of the patch at each place (H, W, 3), or of the nearest to it."""
+        k = places[:, :, 0]
+        heights, widths = np.array(self.sizes).T
+        rows, columns = np.clip(places[:, :, 1], 0, heights[k] - 1), np.clip(places[:, :, 2], 0, widths[k] - 1)
+        table = np.full(len(self.pixels), -1, np.intp)
+        table[self.centres] = np.arange(len(self.centres))
+        numbers: Numbers = table[self.begins[k] + rows * widths[k] + columns]
+        missing = numbers < 0
+        if missing.any():
+            apart = 2 * max(map(max, self.sizes))  # exemplars are farther from one another than anything within one
+            at = np.stack([k[missing] * apart, rows[missing], columns[missing]]).astype(np.float32)
+            have = (self.places.T * [[apart], [1], [1]]).astype(np.float32)
+            found, _ = kernels.nearest(kernels.upload(at), kernels.upload(np.ascontiguousarray(have)))
+            numbers[missing] = kernels.download(found)
+        return numbers
+
+    def use(self, numbers: Numbers) -> Float64:
+        """How often what is around each patch is used, against its share: 1 on an average."""
+        counts = np.bincount(self.centres[numbers.ravel()], minlength=len(self.pixels))
+        shares = np.bincount(self.centres, self.shares, minlength=len(self.pixels))
+        around = []
+        for begin, (height, width) in zip(self.begins, self.sizes, strict=True):
+            used, meant = (
+                _window_sums(values[begin : begin + height * width].reshape(height, width), self.side).ravel()
+                for values in (counts, shares)
+            )
+            around.append(used / np.maximum(meant, 1e-9))
+        use: Float64 = np.concatenate(around)[self.centres] * (self.shares.sum() / numbers.size)
+        return use
+
+
+def offsets_of(side: int) -> Iterator[tuple[int, int]]:
+    """Where the pixels of a patch lie from its centre."""
+    reach = side // 2
+    return ((y, x) for y in range(-reach, reach + 1) for x in range(-reach, reach + 1))
+
+
+def _window_sums(values: npt.NDArray[np.generic], side: int) -> Float64:
+    """The sum of a window around each entry of a map, whose entries beyond the border are 0."""
+    height, width = values.shape
+    padded = np.zeros((height + side, width + side))
+    padded[side // 2 + 1 :, side // 2 + 1 :][:height, :width] = values
+    sums = padded.cumsum(0).cumsum(1)
+    result: Float64 = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    return result
