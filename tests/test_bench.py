@@ -785,7 +785,7 @@ def test_weights_are_compared_by_figures(natural, tmp_path):
     path = tmp_path / "exemplar.png"
     Image.fromarray((255 * natural[:32, :32]).astype(np.uint8)).save(path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pyengine.recipe.default_iterations", lambda levels: (1,) * levels)
+        patch.setattr("pyengine.recipe.default_iterations", lambda levels, start: (1,) * levels)
         result = CliRunner().invoke(main, ["bench", "weights", str(path), "--content", str(path), "--json"])
     assert result.exit_code == 0, result.output
     runs = json.loads(result.stdout)["runs"]

@@ -21,7 +21,7 @@ def test_python_example(tmp_path, monkeypatch):
         with Image.open(EXAMPLES / name) as image:
             image.reduce(8).save(tmp_path / "examples" / name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pyengine.recipe.default_iterations", lambda levels: (1,) * levels)
+    monkeypatch.setattr("pyengine.recipe.default_iterations", lambda levels, start: (1,) * levels)
     names: dict = {}
     exec(example, names)
     assert {path.name for path in tmp_path.glob("*.png")} == {
