@@ -44,7 +44,7 @@ AT_A_TIME = 2**14
 """Patches of which all pixels are in memory at a time."""
 
 PARTS = 8
-"""Into which the output's patches are divided at random; each part sees what those before have used."""
+"""Parts into which the output's patches are divided at random; each sees what those before have used."""
 
 PENALTY = 1.0
 """What a patch costs that is used once more than its share, against the mean distance of those that were found."""

@@ -25,8 +25,9 @@ class Sources:
     Attributes
     ----------
     side : int
+        Pixels on a side of a patch.
     pixels : float32 (N, 3)
-        Of all exemplars, one after another.
+        The pixels of all exemplars, one after another.
     begins : int (K,)
         The number of each exemplar's first pixel.
     sizes : list of (height, width)

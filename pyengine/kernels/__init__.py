@@ -246,12 +246,12 @@ class Kernels(Protocol):
         queries : (D, Q)
         sources : (D, S)
         cost : (S,), optional
-            By default 0 for all.
+            What each source costs besides. Default: None, 0 for all.
 
         Returns
         -------
         indices : int32 (Q,)
-            Of sources that are equally near, the first. One that is not finite or whose cost is infinite is taken only
+            The number of the nearest source; the first, where several are equally near. One that is not finite or whose cost is infinite is taken only
             where there is no other.
         sums : float32 (Q,)
             The squared distance and the cost.
