@@ -251,8 +251,8 @@ class Kernels(Protocol):
         Returns
         -------
         indices : int32 (Q,)
-            The number of the nearest source; the first, where several are equally near. One that is not finite or whose cost is infinite is taken only
-            where there is no other.
+            The number of the nearest source; the first, where several are equally near. One that is not finite or whose
+            cost is infinite is taken only where there is no other.
         sums : float32 (Q,)
             The squared distance and the cost.
         """
