@@ -24,12 +24,12 @@ def term_factors(losses: Sequence[Loss], options: LossOptions) -> dict[str, floa
 
 def term_weights(losses: Sequence[Loss], options: LossOptions, architecture: Architecture) -> dict[str, float]:
     """The terms' weights at the start of a level, by name: as given, or automatic ones (see `Loss.auto_weight`)."""
-    weights = {}
+    factors, weights = term_factors(losses, options), {}
     for loss in losses:
         weight = options.weight(loss.kind, loss.layer)
         if weight == "auto":
             weight = loss.auto_weight(0 if loss.layer == IMAGE else architecture.pools(loss.layer))
-        weights[loss.name] = term_factors([loss], options)[loss.name] * weight
+        weights[loss.name] = factors[loss.name] * weight
     return weights
 
 
