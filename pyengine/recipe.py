@@ -298,7 +298,8 @@ def _loss_options(given: Mapping[str, Any], preset: Preset) -> LossOptions:
     if weights is None or isinstance(weights, Mapping):
         weights = {**preset.weights, **(weights or {})} or "auto"
     layers = {kind: given[f"{kind}_layers"] for kind in KINDS if given.get(f"{kind}_layers") is not None}
-    asked_for = {"structure": given["structure"], "content": content}
+    # What patches put in its place must not be moved by what it is to look like; noise is left to the paper's losses.
+    asked_for = {"structure": given["structure"], "content": content, "correlation": given["start"] == "patches"}
     return LossOptions(
         weights,
         layers,
