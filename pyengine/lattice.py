@@ -1,0 +1,104 @@
+"""What recurs in a picture, and at what distances: its autocorrelation and the peaks of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pyengine.arrays import Float64
+
+WEAKEST = 0.25
+"""How strong a peak is at least: what is weaker comes and goes with noise and with grain."""
+
+REACH = 3
+"""How far around it, in pixels, a peak is the highest."""
+
+
+@dataclass(frozen=True)
+class Peak:
+    """A shift by which a picture is much like itself.
+
+    Attributes
+    ----------
+    strength : float
+        The autocorrelation there: 1 if nothing changes.
+    rows, columns : int
+        The shift, in pixels: down, or else to the right.
+    """
+
+    strength: float
+    rows: int
+    columns: int
+
+
+def autocorrelation(luminance: Float64) -> Float64:
+    """How much a picture is like itself when it is shifted, for all shifts of up to half of its sides.
+
+    The mean over all pairs of pixels that lie inside, one as far from the other as the shift says, of the product of
+    their deviations from the picture's mean; over the variance, so that it is 1 where nothing is shifted.
+
+    Parameters
+    ----------
+    luminance : float (H, W)
+        The picture, or any channel of it; nothing is supposed of what lies beyond its borders.
+
+    Returns
+    -------
+    float64 (2 (H // 2) + 1, 2 (W // 2) + 1)
+        Entry ``[H // 2 + rows, W // 2 + columns]`` is that of the shift by so many rows and columns. A flat picture has
+        0 everywhere.
+
+    Examples
+    --------
+    >>> stripes = np.tile([0.0, 0.0, 1.0, 1.0], (8, 4))
+    >>> autocorrelation(stripes)[4, 8::2].round(6)
+    array([ 1., -1.,  1., -1.,  1.])
+    """
+    from scipy import fft
+
+    deviations = luminance - np.mean(luminance, dtype=np.float64)
+    shape = deviations.shape
+    # What is shifted beyond the border must meet zeros, not the other side.
+    padded = [fft.next_fast_len(side + side // 2, real=True) for side in shape]
+    spectrum = fft.rfft2(deviations, padded)
+    sums = fft.irfft2(spectrum.real**2 + spectrum.imag**2, padded)
+    rows, columns = (np.arange(-(side // 2), side // 2 + 1) for side in shape)
+    pairs = np.outer(shape[0] - np.abs(rows), shape[1] - np.abs(columns))
+    means: Float64 = sums[np.ix_(rows, columns)] / pairs
+    variance = float(means[shape[0] // 2, shape[1] // 2])
+    flat = np.finfo(np.float32).eps * max(float(np.abs(luminance).max()), 1e-30)  # as fine as pixels are given
+    return means / variance if variance > flat**2 else np.zeros_like(means)
+
+
+def peaks(correlation: Float64, shortest: float, weakest: float = WEAKEST) -> list[Peak]:
+    """The shifts by which a picture is more like itself than by any other near them, the strongest first.
+
+    Of a shift and its opposite, which are as strong, one is named: that down, or else to the right.
+
+    Parameters
+    ----------
+    correlation : float64 (2 H + 1, 2 W + 1)
+        What `autocorrelation` gives, or a part of it around its centre.
+    shortest : float
+        The length of the shortest shift, in pixels.
+    weakest : float
+        The least strength. Default: 0.25.
+
+    Examples
+    --------
+    >>> board = np.kron(np.indices((6, 6)).sum(0) % 2, np.ones((8, 8)))
+    >>> sorted((peak.rows, peak.columns) for peak in peaks(autocorrelation(board), shortest=8))
+    [(0, 16), (8, -8), (8, 8), (16, -16), (16, 0), (16, 16)]
+    """
+    from scipy.ndimage import maximum_filter
+
+    height, width = correlation.shape
+    is_peak = correlation == maximum_filter(correlation, 2 * REACH + 1)
+    is_peak[:REACH] = is_peak[-REACH:] = is_peak[:, :REACH] = is_peak[:, -REACH:] = False  # they may rise yet
+    rows, columns = np.nonzero(is_peak & (correlation >= weakest))
+    strengths = correlation[rows, columns]
+    rows, columns = rows - height // 2, columns - width // 2
+    kept = ((rows > 0) | ((rows == 0) & (columns > 0))) & (np.hypot(rows, columns) >= shortest)
+    found = [Peak(float(s), int(y), int(x)) for s, y, x in zip(strengths[kept], rows[kept], columns[kept], strict=True)]
+    return sorted(found, key=lambda peak: -peak.strength)
