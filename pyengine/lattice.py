@@ -102,3 +102,49 @@ def peaks(correlation: Float64, shortest: float, weakest: float = WEAKEST) -> li
     kept = ((rows > 0) | ((rows == 0) & (columns > 0))) & (np.hypot(rows, columns) >= shortest)
     found = [Peak(float(s), int(y), int(x)) for s, y, x in zip(strengths[kept], rows[kept], columns[kept], strict=True)]
     return sorted(found, key=lambda peak: -peak.strength)
+
+
+def reduced(basis: Float64) -> Float64:
+    """The basis (2, 2) of the same lattice with the shortest vectors, one in each row, the shortest first."""
+    a, b = basis
+    while True:
+        if a @ a > b @ b:
+            a, b = b, a
+        multiple = round((a @ b) / (a @ a))
+        if not multiple:
+            return np.array([a, b])
+        b = b - multiple * a
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Shifts by which a picture is like itself: all sums of multiples of one vector or two.
+
+    Attributes
+    ----------
+    vectors : tuple of (right, down)
+        The shortest, in pixels, from the flattest to the steepest. With one, nothing changes at right angles to it, or
+        nothing recurs.
+    regularity : float
+        How strong the picture's autocorrelation is at these shifts on an average: at most 1.
+    """
+
+    vectors: tuple[tuple[float, float], ...]
+    regularity: float
+
+    @classmethod
+    def of(cls, basis: Float64, regularity: float) -> Lattice:
+        signed = [-v if v[0] < -abs(v[1]) * 1e-6 or (v[0] <= 0 and v[1] < 0) else v for v in basis]
+        signed.sort(key=lambda v: abs(v[1]) / np.hypot(*v))
+        return cls(tuple((float(x), float(y)) for x, y in signed), min(max(regularity, 0.0), 1.0))
+
+    @property
+    def periods(self) -> tuple[float, ...]:
+        return tuple(float(np.hypot(*v)) for v in self.vectors)
+
+    @property
+    def angles(self) -> tuple[float, ...]:
+        return tuple(float(np.degrees(np.arctan2(-y, x))) for x, y in self.vectors)
+
+    def scaled(self, x: float, y: float) -> Lattice:
+        raise NotImplementedError

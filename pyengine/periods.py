@@ -1,0 +1,260 @@
+"""The lattice on which a picture repeats itself, found by its autocorrelation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import numpy as np
+
+from pyengine.arrays import Float32, Float64
+from pyengine.images.color import LUMINANCE
+from pyengine.images.resampling import resize
+from pyengine.lattice import REACH, WEAKEST, Lattice, autocorrelation, peaks, reduced
+
+Offset = tuple[float, float]
+
+LARGEST = 512
+"""Pictures with a longer side are reduced to this one: lags are known to a fraction of a pixel, so it is enough."""
+
+GRAIN, SHADE = 1.0, 1 / 8
+"""What is finer than so many pixels, or coarser than this share of the shorter side, tells nothing of a lattice."""
+
+SHORTEST = 4.0
+"""The shortest period, in pixels: between peaks that are closer, the autocorrelation can't fall."""
+
+ALIKE = 0.93
+"""Shifts that are so much as strong as others, on an average, belong to the lattice as well. It is close to 1 as a weave
+is nearly as much like itself with over and under exchanged; and where it is in doubt, multiples of a period fit too."""
+
+STRONG = 0.8
+"""Against the strongest peak, those that may span the lattice."""
+
+SEEDS = 8
+"""How many of these, the shortest, are tried by twos."""
+
+WITNESSES = 4
+"""How many shifts of a lattice have to lie within half of the picture's sides: as many as with two periods a side."""
+
+
+LINES = 48
+"""Across how many lines the autocorrelation is looked at for stripes."""
+
+
+def find_lattice(image: Float32, known: Float32 | None = None) -> Lattice | None:
+    """The lattice on which a picture repeats itself; None if there is none that is seen twice along each side.
+
+    The finest that explains the autocorrelation of the luminance: every shift of the lattice is a peak of it, and
+    strong peaks are shifts of the lattice. Where there is only one direction in which something recurs, such as with
+    stripes or lines of text, the lattice has only this.
+
+    Parameters
+    ----------
+    image : float32 (H, W, 3)
+        RGB in [0, 1].
+    known : float32 (H, W), optional
+        How much each pixel counts. Default: None, all count alike.
+
+    Examples
+    --------
+    >>> y, x = np.mgrid[:96, :96]
+    >>> wall = ((y % 12 > 1) & ((x + y // 12 * 15) % 30 > 1)).astype(np.float32)
+    >>> lattice = find_lattice(np.repeat(wall[:, :, None], 3, axis=2))
+    >>> [(round(right), round(down)) for right, down in lattice.vectors]
+    [(15, -12), (15, 12)]
+    """
+    from scipy.ndimage import gaussian_filter
+
+    height, width = image.shape[:2]
+    factor = LARGEST / max(height, width)
+    size = (round(width * factor), round(height * factor))
+    if factor < 1:
+        image, known = resize(image, size), None if known is None else resize(known, size)
+    luminance = image @ LUMINANCE
+    if known is not None:
+        luminance = np.where(known > 0.5, luminance, luminance[known > 0.5].mean())
+    shorter = min(luminance.shape)
+    if shorter < 4 * SHORTEST:
+        return None
+    flat = gaussian_filter(luminance, GRAIN) - gaussian_filter(luminance, SHADE * shorter)
+    correlation = autocorrelation(flat)
+    found = _Search(correlation).lattice() or _stripes(correlation)
+    return found.scaled(width / size[0], height / size[1]) if found and factor < 1 else found
+
+
+class _Search:
+    """The search for a lattice of two directions. Vectors are (down, right) here, a basis has one in each row."""
+
+    def __init__(self, correlation: Float64) -> None:
+        from scipy.ndimage import maximum_filter
+
+        self._map = correlation
+        self._high = maximum_filter(correlation, 3)  # shifts are no whole pixels
+        self._centre = np.array(correlation.shape) // 2
+        self._reach = self._centre - REACH
+
+    def lattice(self) -> Lattice | None:
+        """The lattice; None if there is none, or only one direction."""
+        found = peaks(self._map, SHORTEST)
+        strong = [peak for peak in found if peak.strength >= STRONG * found[0].strength]
+        strong.sort(key=lambda peak: np.hypot(peak.rows, peak.columns))
+        tried, bases = set(), []
+        for pair in combinations([np.array([peak.rows, peak.columns]) for peak in strong[:SEEDS]], 2):
+            if abs(np.linalg.det(pair)) < SHORTEST**2:
+                continue
+            basis = reduced(np.array(pair, np.float64))
+            key = tuple(np.rint(basis).ravel())
+            if key in tried:
+                continue
+            tried.add(key)
+            basis = self._right(basis)
+            if basis is not None and len(self._shifts(basis)[0]) >= WITNESSES:
+                bases.append((self._strength(basis), basis))
+        best = max((strength for strength, _ in bases), default=0.0)
+        if best < WEAKEST:
+            return None
+        strength, basis = min(
+            ((strength, basis) for strength, basis in bases if strength >= ALIKE * best),
+            key=lambda found: abs(np.linalg.det(found[1])),
+        )
+        return Lattice.of(basis[:, ::-1], strength)
+
+    def _right(self, basis: Float64) -> Float64 | None:
+        """The basis of the finest lattice of which all shifts are alike, from that of a finer or coarser one."""
+        for _ in range(20):
+            settled = self._settled(basis)
+            if settled is None:
+                return None
+            basis, strength = settled, self._strength(settled)
+            finer = [(self._strength(basis, offset) / strength, new) for offset, new in _finer(basis)]
+            alike, new = max(finer, key=lambda one: one[0])
+            if alike < ALIKE:
+                coarser = [(self._strength(new, offset), self._strength(new), new) for offset, new in _coarser(basis)]
+                alike, new = min(((some / all_, new) for some, all_, new in coarser if all_ > 0), key=lambda one: one[0])
+                if alike >= ALIKE:
+                    return basis
+            basis = reduced(new)
+        return None
+
+    def _settled(self, basis: Float64) -> Float64 | None:
+        """The basis that fits best to the peaks near its shifts; None if that is none."""
+        reach = 1.5 * np.linalg.norm(basis, axis=1).max()
+        while True:
+            multiples, shifts = self._shifts(basis)
+            near = np.linalg.norm(shifts, axis=1) <= reach
+            found, strengths = self._peaks(shifts[near])
+            roots = np.sqrt(np.maximum(strengths, 0))[:, None]
+            if np.linalg.matrix_rank(roots * multiples[near]) < 2:
+                return None
+            basis = reduced(np.linalg.lstsq(roots * multiples[near], roots * found)[0])
+            if np.linalg.norm(basis, axis=1).min() < SHORTEST or abs(np.linalg.det(basis)) < SHORTEST**2:
+                return None
+            if near.all():
+                return basis
+            reach *= 2  # the n-th multiple is known as well as the first, and so tells n times as much
+
+    def _strength(self, basis: Float64, offset: Offset = (0, 0)) -> float:
+        """How strong the shifts of a lattice, moved by an offset, are on an average; 0 if there are none."""
+        rows, columns = np.rint(self._shifts(basis, offset)[1]).astype(int).T + self._centre[:, None]
+        return float(self._high[rows, columns].mean()) if len(rows) else 0.0
+
+    def _shifts(self, basis: Float64, offset: Offset = (0, 0)) -> tuple[Float64, Float64]:
+        """All shifts of a lattice, moved by an offset, in half of the map: multiples of the basis, and vectors."""
+        most = np.abs(self._reach @ np.abs(np.linalg.inv(basis))).astype(int) + 1
+        multiples = np.mgrid[-most[0] : most[0] + 1, -most[1] : most[1] + 1].reshape(2, -1).T + offset
+        shifts = multiples @ basis
+        inside = (np.abs(shifts) <= self._reach).all(axis=1) & (shifts @ [1, 1e-6] > 1e-6)
+        return multiples[inside], shifts[inside]
+
+    def _peaks(self, shifts: Float64) -> tuple[Float64, Float64]:
+        """The highest near some shifts, to a fraction of a pixel, and how high."""
+        window = np.mgrid[-2:3, -2:3].reshape(2, -1)
+        rows, columns = np.rint(shifts).astype(int).T + self._centre[:, None]
+        around = window[:, self._map[rows[:, None] + window[0], columns[:, None] + window[1]].argmax(axis=1)]
+        rows, columns = rows + around[0], columns + around[1]
+        heights = self._map[rows, columns]
+        vertical = _vertex(self._map[rows - 1, columns], heights, self._map[rows + 1, columns])
+        horizontal = _vertex(self._map[rows, columns - 1], heights, self._map[rows, columns + 1])
+        return np.stack([rows + vertical, columns + horizontal], axis=1) - self._centre, heights
+
+
+def _vertex(before: Float64, at: Float64, after: Float64) -> Float64:
+    """Where the parabola through three neighbours is highest, from the one in the middle: at most half a pixel off."""
+    curvature = np.maximum(2 * at - before - after, 1e-12)
+    return np.clip((after - before) / (2 * curvature), -0.5, 0.5)
+
+
+def _finer(basis: Float64) -> Iterator[tuple[Offset, Float64]]:
+    """The lattices with twice and three times the shifts: a shift that they have besides, in multiples; the basis."""
+    a, b = basis
+    for n in (2, 3):
+        yield (0, 1 / n), reduced(np.array([a, b / n]))
+        for k in range(n):
+            yield (1 / n, k / n), reduced(np.array([(a + k * b) / n, b]))
+
+
+def _coarser(basis: Float64) -> Iterator[tuple[Offset, Float64]]:
+    """The lattices with half and a third of the shifts: a shift that they lack, in their multiples; the basis."""
+    a, b = basis
+    for n in (2, 3):
+        yield (0, 1 / n), np.array([a, n * b])
+        for k in range(n):
+            yield (1 / n, 0), np.array([n * a, b + k * a])
+
+
+def _stripes(correlation: Float64) -> Lattice | None:
+    """The lattice of one direction, across which a picture recurs; None if there is none."""
+    from scipy import fft
+    from scipy.ndimage import map_coordinates
+
+    centre = np.array(correlation.shape) // 2
+    reach = int(centre.min()) - REACH
+    # All harmonics of stripes lie on one line through the spectrum's middle.
+    power = np.abs(fft.rfft2(correlation))
+    power[0, 0] = 0
+    row, column = np.unravel_index(power.argmax(), power.shape)
+    waves = np.array([fft.fftfreq(len(correlation))[row], fft.rfftfreq(correlation.shape[1])[column]])
+    wave = float(np.hypot(*waves))
+    if wave * reach < 2:
+        return None
+    angles = np.arctan2(*waves) + np.arange(-0.5 / wave - 1, 0.5 / wave + 2) / reach
+    across, along = np.arange(0.0, 0.85 * reach), np.linspace(-reach / 2, reach / 2, LINES)
+
+    def profiles(angles: Float64) -> Float64:
+        """How strong the shifts by so much across each angle are on an average, whatever they are along it."""
+        normals = np.stack([np.sin(angles), np.cos(angles)])[:, :, None, None]
+        lines = np.stack([normals[1], -normals[0]])
+        points = across[:, None] * normals + along * lines + centre[:, None, None, None]
+        profiles: Float64 = map_coordinates(correlation, points, order=1).mean(axis=2)
+        return profiles
+
+    spread = profiles(angles).std(axis=1)
+    best = int(np.clip(spread.argmax(), 1, len(spread) - 2))
+    angle = angles[best] + 1 / reach * float(_vertex(*spread[best - 1 : best + 2]))
+    profile = profiles(np.array([angle]))[0]
+    found = _recurrence(profile)
+    if found is None:
+        return None
+    strength, period = found
+    return Lattice.of(period * np.array([[np.cos(angle), np.sin(angle)]]), strength)
+
+
+def _recurrence(profile: Float64) -> tuple[float, float] | None:
+    """How strong a profile recurs, and the period; None if it does not twice."""
+    found = []
+    for first in np.flatnonzero((profile[1:-1] >= profile[:-2]) & (profile[1:-1] >= profile[2:])) + 1:
+        period, places, heights = float(first), [], []
+        while (len(places) + 1) * period < len(profile) - 2:
+            at = round((len(places) + 1) * period)
+            at += int(profile[at - 1 : at + 2].argmax()) - 1
+            places.append(at + float(_vertex(profile[at - 1], profile[at], profile[at + 1])))
+            heights.append(profile[at])
+            multiples = np.arange(1, len(places) + 1)
+            period = float(multiples @ places / (multiples @ multiples))
+        if first >= SHORTEST and len(places) > 1:
+            dips = profile[np.rint((multiples - 0.5) * period).astype(int)]
+            found.append((float(np.mean(heights)), float(np.mean(dips)), period))
+    best = max((strength for strength, dip, _ in found if dip < STRONG * strength), default=0.0)
+    if best < WEAKEST:
+        return None
+    return min(((s, period) for s, dip, period in found if s >= ALIKE * best and dip < STRONG * s), key=lambda f: f[1])
