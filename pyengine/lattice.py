@@ -147,4 +147,4 @@ class Lattice:
         return tuple(float(np.degrees(np.arctan2(-y, x))) for x, y in self.vectors)
 
     def scaled(self, x: float, y: float) -> Lattice:
-        raise NotImplementedError
+        return Lattice.of(np.array(self.vectors) * (x, y), self.regularity)

@@ -15,7 +15,8 @@ from pyengine.lattice import REACH, WEAKEST, Lattice, autocorrelation, peaks, re
 Offset = tuple[float, float]
 
 LARGEST = 512
-"""Pictures with a longer side are reduced to this one: lags are known to a fraction of a pixel, so it is enough."""
+"""Pictures with a longer side are reduced to this one, as shifts are known to a fraction of a pixel; of half of it or
+less, they are doubled, as peaks are high only where they fall on a pixel."""
 
 GRAIN, SHADE = 1.0, 1 / 8
 """What is finer than so many pixels, or coarser than this share of the shorter side, tells nothing of a lattice."""
@@ -32,6 +33,9 @@ STRONG = 0.8
 
 SEEDS = 8
 """How many of these, the shortest, are tried by twos."""
+
+ASKEW = 0.25
+"""The least sine of the angle between two of them: multiples of the same shift, as peaks show them, are not parallel."""
 
 WITNESSES = 4
 """How many shifts of a lattice have to lie within half of the picture's sides: as many as with two periods a side."""
@@ -63,23 +67,26 @@ def find_lattice(image: Float32, known: Float32 | None = None) -> Lattice | None
     >>> [(round(right), round(down)) for right, down in lattice.vectors]
     [(15, -12), (15, 12)]
     """
-    from scipy.ndimage import gaussian_filter
+    from scipy.ndimage import gaussian_filter, zoom
 
     height, width = image.shape[:2]
     factor = LARGEST / max(height, width)
-    size = (round(width * factor), round(height * factor))
     if factor < 1:
+        size = (max(round(width * factor), 1), max(round(height * factor), 1))
         image, known = resize(image, size), None if known is None else resize(known, size)
     luminance = image @ LUMINANCE
     if known is not None:
         luminance = np.where(known > 0.5, luminance, luminance[known > 0.5].mean())
+    grain = GRAIN
+    if factor >= 2:
+        luminance, grain = zoom(luminance, 2, grid_mode=True, mode="nearest"), 2 * GRAIN
     shorter = min(luminance.shape)
-    if shorter < 4 * SHORTEST:
+    if shorter < 8 * SHORTEST:
         return None
-    flat = gaussian_filter(luminance, GRAIN) - gaussian_filter(luminance, SHADE * shorter)
+    flat = gaussian_filter(luminance, grain) - gaussian_filter(luminance, SHADE * shorter, truncate=2)
     correlation = autocorrelation(flat)
     found = _Search(correlation).lattice() or _stripes(correlation)
-    return found.scaled(width / size[0], height / size[1]) if found and factor < 1 else found
+    return None if found is None else found.scaled(width / luminance.shape[1], height / luminance.shape[0])
 
 
 class _Search:
@@ -100,16 +107,18 @@ class _Search:
         strong.sort(key=lambda peak: np.hypot(peak.rows, peak.columns))
         tried, bases = set(), []
         for pair in combinations([np.array([peak.rows, peak.columns]) for peak in strong[:SEEDS]], 2):
-            if abs(np.linalg.det(pair)) < SHORTEST**2:
+            basis = np.array(pair, np.float64)
+            if abs(np.linalg.det(basis)) < ASKEW * np.linalg.norm(basis, axis=1).prod():
                 continue
-            basis = reduced(np.array(pair, np.float64))
+            basis = reduced(basis)
             key = tuple(np.rint(basis).ravel())
             if key in tried:
                 continue
             tried.add(key)
             basis = self._right(basis)
-            if basis is not None and len(self._shifts(basis)[0]) >= WITNESSES:
-                bases.append((self._strength(basis), basis))
+            strength, witnesses = (0.0, 0) if basis is None else self._strength(basis)
+            if basis is not None and witnesses >= WITNESSES:
+                bases.append((strength, basis))
         best = max((strength for strength, _ in bases), default=0.0)
         if best < WEAKEST:
             return None
@@ -125,13 +134,19 @@ class _Search:
             settled = self._settled(basis)
             if settled is None:
                 return None
-            basis, strength = settled, self._strength(settled)
-            finer = [(self._strength(basis, offset) / strength, new) for offset, new in _finer(basis)]
+            basis = settled
+            strength, _ = self._strength(basis)
+            if strength <= 0:
+                return None
+            finer = [(self._strength(basis, offset)[0] / strength, new) for offset, new in _finer(basis)]
             alike, new = max(finer, key=lambda one: one[0])
             if alike < ALIKE:
-                coarser = [(self._strength(new, offset), self._strength(new), new) for offset, new in _coarser(basis)]
-                alike, new = min(((some / all_, new) for some, all_, new in coarser if all_ > 0), key=lambda one: one[0])
-                if alike >= ALIKE:
+                for offset, new in _coarser(basis):
+                    strength, witnesses = self._strength(new)
+                    alike = ALIKE if witnesses >= WITNESSES else STRONG  # the fewer they are, the more it is chance
+                    if self._strength(new, offset)[0] < alike * strength:
+                        break
+                else:
                     return basis
             basis = reduced(new)
         return None
@@ -153,10 +168,10 @@ class _Search:
                 return basis
             reach *= 2  # the n-th multiple is known as well as the first, and so tells n times as much
 
-    def _strength(self, basis: Float64, offset: Offset = (0, 0)) -> float:
-        """How strong the shifts of a lattice, moved by an offset, are on an average; 0 if there are none."""
+    def _strength(self, basis: Float64, offset: Offset = (0, 0)) -> tuple[float, int]:
+        """How strong the shifts of a lattice, moved by an offset, are on an average, and how many."""
         rows, columns = np.rint(self._shifts(basis, offset)[1]).astype(int).T + self._centre[:, None]
-        return float(self._high[rows, columns].mean()) if len(rows) else 0.0
+        return (float(self._high[rows, columns].mean()) if len(rows) else 0.0), len(rows)
 
     def _shifts(self, basis: Float64, offset: Offset = (0, 0)) -> tuple[Float64, Float64]:
         """All shifts of a lattice, moved by an offset, in half of the map: multiples of the basis, and vectors."""
@@ -218,14 +233,14 @@ def _stripes(correlation: Float64) -> Lattice | None:
     if wave * reach < 2:
         return None
     angles = np.arctan2(*waves) + np.arange(-0.5 / wave - 1, 0.5 / wave + 2) / reach
-    across, along = np.arange(0.0, 0.85 * reach), np.linspace(-reach / 2, reach / 2, LINES)
+    across, along = np.arange(0.0, reach), np.linspace(-0.4 * reach, 0.4 * reach, LINES)
 
     def profiles(angles: Float64) -> Float64:
         """How strong the shifts by so much across each angle are on an average, whatever they are along it."""
         normals = np.stack([np.sin(angles), np.cos(angles)])[:, :, None, None]
         lines = np.stack([normals[1], -normals[0]])
         points = across[:, None] * normals + along * lines + centre[:, None, None, None]
-        profiles: Float64 = map_coordinates(correlation, points, order=1).mean(axis=2)
+        profiles: Float64 = map_coordinates(correlation, points, order=1, mode="nearest").mean(axis=2)
         return profiles
 
     spread = profiles(angles).std(axis=1)
@@ -252,9 +267,11 @@ def _recurrence(profile: Float64) -> tuple[float, float] | None:
             multiples = np.arange(1, len(places) + 1)
             period = float(multiples @ places / (multiples @ multiples))
         if first >= SHORTEST and len(places) > 1:
-            dips = profile[np.rint((multiples - 0.5) * period).astype(int)]
-            found.append((float(np.mean(heights)), float(np.mean(dips)), period))
-    best = max((strength for strength, dip, _ in found if dip < STRONG * strength), default=0.0)
+            between = profile[np.rint((multiples - 0.5) * period).astype(int)]
+            strength = float(np.mean(heights))
+            if np.mean(between) < STRONG * strength and np.mean(heights[::2]) >= STRONG * np.mean(heights[1::2]):
+                found.append((strength, period))
+    best = max((strength for strength, _ in found), default=0.0)
     if best < WEAKEST:
         return None
-    return min(((s, period) for s, dip, period in found if s >= ALIKE * best and dip < STRONG * s), key=lambda f: f[1])
+    return min((one for one in found if one[0] >= ALIKE * best), key=lambda one: one[1])
