@@ -14,6 +14,15 @@ WEAKEST = 0.25
 REACH = 3
 """How far around it, in pixels, a peak is the highest."""
 
+TOLERATED = 0.01
+"""By which share of its length a picture may be sheared or stretched, and nobody sees it."""
+
+SHEAR = 10.0
+"""How many times the share by which a side is changed a share of shear weighs beyond that."""
+
+VISIBLE = 1 / 8
+"""The share of a period by which opposite borders have to miss one another to be seen."""
+
 
 @dataclass(frozen=True)
 class Peak:
@@ -123,10 +132,16 @@ class Lattice:
     Attributes
     ----------
     vectors : tuple of (right, down)
-        The shortest, in pixels, from the flattest to the steepest. With one, nothing changes at right angles to it, or
-        nothing recurs.
+        The shortest, in pixels, the flattest first. Where there is only one, such as for stripes, a picture is at right
+        angles to it either the same or without an order.
     regularity : float
-        How strong the picture's autocorrelation is at these shifts on an average: at most 1.
+        How strong the picture's autocorrelation is at these shifts on an average, 0 to 1.
+
+    Examples
+    --------
+    >>> lattice = Lattice(((30.0, 0.0), (15.0, 12.0)), regularity=0.9)
+    >>> lattice.fitting_size((128, 128)), lattice.shows((128, 128)), lattice.shows((120, 120))
+    ((120, 120), True, False)
     """
 
     vectors: tuple[tuple[float, float], ...]
@@ -134,17 +149,69 @@ class Lattice:
 
     @classmethod
     def of(cls, basis: Float64, regularity: float) -> Lattice:
-        signed = [-v if v[0] < -abs(v[1]) * 1e-6 or (v[0] <= 0 and v[1] < 0) else v for v in basis]
-        signed.sort(key=lambda v: abs(v[1]) / np.hypot(*v))
-        return cls(tuple((float(x), float(y)) for x, y in signed), min(max(regularity, 0.0), 1.0))
+        """The lattice of vectors (right, down), one in each row, in the order and with the signs that it has here."""
+        right = [vector if vector[0] > 1e-6 * abs(vector[1]) else -vector for vector in basis]
+        right = [-vector if vector[0] <= 1e-6 * abs(vector[1]) and vector[1] < 0 else vector for vector in right]
+        right.sort(key=lambda vector: (round(abs(vector[1]) / np.hypot(*vector), 2), vector[1]))
+        return cls(tuple((float(x), float(y)) for x, y in right), min(max(regularity, 0.0), 1.0))
 
     @property
     def periods(self) -> tuple[float, ...]:
-        return tuple(float(np.hypot(*v)) for v in self.vectors)
+        """How long the vectors are, in pixels."""
+        return tuple(float(np.hypot(*vector)) for vector in self.vectors)
 
     @property
     def angles(self) -> tuple[float, ...]:
-        return tuple(float(np.degrees(np.arctan2(-y, x))) for x, y in self.vectors)
+        """The vectors' directions in degrees: 0 is to the right, and 90 upwards."""
+        return tuple(float(np.degrees(np.arctan2(-down, right))) for right, down in self.vectors)
 
     def scaled(self, x: float, y: float) -> Lattice:
+        """The lattice of the picture when it is scaled."""
         return Lattice.of(np.array(self.vectors) * (x, y), self.regularity)
+
+    def fitting_size(self, size: tuple[int, int], shortest: int = 1) -> tuple[int, int]:
+        """The (width, height) that tiles, and is nearest to another, with no side below the shortest.
+
+        A side tiles if a shift of the lattice leads along it from border to border; on a lattice that is askew, it may
+        lead a little to one side, and the longer ones do so least.
+        """
+        sides = []
+        for axis, side in enumerate(size):
+            along, astray = self._along(axis, side)
+            along, astray = along[along >= shortest], astray[along >= shortest]
+            shear = np.maximum(np.abs(astray) / along - TOLERATED, 0)
+            sides.append(round(along[(np.abs(along - side) / side + SHEAR * shear).argmin()]))
+        return sides[0], sides[1]
+
+    def fitting_scale(self, size: tuple[int, int]) -> tuple[float, float]:
+        """By how much the picture has to be scaled in width and in height for a (width, height) to tile."""
+        factors = []
+        for axis, side in enumerate(size):
+            along, astray = self._along(axis, side)
+            factors.append(side / along[(np.abs(np.log(side / along)) + np.abs(astray) / along).argmin()])
+        return float(factors[0]), float(factors[1])
+
+    def shows(self, size: tuple[int, int]) -> bool:
+        """Whether a picture of a (width, height) that wraps round is so far from tiling that it shows."""
+        for axis, side in enumerate(size):
+            along, astray = self._along(axis, side)
+            miss = float(np.hypot(along - side, astray).min())
+            if miss > VISIBLE * min(self.periods) and miss > TOLERATED * side:
+                return True
+        return False
+
+    def _along(self, axis: int, side: int) -> tuple[Float64, Float64]:
+        """How far along an axis, 0 or 1, the shifts near it lead, up to more than a side, and how far astray."""
+        basis = np.array(self.vectors)
+        if len(basis) == 1:  # along stripes, every pixel is as good
+            (right, down), length = basis[0], np.hypot(*basis[0])
+            basis = np.array([basis[0], [-down / length, right / length]])
+        basis = basis[np.abs(basis[:, 1 - axis]).argsort()]
+        reach = np.empty(2)
+        reach[axis], reach[1 - axis] = 2 * side + np.linalg.norm(basis, axis=1).max(), abs(basis[1, 1 - axis])
+        most = int(np.abs(np.linalg.inv(basis))[:, 0] @ reach) + 1
+        first = np.arange(-most, most + 1)
+        shifts = np.outer(first, basis[0])
+        shifts += np.outer(np.rint(-shifts[:, 1 - axis] / basis[1, 1 - axis]), basis[1])
+        ahead = shifts[shifts[:, axis] > 0.5]
+        return ahead[:, axis], ahead[:, 1 - axis]

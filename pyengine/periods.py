@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
 
 from pyengine.arrays import Float32, Float64
 from pyengine.images.color import LUMINANCE
@@ -25,8 +26,8 @@ SHORTEST = 4.0
 """The shortest period, in pixels: between peaks that are closer, the autocorrelation can't fall."""
 
 ALIKE = 0.93
-"""Shifts that are so much as strong as others, on an average, belong to the lattice as well. It is close to 1 as a weave
-is nearly as much like itself with over and under exchanged; and where it is in doubt, multiples of a period fit too."""
+"""Shifts that are so much as strong as others, on an average, belong to the lattice as well. It is close to 1, as a
+weave is nearly as much like itself with over and under exchanged; and in doubt, multiples of a period fit too."""
 
 STRONG = 0.8
 """Against the strongest peak, those that may span the lattice."""
@@ -35,7 +36,7 @@ SEEDS = 8
 """How many of these, the shortest, are tried by twos."""
 
 ASKEW = 0.25
-"""The least sine of the angle between two of them: multiples of the same shift, as peaks show them, are not parallel."""
+"""The least sine of the angle between two of them: multiples of one shift, as peaks show them, are not parallel."""
 
 WITNESSES = 4
 """How many shifts of a lattice have to lie within half of the picture's sides: as many as with two periods a side."""
@@ -45,7 +46,7 @@ LINES = 48
 """Across how many lines the autocorrelation is looked at for stripes."""
 
 
-def find_lattice(image: Float32, known: Float32 | None = None) -> Lattice | None:
+def find_lattice(image: Float32, known: npt.NDArray[np.bool_] | None = None) -> Lattice | None:
     """The lattice on which a picture repeats itself; None if there is none that is seen twice along each side.
 
     The finest that explains the autocorrelation of the luminance: every shift of the lattice is a peak of it, and
@@ -56,8 +57,8 @@ def find_lattice(image: Float32, known: Float32 | None = None) -> Lattice | None
     ----------
     image : float32 (H, W, 3)
         RGB in [0, 1].
-    known : float32 (H, W), optional
-        How much each pixel counts. Default: None, all count alike.
+    known : bool (H, W), optional
+        Which pixels count. Default: None, all do.
 
     Examples
     --------
@@ -71,12 +72,12 @@ def find_lattice(image: Float32, known: Float32 | None = None) -> Lattice | None
 
     height, width = image.shape[:2]
     factor = LARGEST / max(height, width)
-    if factor < 1:
-        size = (max(round(width * factor), 1), max(round(height * factor), 1))
-        image, known = resize(image, size), None if known is None else resize(known, size)
     luminance = image @ LUMINANCE
     if known is not None:
-        luminance = np.where(known > 0.5, luminance, luminance[known > 0.5].mean())
+        luminance = np.where(known, luminance, luminance[known].mean())
+    if factor < 1:
+        size = (max(round(width * factor), 1), max(round(height * factor), 1))
+        luminance = resize(luminance.astype(np.float32), size).astype(np.float64)
     grain = GRAIN
     if factor >= 2:
         luminance, grain = zoom(luminance, 2, grid_mode=True, mode="nearest"), 2 * GRAIN
@@ -115,10 +116,11 @@ class _Search:
             if key in tried:
                 continue
             tried.add(key)
-            basis = self._right(basis)
-            strength, witnesses = (0.0, 0) if basis is None else self._strength(basis)
-            if basis is not None and witnesses >= WITNESSES:
-                bases.append((strength, basis))
+            right = self._right(basis)
+            if right is not None:
+                strength, witnesses = self._strength(right)
+                if witnesses >= WITNESSES:
+                    bases.append((strength, right))
         best = max((strength for strength, _ in bases), default=0.0)
         if best < WEAKEST:
             return None
@@ -196,7 +198,8 @@ class _Search:
 def _vertex(before: Float64, at: Float64, after: Float64) -> Float64:
     """Where the parabola through three neighbours is highest, from the one in the middle: at most half a pixel off."""
     curvature = np.maximum(2 * at - before - after, 1e-12)
-    return np.clip((after - before) / (2 * curvature), -0.5, 0.5)
+    place: Float64 = np.clip((after - before) / (2 * curvature), -0.5, 0.5)
+    return place
 
 
 def _finer(basis: Float64) -> Iterator[tuple[Offset, Float64]]:
@@ -256,9 +259,11 @@ def _stripes(correlation: Float64) -> Lattice | None:
 
 def _recurrence(profile: Float64) -> tuple[float, float] | None:
     """How strong a profile recurs, and the period; None if it does not twice."""
-    found = []
+    found: list[tuple[float, float]] = []
     for first in np.flatnonzero((profile[1:-1] >= profile[:-2]) & (profile[1:-1] >= profile[2:])) + 1:
-        period, places, heights = float(first), [], []
+        period = float(first)
+        places: list[float] = []
+        heights: list[float] = []
         while (len(places) + 1) * period < len(profile) - 2:
             at = round((len(places) + 1) * period)
             at += int(profile[at - 1 : at + 2].argmax()) - 1
