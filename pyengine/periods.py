@@ -30,7 +30,8 @@ ALIKE = 0.93
 weave is nearly as much like itself with over and under exchanged; and in doubt, multiples of a period fit too."""
 
 STRONG = 0.8
-"""Against the strongest peak, those that may span the lattice."""
+"""Against the strongest peak, those that may span the lattice; and so lattices against the strongest, of whose shifts
+there may be few. Of those left, the finest is taken."""
 
 SEEDS = 8
 """How many of these, the shortest, are tried by twos."""
@@ -85,9 +86,25 @@ def find_lattice(image: Float32, known: npt.NDArray[np.bool_] | None = None) -> 
     if shorter < 8 * SHORTEST:
         return None
     flat = gaussian_filter(luminance, grain) - gaussian_filter(luminance, SHADE * shorter, truncate=2)
-    correlation = autocorrelation(flat)
+    correlation = _tapered(flat)
     found = _Search(correlation).lattice() or _stripes(correlation)
     return None if found is None else found.scaled(width / luminance.shape[1], height / luminance.shape[0])
+
+
+def _tapered(picture: Float64) -> Float64:
+    """The autocorrelation, in which pixels count less towards the borders: where they do not, peaks are moved outwards.
+
+    What is cut off at a border is seen with some shifts and not with others.
+    """
+    tapers = [np.sin(np.pi * (np.arange(side) + 0.5) / side) for side in picture.shape]
+    shares = []
+    for taper in tapers:
+        side, most = len(taper), len(taper) // 2
+        products = np.correlate(taper, taper, "full")[side - 1 - most : side + most]
+        shares.append(products / (side - np.abs(np.arange(-most, most + 1))))
+    share = np.outer(*shares)
+    correlation: Float64 = autocorrelation(picture * np.outer(*tapers)) * share.max() / share
+    return correlation
 
 
 class _Search:
@@ -125,7 +142,7 @@ class _Search:
         if best < WEAKEST:
             return None
         strength, basis = min(
-            ((strength, basis) for strength, basis in bases if strength >= ALIKE * best),
+            ((strength, basis) for strength, basis in bases if strength >= STRONG * best),
             key=lambda found: abs(np.linalg.det(found[1])),
         )
         return Lattice.of(basis[:, ::-1], strength)
