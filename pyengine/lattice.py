@@ -64,20 +64,31 @@ def autocorrelation(luminance: Float64) -> Float64:
     >>> autocorrelation(stripes)[4, 8::2].round(6)
     array([ 1., -1.,  1., -1.,  1.])
     """
-    from scipy import fft
-
     deviations = luminance - np.mean(luminance, dtype=np.float64)
-    shape = deviations.shape
-    # What is shifted beyond the border must meet zeros, not the other side.
-    padded = [fft.next_fast_len(side + side // 2, real=True) for side in shape]
-    spectrum = fft.rfft2(deviations, padded)
-    sums = fft.irfft2(spectrum.real**2 + spectrum.imag**2, padded)
-    rows, columns = (np.arange(-(side // 2), side // 2 + 1) for side in shape)
-    pairs = np.outer(shape[0] - np.abs(rows), shape[1] - np.abs(columns))
-    means: Float64 = sums[np.ix_(rows, columns)] / pairs
-    variance = float(means[shape[0] // 2, shape[1] // 2])
+    means = mean_products(deviations)
+    variance = float(np.mean(deviations**2))
     flat = np.finfo(np.float32).eps * max(float(np.abs(luminance).max()), 1e-30)  # as fine as pixels are given
     return means / variance if variance > flat**2 else np.zeros_like(means)
+
+
+def mean_products(values: Float64) -> Float64:
+    """The mean, over all pairs that a shift leads from one to the other of, of their product, for the same shifts.
+
+    Examples
+    --------
+    >>> mean_products(np.array([[1.0, 2.0, 3.0]])).round(6)
+    array([[4. , 4.666667, 4. ]])
+    """
+    from scipy import fft
+
+    # What is shifted beyond the border must meet zeros, not the other side.
+    padded = [fft.next_fast_len(side + side // 2, real=True) for side in values.shape]
+    spectrum = fft.rfft2(values, padded)
+    sums = fft.irfft2(spectrum.real**2 + spectrum.imag**2, padded)
+    rows, columns = (np.arange(-(side // 2), side // 2 + 1) for side in values.shape)
+    pairs = np.outer(values.shape[0] - np.abs(rows), values.shape[1] - np.abs(columns))
+    means: Float64 = sums[np.ix_(rows, columns)] / pairs
+    return means
 
 
 def peaks(correlation: Float64, shortest: float, weakest: float = WEAKEST) -> list[Peak]:

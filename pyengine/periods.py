@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pyengine.arrays import Float32, Float64
 from pyengine.images.color import LUMINANCE
 from pyengine.images.resampling import resize
-from pyengine.lattice import REACH, WEAKEST, Lattice, autocorrelation, peaks, reduced
+from pyengine.lattice import REACH, WEAKEST, Lattice, mean_products, peaks, reduced
 
 Offset = tuple[float, float]
 
@@ -21,6 +21,12 @@ less, they are doubled, as peaks are high only where they fall on a pixel."""
 
 GRAIN, SHADE = 1.0, 1 / 8
 """What is finer than so many pixels, or coarser than this share of the shorter side, tells nothing of a lattice."""
+
+FLAT = 1e-4
+"""The deviation of what is no more than the rounding of a flat picture."""
+
+SPARSE = 0.02
+"""The share of the weights that have to meet at a shift, against all."""
 
 SHORTEST = 4.0
 """The shortest period, in pixels: between peaks that are closer, the autocorrelation can't fall."""
@@ -69,41 +75,46 @@ def find_lattice(image: Float32, known: npt.NDArray[np.bool_] | None = None) -> 
     >>> [(round(right), round(down)) for right, down in lattice.vectors]
     [(15, -12), (15, 12)]
     """
-    from scipy.ndimage import gaussian_filter, zoom
+    from scipy.ndimage import gaussian_filter
 
     height, width = image.shape[:2]
     factor = LARGEST / max(height, width)
-    luminance = image @ LUMINANCE
+    luminance, weights = image @ LUMINANCE, np.ones((height, width))
     if known is not None:
-        luminance = np.where(known, luminance, luminance[known].mean())
+        luminance, weights = np.where(known, luminance, luminance[known].mean()), known.astype(np.float64)
+    grain = GRAIN
     if factor < 1:
         size = (max(round(width * factor), 1), max(round(height * factor), 1))
-        luminance = resize(luminance.astype(np.float32), size).astype(np.float64)
-    grain = GRAIN
-    if factor >= 2:
-        luminance, grain = zoom(luminance, 2, grid_mode=True, mode="nearest"), 2 * GRAIN
+        luminance, weights = (resize(x.astype(np.float32), size).astype(np.float64) for x in (luminance, weights))
+    elif factor >= 2:
+        luminance, weights, grain = _doubled(luminance), np.clip(_doubled(weights), 0, 1), 2 * GRAIN
     shorter = min(luminance.shape)
-    if shorter < 8 * SHORTEST:
-        return None
     flat = gaussian_filter(luminance, grain) - gaussian_filter(luminance, SHADE * shorter, truncate=2)
-    correlation = _tapered(flat)
+    if shorter < 8 * SHORTEST or flat.std() < FLAT:
+        return None
+    correlation = _correlation(flat, weights)
     found = _Search(correlation).lattice() or _stripes(correlation)
     return None if found is None else found.scaled(width / luminance.shape[1], height / luminance.shape[0])
 
 
-def _tapered(picture: Float64) -> Float64:
-    """The autocorrelation, in which pixels count less towards the borders: where they do not, peaks are moved outwards.
+def _doubled(values: Float64) -> Float64:
+    from scipy.ndimage import zoom
 
-    What is cut off at a border is seen with some shifts and not with others.
+    doubled: Float64 = zoom(values, 2, grid_mode=True, mode="nearest")
+    return doubled
+
+
+def _correlation(picture: Float64, weights: Float64) -> Float64:
+    """The autocorrelation, to which pixels count by their weights, and less towards the borders.
+
+    What a border cuts off is seen with some shifts and not with others, which would move the peaks outwards.
     """
-    tapers = [np.sin(np.pi * (np.arange(side) + 0.5) / side) for side in picture.shape]
-    shares = []
-    for taper in tapers:
-        side, most = len(taper), len(taper) // 2
-        products = np.correlate(taper, taper, "full")[side - 1 - most : side + most]
-        shares.append(products / (side - np.abs(np.arange(-most, most + 1))))
-    share = np.outer(*shares)
-    correlation: Float64 = autocorrelation(picture * np.outer(*tapers)) * share.max() / share
+    rows, columns = (np.sin(np.pi * (np.arange(side) + 0.5) / side) for side in picture.shape)
+    weights = weights * np.outer(rows, columns)
+    products, shares = mean_products(weights * picture), mean_products(weights)
+    # Shifts by which nearly nothing meets tell nothing.
+    correlation: Float64 = np.where(shares > SPARSE * shares.max(), products / np.maximum(shares, 1e-9), 0)
+    correlation /= correlation[len(correlation) // 2, len(correlation[0]) // 2]
     return correlation
 
 

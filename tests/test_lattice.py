@@ -1,9 +1,9 @@
-"""Autocorrelation and its peaks."""
+"""Autocorrelation and its peaks; lattices, and what fits them."""
 
 import numpy as np
 import pytest
 
-from pyengine.lattice import Peak, autocorrelation, peaks
+from pyengine.lattice import Lattice, Peak, autocorrelation, peaks, reduced
 
 
 @pytest.mark.parametrize("shape", [(20, 30), (17, 16), (9, 40)])
@@ -48,3 +48,68 @@ def test_peaks():
 def test_what_rises_to_the_border_is_no_peak():
     ramp = np.abs(np.arange(-20, 21)) * np.ones((41, 1))
     assert peaks(ramp / 20, 1) == []
+
+
+BRICKS = Lattice(((15.0, -12.0), (15.0, 12.0)), 0.9)
+STRIPES = Lattice(((20.0, 0.0),), 0.9)
+HONEYCOMB = Lattice(((20.0, 0.0), (10.0, 17.32)), 0.9)
+
+
+@pytest.mark.parametrize("matrix", [[[1, 0], [0, 1]], [[3, 1], [2, 1]], [[-1, 4], [0, 1]], [[7, 12], [4, 7]]])
+def test_the_shortest_vectors_of_a_lattice(matrix):
+    short = np.array([[5.0, 1.0], [-2.0, 8.0]])
+    found = reduced(np.array(matrix) @ short)
+    for vector, expected in zip(found, short, strict=True):
+        assert np.allclose(vector, expected) or np.allclose(vector, -expected)
+
+
+def test_a_lattice_has_its_vectors_in_order():
+    for basis in ([[10, 17], [20, 0]], [[-10, -17], [-20, 0]], [[20, 0], [-10, -17]]):
+        assert Lattice.of(np.array(basis, float), 0.5).vectors == ((20.0, 0.0), (10.0, 17.0))
+    assert Lattice.of(np.array([[0.0, -7.0]]), 1.2) == Lattice(((0.0, 7.0),), 1.0)
+
+
+def test_periods_and_angles():
+    assert BRICKS.periods == pytest.approx((369**0.5, 369**0.5))
+    assert BRICKS.angles == pytest.approx((38.66, -38.66), abs=0.01)
+    assert STRIPES.scaled(1.5, 2).vectors == ((30.0, 0.0),)
+
+
+@pytest.mark.parametrize(
+    ("lattice", "size", "expected"),
+    [
+        (BRICKS, (128, 128), (120, 120)),
+        (BRICKS, (106, 109), (120, 120)),
+        (BRICKS, (10, 5), (30, 24)),
+        (STRIPES, (128, 77), (120, 77)),
+        (HONEYCOMB, (128, 100), (120, 104)),
+        (Lattice(((41.3, 0.4), (0.0, 30.0)), 0.9), (200, 250), (206, 240)),  # a little askew
+        (Lattice(((12.0, 5.0), (-5.0, 12.0)), 0.9), (170, 160), (169, 169)),  # 13 pixels, of 13 times 13
+    ],
+)
+def test_the_nearest_size_that_tiles(lattice, size, expected):
+    assert lattice.fitting_size(size) == expected
+
+
+def test_a_size_that_tiles_may_have_a_least_side():
+    assert BRICKS.fitting_size((28, 25)) == (30, 24)
+    assert BRICKS.fitting_size((28, 25), shortest=32) == (60, 48)
+
+
+@pytest.mark.parametrize("size", [(128, 128), (106, 109), (200, 333)])
+@pytest.mark.parametrize("lattice", [BRICKS, STRIPES, HONEYCOMB])
+def test_a_scaled_lattice_tiles(lattice, size):
+    scales = lattice.fitting_scale(size)
+    assert max(np.abs(np.log(scales))) < 0.15
+    assert not lattice.scaled(*scales).shows(size)
+    assert lattice.scaled(*scales).fitting_size(size) == size
+
+
+def test_where_it_shows_that_a_size_does_not_tile():
+    assert not BRICKS.shows((120, 120))
+    assert BRICKS.shows((128, 120))
+    assert BRICKS.shows((120, 128))
+    assert not BRICKS.shows((122, 119))
+    assert not BRICKS.shows((1208, 1200))  # less than a hundredth
+    assert not STRIPES.shows((120, 133))
+    assert STRIPES.shows((130, 133))

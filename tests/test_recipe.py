@@ -202,6 +202,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"start": "patches", "seamless": True}, r"start='patches' with seamless: patches begin a texture"),
     ({"start": "patches", **REGIONS}, r"start='patches' with exemplar_regions: patches begin a texture"),
     ({"start": "patches", "keep": np.ones((48, 64))}, r"start='patches' with keep: patches begin a texture"),
+    ({"fit": "width"}, r"fit='width': choose 'size' or 'scale'"),
+    ({"fit": "size", **CONTENT}, r"fit='size' with content: periods fit a texture .* leave one of them out"),
+    ({"fit": "scale", "fill": mask(64, 48)}, r"fit='scale' with fill: periods fit a texture"),
+    ({"fit": "scale", "seamless": True}, r"fit='scale' with seamless: periods fit a texture"),
+    ({"fit": "size", **REGIONS}, r"fit='size' with exemplar_regions: periods fit a texture"),
+    ({"fit": "size", "padding": "zeros"}, r"fit='size' with padding='zeros': results tile only under 'wrap'"),
     # regions
     ({"exemplar_regions": halves(64, 48)}, r"exemplar_regions without output_regions: give the layout"),
     ({"output_regions": np.zeros((48, 64), int)}, r"output_regions: nothing but 0, which is no region"),
