@@ -53,6 +53,16 @@ def test_a_hint_where_the_size_does_not_fit():
     assert hint(Recipe.create(EXEMPLAR, size=81)) is None
 
 
+def test_no_hint_where_a_fit_is_as_good_as_it_gets():
+    """No small size tiles with what is askew."""
+    y, x = np.indices((96, 96))
+    (cos, sin), period = np.array([5, 2]) / 29**0.5, 16 / (2 * np.pi)
+    askew = (np.cos((x * cos + y * sin) / period) + np.cos((y * cos - x * sin) / period) + 2) / 4
+    recipe = Recipe.create(askew, size=40, fit="size")
+    assert hint(recipe) is None
+    assert hint(Recipe.create(askew, size=recipe.sizes[-1]))
+
+
 def test_the_first_exemplar_with_a_period_counts():
     assert hint(Recipe.create(exemplars=[EXEMPLAR, BOARD], size=81))
     assert hint(Recipe.create(exemplars=[EXEMPLAR, BOARD], size=90)) is None
