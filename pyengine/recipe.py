@@ -23,10 +23,12 @@ from pyengine.images.regions import Painting, RegionSource, load_regions
 from pyengine.images.resampling import resize
 from pyengine.inputs import (
     LARGEST_SIDE,
+    Fit,
     Flags,
     Hole,
     Picture,
     exemplar_factors,
+    fitted,
     load_exemplars,
     load_init,
     load_picture,
@@ -51,6 +53,7 @@ class Options(TypedDict, total=False):
     exemplars: Sequence[Source] | None
     exemplar_weights: Sequence[float] | None
     size: tuple[int, int] | int | None
+    fit: Fit | None
     content: Source | None
     content_strength: float
     init: Source | None
@@ -135,6 +138,7 @@ class Recipe:
         exemplars: Sequence[Source] | None = None,
         exemplar_weights: Sequence[float] | None = None,
         size: tuple[int, int] | int | None = None,
+        fit: Fit | None = None,
         content: Source | None = None,
         content_strength: float = 1.0,
         init: Source | None = None,
@@ -177,8 +181,13 @@ class Recipe:
             check_flag(name, given[name])
         check_choice("start", start, get_args(Start))
         if start == "patches":
-            _check_patches(given)
+            _check_texture(given, "start='patches'", "patches begin a texture that is made as a whole")
         losses = _loss_options(given, PRESETS[method])
+        if fit is not None:
+            check_choice("fit", fit, get_args(Fit))
+            _check_texture(given, f"fit={fit!r}", "periods fit a texture that is made as a whole")
+            if losses.padding != "wrap":
+                raise PyengineError(f"fit={fit!r} with padding={losses.padding!r}: results tile only under 'wrap'")
         opened = open_files(given)
         pictures = load_exemplars(opened["exemplar"], opened["exemplars"])
         shown = None if content is None else load_picture(opened["content"], "content")
@@ -193,6 +202,8 @@ class Recipe:
         natural = shown or hole or painting or begun or pictures[0]
         final = _final_size(size, natural.size, hole, painting)
         scaled = style_sizes([picture.size for picture in pictures], style_scale, final, transfer=shown is not None)
+        if fit is not None:
+            scaled, final = fitted(fit, pictures, scaled, final)
         factors = exemplar_factors(pictures, scaled, exemplar_weights)
         made = _masked_exemplars(pictures, factors, painting)
         regions = painting.names if painting else ("",)
@@ -320,13 +331,11 @@ def _check_hole(hole: Hole | None, shown: Picture | None, seamless: bool, losses
         raise PyengineError(f"seamless=True with padding={losses.padding!r}: borders meet only under 'wrap'")
 
 
-def _check_patches(given: Mapping[str, Any]) -> None:
-    """Raise PyengineError for what a start by patches can't be made of."""
+def _check_texture(given: Mapping[str, Any], asked_for: str, reason: str) -> None:
+    """Raise PyengineError for what goes only with a texture, where something else is asked for."""
     for name in ("init", "content", "keep", "fill", "seamless", "exemplar_regions", "output_regions"):
         if given[name] is not None and given[name] is not False:
-            raise PyengineError(
-                f"start='patches' with {name}: patches begin a texture that is made as a whole: leave one of them out"
-            )
+            raise PyengineError(f"{asked_for} with {name}: {reason}: leave one of them out")
 
 
 def _final_size(size: Any, natural: tuple[int, int], hole: Hole | None, painting: Painting | None) -> tuple[int, int]:

@@ -25,6 +25,10 @@ _recipe = options.together(
             help="Make the result this large, in pixels; one number makes a square.",
         ),
         _of(
+            "--fit", unset="neither",
+            help="Take the nearest size that the exemplar's periods fit, or scale the exemplar to fit the size.",
+        ),
+        _of(
             "--exemplar-weights", type=parsing.numbers, metavar="W,W...", unset="pooled, every pixel counting alike",
             help="Interpolate the statistics of several exemplars by these weights.",
         ),
@@ -147,6 +151,7 @@ def command(
     """
     from pyengine.engine import Engine
     from pyengine.images.writing import check_output
+    from pyengine.inspection import hint
     from pyengine.network.modelfile import installed
     from pyengine.recipe import Recipe
 
@@ -169,6 +174,10 @@ def command(
         raise PyengineError(
             f"recipe {recipe_file}: made with the model {named['model']!r}, not installed: give --model"
         )
+    if not (out.as_json or out.quiet or out.verbose):  # the engine's log has it as well
+        advice = hint(recipe)
+        if advice is not None:
+            click.echo(f"Hint: {advice}", err=True)
     with Engine(**{**named, **typed}) as engine, progress(out) as callback:
         if made_with is not None and engine.model.sha256 != made_with:
             raise PyengineError(
