@@ -181,6 +181,9 @@ def test_only_pieces_are_copied(gravel):
     image = noise((96, 96, 3))
     image[10:42, 20:52] = gravel[50:82, 90:122]  # 32 pixels on a side: 6 or 7 patches of 9 pixels, 4 apart
     assert copied(gravel, image) == 36 / 22**2
+    image[60:92, 8:40] = gravel[150:182, 20:52]
+    assert copied(gravel, image) == 72 / 22**2  # two pieces, each in its own way
+    image[60:92, 8:40] = noise((32, 32, 3), 2)
     image[10:42, 36:52] = noise((32, 16, 3), 1)
     assert copied(gravel, image) == 0
     image[10:42, 36:52] = gravel[150:182, 90:106]  # together as large, but not in one way
