@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,36 @@ def _arguments(exemplars: tuple[Path, ...], thresholds: bool) -> dict[str, Any]:
         one, several = (exemplars[0], None) if len(exemplars) == 1 else (None, list(exemplars))
         arguments |= {"exemplar": one, "exemplars": several}
     return arguments
+
+
+def arguments(text: str) -> dict[str, Any]:
+    """What `Recipe.create` is to be called with besides an exemplar, by options of the command in one text.
+
+    Raises
+    ------
+    PyengineError
+        The text is no such options, or has some that say nothing of a recipe.
+
+    Examples
+    --------
+    >>> arguments("--start patches --weight histogram=0")
+    {'start': 'patches', 'weights': {'histogram': 0.0}}
+    """
+    try:
+        words = shlex.split(text)
+        context = command.make_context("synthesize", [*words, "--output", "texture.png"])
+    except (ValueError, click.UsageError) as error:
+        reason = error.format_message() if isinstance(error, click.UsageError) else str(error)
+        raise PyengineError(f"{text!r}: {reason}") from None
+    for parameter in command.params:
+        of_recipe = isinstance(parameter, options.ParameterOption) and parameter.of == RECIPE
+        default = context.get_parameter_source(parameter.name or "") is click.core.ParameterSource.DEFAULT
+        if not (of_recipe or default or parameter.name in ("output", "thresholds", "exemplars")):
+            raise PyengineError(f"{text!r}: {parameter.opts[-1]} says nothing of a recipe: leave it out")
+    if context.params["exemplars"]:
+        raise PyengineError(f"{text!r}: it has {context.params['exemplars'][0]} besides options: leave it out")
+    with context:
+        return _arguments((), context.params["thresholds"])
 
 
 def _read(file: Path) -> tuple[str, dict[str, Any]]:
