@@ -321,11 +321,10 @@ def _check_hole(hole: Hole | None, shown: Picture | None, seamless: bool, losses
 
 def _check_patches(given: Mapping[str, Any]) -> None:
     """Raise PyengineError for what a start by patches can't be made of."""
-    for name in ("init", "content", "keep", "fill", "seamless", "exemplar_regions", "output_regions"):
-        if given[name] is not None and given[name] is not False:
-            raise PyengineError(
-                f"start='patches' with {name}: patches begin a texture that is made as a whole: leave one of them out"
-            )
+    has_hole = given["seamless"] or given["keep"] is not None or given["fill"] is not None
+    for name in ("content",) if has_hole else ("content", "init"):
+        if given[name] is not None:
+            raise PyengineError(f"start='patches' with {name}, which is a start of its own: leave one of them out")
 
 
 def _final_size(size: Any, natural: tuple[int, int], hole: Hole | None, painting: Painting | None) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pyengine
-from pyengine import Engine, Recipe, patches
+from pyengine import Engine, Recipe
 from pyengine.images.resampling import resize
 from pyengine.images.writing import to_uint8
 from pyengine.kernels.cpu import CpuKernels
@@ -96,13 +96,10 @@ def shares(first: float, second: float) -> tuple[float, float]:
     return one, other
 
 
-def test_exemplars_are_used_alike_or_by_their_weights(monkeypatch):
+def test_exemplars_are_used_alike_or_by_their_weights():
     assert min(shares(1, 1)) > 0.3
     assert shares(3, 1)[0] > 0.6
     assert shares(1, 3)[1] > 0.6
-    monkeypatch.setattr(patches, "PENALTY", 0.0)
-    monkeypatch.setattr(patches, "LEAST_PENALTY", 0.0)
-    assert min(shares(3, 1)) < 0.1  # whatever fits itself better by chance
 
 
 @pytest.mark.parametrize(
