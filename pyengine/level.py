@@ -85,6 +85,8 @@ class Level:
         The picture that is kept where `free` is False. Default: None, nothing is kept.
     free : bool (H, W), optional
         Where the output is made. Default: None, everywhere.
+    needed : bool (H, W), optional
+        Where of `free` the output has to be made; in the rest of it, it may be kept. Default: None, in all of it.
     init : float32 (H, W, 3), optional
         The picture to start from. Default: None, noise.
     """
@@ -96,6 +98,7 @@ class Level:
     content: Float32 | None = None
     picture: Float32 | None = None
     free: npt.NDArray[np.bool_] | None = None
+    needed: npt.NDArray[np.bool_] | None = None
     init: Float32 | None = None
 
     @property
@@ -112,6 +115,9 @@ class Level:
         def resized(image: Float32 | None) -> Float32 | None:
             return None if image is None else resize(image, size)
 
+        def touched(flags: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_] | None:
+            return None if flags is None else resize(flags.astype(np.float32), size) > 1e-3
+
         return replace(
             self,
             size=size,
@@ -120,7 +126,8 @@ class Level:
             content=resized(self.content),
             picture=resized(self.picture),
             # What is kept in part has to be made: so a pixel is kept only where all that it stands for is.
-            free=None if self.free is None else resize(self.free.astype(np.float32), size) > 1e-3,
+            free=touched(self.free),
+            needed=touched(self.needed),
             init=resized(self.init),
         )
 

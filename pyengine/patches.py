@@ -68,6 +68,13 @@ FALLOFF = 3.5
 DISTANT = 1 / 1.1
 """The say of a patch, for each pixel that it is farther from what is kept (Wexler et al. 2007; they have 1 / 1.3)."""
 
+PREFERENCE, FADING = 0.6, 2
+"""What a picture has to say where it may be kept, against all patches, and the power by which that fades towards where
+it can't: so that patches agree with it until they have to leave it for what is on the other side."""
+
+SAME, AROUND = 4 / 255, 2
+"""How much a pixel may differ from the picture's where it is kept for that, and how far around it no other may more."""
+
 BORDERS = 0.5
 """What a region's border counts in a patch, against an edge from black to white."""
 
@@ -84,10 +91,13 @@ class Layout:
     image : float32 (H, W, 3)
     origins : int (H, W, 3)
         Where each pixel comes from: the number of its exemplar, and the row and the column there; -1 where it is kept.
+    made : bool (H, W), optional
+        Where it is made, if the level leaves that to the layout; what lies beyond is kept. None if not.
     """
 
     image: Float32
     origins: Numbers
+    made: Flags | None = None
 
 
 def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> Layout:
@@ -129,9 +139,15 @@ def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> L
     assert found is not None
     image, origins = found.vote()
     origins[:, :, 0] = np.array(kept)[origins[:, :, 0]]
-    if level.free is not None:
-        origins[~level.free] = -1
-    return Layout(level.keep(image), origins)
+    made = None
+    if level.free is not None and level.picture is not None:
+        free = level.free
+        if level.needed is not None:
+            differs = (np.abs(image - level.picture).max(2) > SAME) & free
+            made = free = free & (level.needed | (dilate(differs.astype(np.float32), AROUND, wrap=True) > 0))
+        origins[~free] = -1
+        level = replace(level, free=free)
+    return Layout(level.keep(image), origins, made)
 
 
 def _begin(level: Level, kernels: Kernels, generator: np.random.Generator, rounds: int) -> _Search:
@@ -168,6 +184,17 @@ def _nearness(free: Flags) -> Float32:
     distance = distance_transform_edt(around)[height // 2 :, width // 2 :][:height, :width]
     nearness: Float32 = (DISTANT**distance).astype(np.float32)
     return nearness
+
+
+def _preference(level: Level) -> Float32 | None:
+    """How much the picture has to say (H, W) where the level leaves it to the layout whether it is kept."""
+    from scipy.ndimage import distance_transform_edt
+
+    if level.free is None or level.needed is None or level.picture is None:
+        return None
+    kept, made = distance_transform_edt(level.free), distance_transform_edt(~level.needed)
+    preference: Float32 = (PREFERENCE * (made / np.maximum(kept + made, 1)) ** FADING).astype(np.float32)
+    return preference
 
 
 def _enlarged(places: Numbers, size: tuple[int, int]) -> Numbers:
@@ -215,6 +242,7 @@ class _Search:
         self._order = generator.permutation(np.flatnonzero(near))
         self._near = (near * _nearness(free)).astype(np.float32)
         self._weights = self._near
+        self._preferred = _preference(level)
 
         regions = 1 if level.masks is None else len(level.masks)
         labels = np.zeros((height, width), np.intp) if level.masks is None else level.masks.argmax(0)
@@ -300,7 +328,10 @@ class _Search:
             total += say[:, :, None] * self._sources.pixels[pixels]
             mass += say[:, :, None]
         total /= np.maximum(mass, np.finfo(np.float32).tiny)
-        return self._level.keep(total)
+        level = self._level
+        if self._preferred is not None:
+            total += self._preferred[:, :, None] * (level.picture - total)
+        return level.keep(total)
 
     def _even(self, image: Float32) -> None:
         """Give each region of an image the histograms of the exemplars' in it."""

@@ -183,7 +183,7 @@ class Recipe:
         pictures = load_exemplars(opened["exemplar"], opened["exemplars"])
         shown = None if content is None else load_picture(opened["content"], "content")
         begun = load_init(opened["init"], shown)
-        hole = Hole.create(pictures, begun, opened["keep"], opened["fill"], seamless)
+        hole = Hole.create(pictures, begun, opened["keep"], opened["fill"], seamless, follows=start == "patches")
         if hole:
             pictures = [replace(p, opaque=hole.known) if p is hole.picture else p for p in pictures]
         _check_hole(hole, shown, seamless, losses)
@@ -219,6 +219,7 @@ class Recipe:
             background,
             kept,
             free,
+            None if hole is None else hole.needed,
             None if begun is None or hole else resize(begun.image, final),
         )
         planned = _planned_iterations([final, *scaled], levels, iterations, PRESETS[method], start)
