@@ -131,6 +131,13 @@ class Level:
             init=resized(self.init),
         )
 
+    def made_where(self, flags: npt.NDArray[np.bool_]) -> Level:
+        """The same with the output made where it is needed, and else only where flags (h, w) of any size say."""
+        assert self.free is not None
+        assert self.needed is not None
+        made = resize(flags.astype(np.float32), self.size) > 0.5
+        return replace(self, free=self.free & (made | self.needed), needed=None)
+
     def keep(self, image: Float32) -> Float32:
         """The image, with the picture where nothing is made."""
         if self.free is None or self.picture is None:

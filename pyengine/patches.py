@@ -387,7 +387,7 @@ class _Search:
 
 def _pieces(numbers: Numbers) -> list[Numbers]:
     """Parts of which each has few enough patches to have all their pixels in memory."""
-    return np.array_split(numbers, -(-len(numbers) // AT_A_TIME))
+    return [numbers[begin : begin + AT_A_TIME] for begin in range(0, len(numbers), AT_A_TIME)]
 
 
 def _components(patches: Float32) -> tuple[Float32, Float32]:

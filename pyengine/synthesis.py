@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +12,6 @@ import numpy as np
 from pyengine.arrays import Float32, Float64
 from pyengine.images.color import with_colors_of
 from pyengine.images.masks import Flags
-from pyengine.images.resampling import resize
 from pyengine.level import Level
 from pyengine.losses.options import LossOptions
 from pyengine.losses.weighting import REFRESHED_AFTER, threshold_weights
@@ -91,7 +89,7 @@ class Synthesis:
             level = self._recipe.at(k)
             image = self._begin(level, image)
             if self._made is not None:
-                level = replace(level, free=resize(self._made.astype(np.float32), level.size) > 0.5)
+                level = level.made_where(self._made)
             image = level.keep(image)
             if not self.stopped:
                 image = self._run_level(k, level, image)
