@@ -50,6 +50,15 @@ class Exemplar:
             return self
         return replace(self, image=resize(self.image, size), masks=resize_masks(self.masks, size))
 
+    def turned(self, quarters: int, *, mirrored: bool) -> Exemplar:
+        """The same, mirrored left to right or not, and then turned so many times by 90 degrees to the left."""
+
+        def turn(values: Float32) -> Float32:  # (..., H, W)
+            return np.ascontiguousarray(np.rot90(values[..., ::-1] if mirrored else values, quarters, (-2, -1)))
+
+        image = np.ascontiguousarray(turn(self.image.transpose(2, 0, 1)).transpose(1, 2, 0))
+        return replace(self, image=image, masks=None if self.masks is None else turn(self.masks))
+
     def coverage(self, region: int, halvings: int = 0) -> Float32 | None:
         """How much each pixel (H, W) counts for a region, after so many halvings; None if all count alike."""
         if self.masks is None:

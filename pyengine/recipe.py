@@ -40,6 +40,7 @@ from pyengine.network.graphs import LEAST_SIDE, OutputPadding, Pooling
 from pyengine.pyramid import COARSEST, MULTIPLE, Start, default_iterations, default_levels, level_sizes
 
 PreserveColor = Literal["luminance", "match"]
+Augmentation = Literal["flips", "turns"]
 
 MOST_SEEDS = 2**128
 """Seeds there are: as many as UUIDs."""
@@ -50,6 +51,7 @@ class Options(TypedDict, total=False):
 
     exemplars: Sequence[Source] | None
     exemplar_weights: Sequence[float] | None
+    augment: Sequence[Augmentation] | None
     size: tuple[int, int] | int | None
     content: Source | None
     content_strength: float
@@ -134,6 +136,7 @@ class Recipe:
         *,
         exemplars: Sequence[Source] | None = None,
         exemplar_weights: Sequence[float] | None = None,
+        augment: Sequence[Augmentation] | None = None,
         size: tuple[int, int] | int | None = None,
         content: Source | None = None,
         content_strength: float = 1.0,
@@ -211,9 +214,10 @@ class Recipe:
                 colors, background = background, luminance(background)
                 kept = None if kept is None else background
                 begun = None if begun is None else replace(begun, image=luminance(begun.image))
+        made = [e.resized(size) for e, size in zip(made, scaled, strict=True)]
         level = Level(
             final,
-            tuple(e.resized(size) for e, size in zip(made, scaled, strict=True)),
+            tuple(turned for e in made for turned in _augmented(e, augment)),
             regions,
             painting.output if painting else None,
             background,
@@ -375,6 +379,23 @@ def _masked_exemplars(pictures: list[Picture], factors: list[float], painting: P
             masks = known[None].astype(np.float32) if masks is None else masks * known
         made.append(Exemplar(image, masks, factor))
     return made
+
+
+def _augmented(exemplar: Exemplar, augment: Any) -> list[Exemplar]:
+    """An exemplar, and what flips and turns make of it, which share its weight."""
+    asked_for = () if augment is None else augment
+    allowed = get_args(Augmentation)
+    if not isinstance(asked_for, (list, tuple)) or not all(name in allowed for name in asked_for):
+        raise PyengineError(
+            f"augment={augment!r}: give a list of {' and '.join(map(repr, allowed))}, or of one of them"
+        )
+    turns = range(4) if "turns" in asked_for else (0, 2) if "flips" in asked_for else (0,)
+    made = [
+        exemplar.turned(quarters, mirrored=mirrored)
+        for quarters in turns
+        for mirrored in ((False, True) if "flips" in asked_for else (False,))
+    ]
+    return [replace(one, factor=exemplar.factor / len(made)) for one in made]
 
 
 def _check_regions(names: tuple[str, ...], exemplars: list[Exemplar]) -> None:

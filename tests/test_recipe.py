@@ -194,6 +194,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({**CONTENT, "preserve_color": "hue"}, r"preserve_color='hue': choose 'luminance' or 'match'"),
     ({**CONTENT, "preserve_color": True}, r"preserve_color=True: choose"),
     ({"start": "squares"}, r"start='squares': choose 'noise' or 'patches'"),
+    ({"augment": ["flip"]}, r"augment=\['flip'\]: give a list of 'flips' and 'turns', or of one of them"),
+    ({"augment": "flips"}, r"augment='flips': give a list"),
     (
         {"start": "patches", **CONTENT},
         r"start='patches' with content, which is a start of its own: leave one of them out",
@@ -278,3 +280,24 @@ def test_a_region_of_an_exemplar_without_weight_is_refused_as_such():
 def test_a_strength_without_content_is_refused():
     with pytest.raises(PyengineError, match="content_strength without content"):
         Recipe.create(EXEMPLAR, content_strength=2.0)
+
+
+@pytest.mark.parametrize(
+    ("augment", "count"), [(None, 1), ([], 1), (["flips"], 4), (["turns"], 4), (["flips", "turns"], 8)]
+)
+def test_flips_and_turns_are_exemplars_that_share_its_weight(augment, count):
+    image = picture(30, 20)
+    labels = np.repeat([1, 2], [12, 18])[None].repeat(20, axis=0)
+    recipe = Recipe.create(image, augment=augment, exemplar_regions=labels, output_regions=labels)
+    exemplars = recipe.level.exemplars
+    assert len({exemplar.image.tobytes() for exemplar in exemplars}) == len(exemplars) == count
+    assert sum(exemplar.factor for exemplar in exemplars) == pytest.approx(1)
+    sizes = {exemplar.size for exemplar in exemplars}
+    assert sizes == ({(30, 20), (20, 30)} if augment and "turns" in augment else {(30, 20)})
+    first = exemplars[0]
+    for other in exemplars:
+        assert other.image[other.masks[0] == 1].sum() == pytest.approx(first.image[first.masks[0] == 1].sum())
+    assert sorted(recipe.exemplar_sizes(0)) == sorted(e.size for e in recipe.at(0).exemplars)
+    if augment == ["flips"]:
+        for flipped in (first.image[::-1], first.image[:, ::-1], first.image[::-1, ::-1]):
+            assert any(np.array_equal(flipped, other.image) for other in exemplars)
