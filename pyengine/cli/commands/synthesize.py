@@ -46,7 +46,7 @@ _recipe = options.together(
         ),
         _of(
             "--start",
-            help="Start a texture from noise, or from a layout of the exemplar's patches.",
+            help="Start from noise, or from a layout of the exemplar's patches.",
         ),
         _of(
             "--style-scale", metavar="S",
