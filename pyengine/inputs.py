@@ -184,12 +184,15 @@ class Hole:
         Where the picture may be measured.
     free : bool (H, W)
         Where the output is made: what is not known, and with `seamless` also a band at the borders.
+    needed : bool (H, W), optional
+        Where it has to be: of a band that may follow the picture's contours, the part at the borders. None for all.
     """
 
     picture: Picture
     image: Float32
     known: Flags
     free: Flags
+    needed: Flags | None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -198,9 +201,19 @@ class Hole:
 
     @classmethod
     def create(
-        cls, pictures: list[Picture], init: Picture | None, keep: Source | None, fill: Source | None, seamless: bool
+        cls,
+        pictures: list[Picture],
+        init: Picture | None,
+        keep: Source | None,
+        fill: Source | None,
+        seamless: bool,
+        *,
+        follows: bool,
     ) -> Hole | None:
-        """The hole in `init`, or else in the only exemplar; None where none is asked for."""
+        """The hole in `init`, or else in the only exemplar; None where none is asked for.
+
+        With `follows`, the band of `seamless` is half as wide to half as wide again, as the picture's contours have it.
+        """
         if keep is None and fill is None and not seamless:
             return None
         if keep is not None and fill is not None:
@@ -218,13 +231,18 @@ class Hole:
         elif keep is not None:
             known = known & _selected(keep, "keep", shape)
         free = ~known
+        needed = None
         if seamless:
-            free = free | seamless_band(shape)
+            width = max(min(shape) // BAND_SHARE, 1)
+            if follows:
+                needed = free | band(shape, max(width // 2, 1))
+                width += width // 2
+            free = free | band(shape, width)
         if not free.any():
             raise PyengineError("nothing is to be filled: white is filled with fill, black with keep")
         if not known.any():
             raise PyengineError("nothing is to be kept: white is filled with fill, black with keep")
-        return cls(picture, fill_by_reflection(picture.image, known), known, free)
+        return cls(picture, fill_by_reflection(picture.image, known), known, free, needed)
 
 
 def seamless_band(shape: tuple[int, ...]) -> Flags:

@@ -34,6 +34,10 @@ _recipe = options.together(
             help="Interpolate the statistics of several exemplars by these weights.",
         ),
         _of(
+            "--augment", type=parsing.names, metavar="A[,A]", unset="none",
+            help="Take mirror images (flips) or quarter turns (turns) of the exemplars as well.",
+        ),
+        _of(
             "--content", metavar="FILE", unset="none",
             help="Show this picture in the exemplar's style.",
         ),
@@ -47,7 +51,7 @@ _recipe = options.together(
         ),
         _of(
             "--start",
-            help="Start a texture from noise, or from a layout of the exemplar's patches.",
+            help="Start from noise, or from a layout of the exemplar's patches.",
         ),
         _of(
             "--style-scale", metavar="S",
