@@ -29,7 +29,7 @@ def synthesize(
     content: Source | None = None,
     content_strength: float = 1.0,
     init: Source | None = None,
-    start: Start = "noise",
+    start: Start | None = None,
     style_scale: float = 1.0,
     preserve_color: PreserveColor | None = None,
     exemplar_regions: RegionSource | Sequence[RegionSource] | None = None,
@@ -92,12 +92,13 @@ def synthesize(
         A number above 0. Above 1, more of the content shows; below, more of the style. Default: 1.
     init : image, "noise" or "content", optional
         What to start from; with `keep`, `fill` or `seamless` it is the picture that is kept, if that is not the
-        exemplar. Default: None, the content if there is one, else noise.
-    start : {"noise", "patches"}
-        What there is to start from without `content` or `init`. "patches" lays the result out first from patches of
-        the exemplar that fit to one another, all parts of it alike (Kwatra et al. 2005, Kaspar et al. 2015): objects
-        are whole, courses and lattices go on, also into a hole, and fewer levels and iterations follow. "noise" is the
-        paper's way. Default: "noise".
+        exemplar. Default: None, the content if there is one, else as `start` says.
+    start : {"patches", "noise"}, optional
+        What there is to start from without `content` or `init`. "patches" lays the result out first, at half its size,
+        from patches of the exemplar that fit to one another, all parts of it alike (Kwatra et al. 2005, Kaspar et al.
+        2015): objects are whole, courses and lattices go on, also into a hole, and the statistics have only to make it
+        the exemplar's in every detail; they include the exemplar's autocorrelation, where it is regular. "noise" is the
+        paper's way. Default: None, "patches", but "noise" for `method="gatys"`.
     style_scale : float
         The size of the exemplar's features in the result, against their own; with `content`, against those of the
         exemplar reduced to the result's area. 0 < style_scale <= 8. Default: 1.
@@ -142,11 +143,13 @@ def synthesize(
         The seed of the noise, 0 or more. The same seed on the same machine gives the same image, bit for bit.
         Default: 0.
     levels : int, optional
-        Levels of the pyramid, each half as large as the next. Default: None, as many as keep the coarsest at 32 pixels
-        or more, or at 96 with `start="patches"`.
+        Levels of the pyramid, each half as large as the next. Default: None: with patches, of which the coarsest level
+        is laid out, 2 for results of up to 2048 pixels, one more for each doubling; else as many as keep the coarsest
+        at 32 pixels or more.
     iterations : int or sequence of int, optional
-        How many iterations the optimiser gets at each level, or at each in turn, coarsest first. Default: None, 60 at
-        the finest level and 100 at each other; 25 and 40 with `start="patches"`.
+        How many iterations the optimiser gets at each level, but for the one that is laid out, or at each in turn,
+        coarsest first. Default: None, 40 after patches, and 25 at finer levels; else 60 at the finest level and 100 at
+        each other.
     device : {"auto", "cpu", "cuda", "cuda:1", "tensorrt", "tensorrt:1"}
         Where to compute; see `Engine`. Default: "auto", a GPU if one works.
     model : str or path

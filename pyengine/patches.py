@@ -35,6 +35,13 @@ STARTS = 4
 ROUNDS = (10, 6, 4)
 """How often patches are looked for at the coarsest scale, at the next, and at each that follows."""
 
+SEARCHED = 192
+"""Pixels on the shorter side from which on nothing is looked for any more: patches follow those of the coarser scale,
+which takes seconds where looking for the nearest of all would take minutes, and changes what they say but little."""
+
+FOLLOWED = 2
+"""How often patches follow their neighbours at such a scale."""
+
 DIMENSIONS = 24
 """Numbers that a patch is reduced to, by principal components."""
 
@@ -135,7 +142,10 @@ def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> L
             found = min(begun, key=lambda search: search.distance)
         else:
             found = _Search(reduced, SIDE, kernels, generator, found.places)
-            found.improve(rounds)
+            if min(size) < SEARCHED:
+                found.improve(rounds)
+            else:
+                found.follow(FOLLOWED)
     assert found is not None
     image, origins = found.vote()
     origins[:, :, 0] = np.array(kept)[origins[:, :, 0]]
@@ -255,6 +265,7 @@ class _Search:
             wanted = max(int((labels.ravel()[self._order] == k).sum()), len(members))
             own = sources.shares[members]
             shares[members] += own * (wanted / own.sum())
+        self._regions = sources.labels[sources.centres]
         self._sources = replace(sources, shares=shares)
         self._strides = sources.strides
         self.numbers = self._begun(places, generator)
@@ -267,9 +278,8 @@ class _Search:
         some = np.linspace(0, count - 1, min(count, FITTED)).astype(np.intp)
         self._mean, self._axes = _components(self._source_patches(some))
         vectors = [self._reduced(self._source_patches(part)) for part in _pieces(np.arange(count))]
-        together = np.concatenate(vectors, axis=1)
-        self._least_penalty = self._penalty = LEAST_PENALTY * float(together.var(1).sum())
-        self._vectors = [kernels.upload(np.ascontiguousarray(together[:, members])) for members in self._members]
+        self._vectors = np.concatenate(vectors, axis=1)
+        self._least_penalty = self._penalty = LEAST_PENALTY * float(self._vectors.var(1).sum())
 
     @property
     def places(self) -> Numbers:
@@ -298,19 +308,56 @@ class _Search:
         kernels, labels = self._kernels, self._labels.ravel()
         numbers = self.numbers.ravel()
         distances = np.zeros(numbers.size, np.float32)
+        uploaded = [kernels.upload(np.ascontiguousarray(self._vectors[:, members])) for members in self._members]
         for part in np.array_split(self._order, PARTS):
             cost = self._penalty * np.maximum(self._sources.use(numbers[self._order]) - 1, 0)
-            for k, (members, vectors) in enumerate(zip(self._members, self._vectors, strict=True)):
+            for k, (members, vectors) in enumerate(zip(self._members, uploaded, strict=True)):
                 costs = kernels.upload(cost[members].astype(np.float32))
                 for piece in _pieces(part[labels[part] == k]):
                     queries = kernels.upload(self._reduced(self._patches_around(looks, piece)))
                     found, sums = kernels.nearest(queries, vectors, costs)
                     numbers[piece] = members[kernels.download(found)]
                     distances[piece] = np.maximum(kernels.download(sums) - cost[numbers[piece]], 0)
+        self._penalty = max(PENALTY * self._weigh(distances), self._least_penalty)
+
+    def follow(self, rounds: int) -> None:
+        """Take the sources that lie beside those of the patches around, a few times, wherever they look more alike.
+
+        Parameters
+        ----------
+        rounds : int
+            How often.
+        """
+        sources = self._sources
+        table = np.full(len(sources.pixels), -1, np.intp)
+        table[sources.centres] = np.arange(len(sources.centres))
+        for _ in range(rounds):
+            looks = np.concatenate([self._mean_image(), self._painted], axis=2)
+            beside = []
+            for y, x in offsets_of(3):
+                there = np.roll(self.numbers, (y, x), (0, 1))
+                at = sources.centres[there] + y * self._strides[there] + x
+                beside.append(table[np.clip(at, 0, len(table) - 1)].ravel())
+            numbers, distances = self.numbers.ravel(), np.zeros(self.numbers.size, np.float32)
+            for piece in _pieces(self._order):
+                wanted = self._reduced(self._patches_around(looks, piece))
+                least, best = np.full(len(piece), np.inf, np.float32), numbers[piece]
+                for candidates in beside:
+                    numbered = candidates[piece]
+                    apart = ((wanted - self._vectors[:, numbered]) ** 2).sum(axis=0)
+                    # There is no patch beside one at the border, and of another region none is wanted.
+                    apart[(numbered < 0) | (self._regions[numbered] != self._regions[numbers[piece]])] = np.inf
+                    nearer = apart < least
+                    least[nearer], best[nearer] = apart[nearer], numbered[nearer]
+                numbers[piece], distances[piece] = best, least
+            self._weigh(distances)
+
+    def _weigh(self, distances: Float32) -> float:
+        """Let patches have their say by their squared distances (H W,), of which the mean is returned."""
         self.distance = float(distances[self._order].mean())
-        self._penalty = max(PENALTY * self.distance, self._least_penalty)
         says = (distances + 0.1 * self.distance + 1e-6) ** ROBUSTNESS
         self._weights = self._near * says.astype(np.float32).reshape(self.numbers.shape)
+        return self.distance
 
     def vote(self) -> tuple[Float32, Numbers]:
         """The pixel that the patch with the most say gives each pixel, (H, W, 3), and where it comes from."""

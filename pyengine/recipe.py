@@ -39,7 +39,15 @@ from pyengine.losses import KINDS
 from pyengine.losses.options import USUAL, LossOptions, Weights
 from pyengine.methods import PRESETS, Method, Preset
 from pyengine.network.graphs import LEAST_SIDE, OutputPadding, Pooling
-from pyengine.pyramid import COARSEST, MULTIPLE, Start, default_iterations, default_levels, level_sizes
+from pyengine.pyramid import (
+    MULTIPLE,
+    Start,
+    default_iterations,
+    default_levels,
+    equal_iterations,
+    level_sizes,
+    most_levels,
+)
 
 PreserveColor = Literal["luminance", "match"]
 Augmentation = Literal["flips", "turns"]
@@ -59,7 +67,7 @@ class Options(TypedDict, total=False):
     content: Source | None
     content_strength: float
     init: Source | None
-    start: Start
+    start: Start | None
     style_scale: float
     preserve_color: PreserveColor | None
     exemplar_regions: RegionSource | Sequence[RegionSource] | None
@@ -145,7 +153,7 @@ class Recipe:
         content: Source | None = None,
         content_strength: float = 1.0,
         init: Source | None = None,
-        start: Start = "noise",
+        start: Start | None = None,
         style_scale: float = 1.0,
         preserve_color: PreserveColor | None = None,
         exemplar_regions: RegionSource | Sequence[RegionSource] | None = None,
@@ -182,10 +190,8 @@ class Recipe:
         check_choice("method", method, tuple(PRESETS))
         for name in ("seamless", "structure"):
             check_flag(name, given[name])
-        check_choice("start", start, get_args(Start))
-        if start == "patches":
-            _check_patches(given)
-        losses = _loss_options(given, PRESETS[method])
+        start = _chosen_start(given, PRESETS[method])
+        losses = _loss_options(given, PRESETS[method], start)
         if fit is not None:
             check_choice("fit", fit, get_args(Fit))
             _check_fit(given)
@@ -303,7 +309,20 @@ def takes_options(function: Function) -> Function:
     return function
 
 
-def _loss_options(given: Mapping[str, Any], preset: Preset) -> LossOptions:
+def _chosen_start(given: Mapping[str, Any], preset: Preset) -> Start:
+    """What the coarsest level starts from: as given, or as the method has it where nothing else is to start from."""
+    start: Start | None = given["start"]
+    has_hole = given["seamless"] or given["keep"] is not None or given["fill"] is not None
+    others = [name for name in ("content", "init") if given[name] is not None and not (has_hole and name == "init")]
+    if start is None:
+        return "noise" if others else preset.start
+    check_choice("start", start, get_args(Start))
+    if start == "patches" and others:
+        raise PyengineError(f"start='patches' with {others[0]}, which is a start of its own: leave one of them out")
+    return start
+
+
+def _loss_options(given: Mapping[str, Any], preset: Preset, start: Start) -> LossOptions:
     content, weights = given["content"] is not None, given["weights"]
     for name, is_usual in (
         ("content_layers", given["content_layers"] is None),
@@ -315,7 +334,7 @@ def _loss_options(given: Mapping[str, Any], preset: Preset) -> LossOptions:
         weights = {**preset.weights, **(weights or {})} or "auto"
     layers = {kind: given[f"{kind}_layers"] for kind in KINDS if given.get(f"{kind}_layers") is not None}
     # What patches put in its place must not be moved by what it is to look like; noise is left to the paper's losses.
-    asked_for = {"structure": given["structure"], "content": content, "correlation": given["start"] == "patches"}
+    asked_for = {"structure": given["structure"], "content": content, "correlation": start == "patches"}
     return LossOptions(
         weights,
         layers,
@@ -343,14 +362,6 @@ def _check_fit(given: Mapping[str, Any]) -> None:
             raise PyengineError(
                 f"fit={given['fit']!r} with {name}: periods fit a texture made as a whole: leave one of them out"
             )
-
-
-def _check_patches(given: Mapping[str, Any]) -> None:
-    """Raise PyengineError for what a start by patches can't be made of."""
-    has_hole = given["seamless"] or given["keep"] is not None or given["fill"] is not None
-    for name in ("content",) if has_hole else ("content", "init"):
-        if given[name] is not None:
-            raise PyengineError(f"start='patches' with {name}, which is a start of its own: leave one of them out")
 
 
 def _final_size(size: Any, natural: tuple[int, int], hole: Hole | None, painting: Painting | None) -> tuple[int, int]:
@@ -433,16 +444,16 @@ def _planned_iterations(
     sizes: list[tuple[int, int]], levels: Any, iterations: Any, preset: Preset, start: Start
 ) -> tuple[int, ...]:
     """How many iterations at each level of a pyramid for images of these (width, height)s."""
-    most = default_levels(*sizes, coarsest=LEAST_SIDE)
+    most = most_levels(*sizes, coarsest=LEAST_SIDE)
     if levels is None:
-        levels = preset.levels or default_levels(*sizes, coarsest=COARSEST[start])
+        levels = preset.levels or default_levels(start, *sizes)
     elif not is_integer(levels) or not 1 <= levels <= most:
         raise PyengineError(
             f"levels={levels!r}: give 1 to {most}; the coarsest level's sides must be at least {LEAST_SIDE}"
         )
     if iterations is None:
         iterations = preset.iterations or default_iterations(levels, start)
-    planned = (iterations,) * levels if is_integer(iterations) else iterations
+    planned = equal_iterations(iterations, levels, start) if is_integer(iterations) else iterations
     if (
         not isinstance(planned, (Sequence, np.ndarray))
         or len(planned) != levels

@@ -91,7 +91,7 @@ class Synthesis:
             if self._made is not None:
                 level = level.made_where(self._made)
             image = level.keep(image)
-            if not self.stopped:
+            if not self.stopped and self._recipe.iterations[k]:
                 image = self._run_level(k, level, image)
         assert image is not None
         if self._recipe.colors is not None:

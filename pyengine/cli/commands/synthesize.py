@@ -46,11 +46,11 @@ _recipe = options.together(
             help="Show more of the content above 1, and more of the style below.",
         ),
         _of(
-            "--init", metavar="FILE", unset="content if there is one, else noise",
+            "--init", metavar="FILE", unset="content if there is one, else as --start says",
             help="Start from this picture, from noise or from content.",
         ),
         _of(
-            "--start",
+            "--start", unset="patches, but noise for gatys",
             help="Start from noise, or from a layout of the exemplar's patches.",
         ),
         _of(
