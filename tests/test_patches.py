@@ -188,16 +188,15 @@ def test_regions_are_laid_out_from_their_own_also_where_they_are_narrow():
 
 
 def test_a_border_is_like_the_exemplars():
-    """Between two regions of grey there is a red line in the exemplar, and so there is in the layout."""
+    """A red line goes along the border between two regions of grey in the exemplar, and so it does in the layout."""
     x = np.arange(64)[None].repeat(64, 0)
     image = np.full((64, 64, 3), 0.5, np.float32)
-    image[:, 30:34] = (1, 0, 0)
+    image[:, 26:29] = (1, 0, 0)
     left = (x < 32)[None].astype(np.float32)
     masks = np.concatenate([left, 1 - left])
     level = Level((64, 64), (Exemplar(image, masks),), ("1", "2"), np.roll(masks, 12, 2))
     red = (lay_out(level, np.random.default_rng(0), CpuKernels(2)).image == (1, 0, 0)).all(2)
-    assert red[:, [43, 44]].mean() > 0.5
-    assert red[:, 18:38].mean() < 0.1
+    assert red[:, 38:41].mean() > 0.9
 
 
 def test_a_region_of_which_no_patch_is_left():
