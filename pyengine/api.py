@@ -9,6 +9,7 @@ from pyengine.devices import Precision
 from pyengine.engine import Engine
 from pyengine.images.reading import Source
 from pyengine.images.regions import RegionSource
+from pyengine.inputs import Fit
 from pyengine.losses.options import Weights
 from pyengine.methods import Method
 from pyengine.network.graphs import OutputPadding, Pooling
@@ -24,6 +25,7 @@ def synthesize(
     exemplar_weights: Sequence[float] | None = None,
     augment: Sequence[Augmentation] | None = None,
     size: tuple[int, int] | int | None = None,
+    fit: Fit | None = None,
     content: Source | None = None,
     content_strength: float = 1.0,
     init: Source | None = None,
@@ -79,6 +81,11 @@ def synthesize(
         The result's size in pixels, both sides 16 to 16383. Default: None, that of the content, of the picture to fill,
         of `output_regions`, of `init`, or of the exemplar, the first of these that there is. A content of another shape
         is stretched.
+    fit : {"size", "scale"}, optional
+        What to change so that a whole number of the exemplar's periods fits into the result, which can't tile with
+        itself otherwise: "size" takes the nearest size that does, "scale" keeps the size and scales the exemplar by a
+        few per cent in width and height. With several exemplars, the first counts that has a period; where none has,
+        nothing changes. `inspect` tells what there is. Default: None, nothing is changed.
     content : image, optional
         Style transfer: the result shows this picture in the exemplar's style. Default: None.
     content_strength : float
@@ -166,6 +173,7 @@ def synthesize(
     See Also
     --------
     Engine : the same for many images, with the network made once.
+    inspect : what there is to know of an exemplar before.
     Recipe : the arguments, checked, to keep or to run later.
 
     Examples
@@ -183,6 +191,7 @@ def synthesize(
             exemplar_weights=exemplar_weights,
             augment=augment,
             size=size,
+            fit=fit,
             content=content,
             content_strength=content_strength,
             init=init,

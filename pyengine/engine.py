@@ -15,6 +15,7 @@ from pyengine.devices import Precision, choose
 from pyengine.errors import PyengineError
 from pyengine.images.reading import Source
 from pyengine.images.writing import to_uint8
+from pyengine.inspection import hint
 from pyengine.losses.options import LossOptions
 from pyengine.measuring import measure
 from pyengine.memory import SHARE, Budget, Plan, level_demand
@@ -161,6 +162,10 @@ class Engine:
         if not isinstance(recipe, Recipe):
             raise PyengineError(f"recipe, a {type(recipe).__name__}: give what Recipe.create or from_json makes")
         losses = self._on_model(recipe.losses)
+        if LOGGER.isEnabledFor(logging.INFO):
+            advice = hint(recipe)
+            if advice is not None:
+                LOGGER.info("%s", advice)
         with self.kernels.active():
             synthesis = Synthesis(recipe, losses, self.budget.plans(recipe, losses), self.pool, callback)
             image = to_uint8(synthesis.run())

@@ -23,10 +23,12 @@ from pyengine.images.regions import Painting, RegionSource, load_regions
 from pyengine.images.resampling import resize
 from pyengine.inputs import (
     LARGEST_SIDE,
+    Fit,
     Flags,
     Hole,
     Picture,
     exemplar_factors,
+    fitted,
     load_exemplars,
     load_init,
     load_picture,
@@ -53,6 +55,7 @@ class Options(TypedDict, total=False):
     exemplar_weights: Sequence[float] | None
     augment: Sequence[Augmentation] | None
     size: tuple[int, int] | int | None
+    fit: Fit | None
     content: Source | None
     content_strength: float
     init: Source | None
@@ -138,6 +141,7 @@ class Recipe:
         exemplar_weights: Sequence[float] | None = None,
         augment: Sequence[Augmentation] | None = None,
         size: tuple[int, int] | int | None = None,
+        fit: Fit | None = None,
         content: Source | None = None,
         content_strength: float = 1.0,
         init: Source | None = None,
@@ -182,6 +186,11 @@ class Recipe:
         if start == "patches":
             _check_patches(given)
         losses = _loss_options(given, PRESETS[method])
+        if fit is not None:
+            check_choice("fit", fit, get_args(Fit))
+            _check_fit(given)
+            if losses.padding != "wrap":
+                raise PyengineError(f"fit={fit!r} with padding={losses.padding!r}: results tile only under 'wrap'")
         opened = open_files(given)
         pictures = load_exemplars(opened["exemplar"], opened["exemplars"])
         shown = None if content is None else load_picture(opened["content"], "content")
@@ -196,6 +205,8 @@ class Recipe:
         natural = shown or hole or painting or begun or pictures[0]
         final = _final_size(size, natural.size, hole, painting)
         scaled = style_sizes([picture.size for picture in pictures], style_scale, final, transfer=shown is not None)
+        if fit is not None:
+            scaled, final = fitted(fit, pictures, scaled, final)
         factors = exemplar_factors(pictures, scaled, exemplar_weights)
         made = _masked_exemplars(pictures, factors, painting)
         regions = painting.names if painting else ("",)
@@ -303,7 +314,8 @@ def _loss_options(given: Mapping[str, Any], preset: Preset) -> LossOptions:
     if weights is None or isinstance(weights, Mapping):
         weights = {**preset.weights, **(weights or {})} or "auto"
     layers = {kind: given[f"{kind}_layers"] for kind in KINDS if given.get(f"{kind}_layers") is not None}
-    asked_for = {"structure": given["structure"], "content": content}
+    # What patches put in its place must not be moved by what it is to look like; noise is left to the paper's losses.
+    asked_for = {"structure": given["structure"], "content": content, "correlation": given["start"] == "patches"}
     return LossOptions(
         weights,
         layers,
@@ -322,6 +334,15 @@ def _check_hole(hole: Hole | None, shown: Picture | None, seamless: bool, losses
         )
     if seamless and losses.padding != "wrap":
         raise PyengineError(f"seamless=True with padding={losses.padding!r}: borders meet only under 'wrap'")
+
+
+def _check_fit(given: Mapping[str, Any]) -> None:
+    """Raise PyengineError for what periods can't be fitted to."""
+    for name in ("init", "content", "keep", "fill", "seamless", "exemplar_regions", "output_regions"):
+        if given[name] is not None and given[name] is not False:
+            raise PyengineError(
+                f"fit={given['fit']!r} with {name}: periods fit a texture made as a whole: leave one of them out"
+            )
 
 
 def _check_patches(given: Mapping[str, Any]) -> None:

@@ -200,6 +200,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"start": "patches", **CONTENT},
         r"start='patches' with content, which is a start of its own: leave one of them out",
     ),
+    ({"fit": "width"}, r"fit='width': choose 'size' or 'scale'"),
+    ({"fit": "size", **CONTENT}, r"fit='size' with content: periods fit a texture .* leave one of them out"),
+    ({"fit": "scale", "fill": mask(64, 48)}, r"fit='scale' with fill: periods fit a texture"),
+    ({"fit": "scale", "seamless": True}, r"fit='scale' with seamless: periods fit a texture"),
+    ({"fit": "size", **REGIONS}, r"fit='size' with exemplar_regions: periods fit a texture"),
+    ({"fit": "size", "padding": "zeros"}, r"fit='size' with padding='zeros': results tile only under 'wrap'"),
     ({"start": "patches", "init": "noise"}, r"start='patches' with init, which is a start of its own"),
     # regions
     ({"exemplar_regions": halves(64, 48)}, r"exemplar_regions without output_regions: give the layout"),
@@ -280,6 +286,34 @@ def test_a_region_of_an_exemplar_without_weight_is_refused_as_such():
 def test_a_strength_without_content_is_refused():
     with pytest.raises(PyengineError, match="content_strength without content"):
         Recipe.create(EXEMPLAR, content_strength=2.0)
+
+
+# ----------------------------------------------------------- periods that fit
+
+BOARD = np.kron(np.indices((8, 8)).sum(0) % 2, np.full((9, 9), 200)).astype(np.uint8)  # a period of 18 pixels
+TALL = np.kron(np.indices((8, 8)).sum(0) % 2, np.full((12, 9), 200)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("options", "output", "measured"),
+    [
+        ({"exemplar": BOARD, "size": 79, "fit": "size"}, (72, 72), [(72, 72)]),
+        ({"exemplar": BOARD, "size": 79, "fit": "scale"}, (79, 79), [(79, 79)]),
+        ({"exemplar": BOARD, "size": (84, 103), "fit": "scale"}, (84, 103), [(67, 69)]),
+        ({"exemplar": TALL, "size": 110, "fit": "size"}, (108, 120), [(72, 96)]),
+        ({"exemplar": BOARD[:64, :64], "fit": "size"}, (72, 72), [(64, 64)]),
+        ({"exemplar": BOARD, "size": 79, "fit": "size", "style_scale": 1.5}, (81, 81), [(108, 108)]),
+        ({"exemplar": BOARD, "size": 79, "fit": "scale", "style_scale": 1.5}, (79, 79), [(105, 105)]),
+        ({"exemplar": EXEMPLAR, "size": 79, "fit": "size"}, (79, 79), [(64, 48)]),
+        ({"exemplars": [EXEMPLAR, BOARD, TALL], "size": 79, "fit": "size"}, (72, 72), [(64, 48), (72, 72), (72, 96)]),
+        ({"exemplars": [EXEMPLAR, BOARD], "size": 79, "fit": "scale"}, (79, 79), [(70, 53), (79, 79)]),
+    ],
+)
+def test_periods_fit(options, output, measured):
+    recipe = Recipe.create(**{"exemplar": None, **options})
+    assert recipe.sizes[-1] == recipe.level.size == output
+    assert [exemplar.size for exemplar in recipe.level.exemplars] == measured
+    assert recipe.arguments["fit"] == options["fit"]
 
 
 @pytest.mark.parametrize(
