@@ -166,9 +166,10 @@ def test_a_band_leaves_the_picture_where_it_has_to():
     assert tiles[needed].all()
     assert not tiles[~free].any()
     assert tiles.sum() < (free.sum() + needed.sum()) / 2  # there is no need to leave it
-    other = lay_around(noise(64, 80), free, needed).made
+    spots = resize(noise(16, 20), (80, 64))
+    other = lay_around(spots, free, needed).made
     assert other is not None
-    assert other.sum() > tiles.sum()
+    assert tiles.sum() < other.sum() < 0.8 * free.sum() + 0.2 * needed.sum()
 
 
 # ------------------------------------------------------------------- layouts
@@ -187,16 +188,15 @@ def test_regions_are_laid_out_from_their_own_also_where_they_are_narrow():
 
 
 def test_a_border_is_like_the_exemplars():
-    """Between black and white there is a red line in the exemplar, and so there is in the layout."""
+    """A red line goes along the border between two regions of grey in the exemplar, and so it does in the layout."""
     x = np.arange(64)[None].repeat(64, 0)
-    image = np.repeat((x >= 32)[:, :, None], 3, 2).astype(np.float32)
-    image[:, 30:34] = (1, 0, 0)
+    image = np.full((64, 64, 3), 0.5, np.float32)
+    image[:, 26:29] = (1, 0, 0)
     left = (x < 32)[None].astype(np.float32)
     masks = np.concatenate([left, 1 - left])
     level = Level((64, 64), (Exemplar(image, masks),), ("1", "2"), np.roll(masks, 12, 2))
     red = (lay_out(level, np.random.default_rng(0), CpuKernels(2)).image == (1, 0, 0)).all(2)
-    assert red[:, [43, 44]].mean() > 0.5
-    assert red[:, 18:38].mean() < 0.1
+    assert red[:, 38:41].mean() > 0.9
 
 
 def test_a_region_of_which_no_patch_is_left():
