@@ -35,6 +35,7 @@ STARTS = 4
 ROUNDS = (10, 6, 4)
 """How often patches are looked for at the coarsest scale, at the next, and at each that follows."""
 
+LEFT, ORDER = 1.0, 1.0
 SEARCHED = 192
 """Pixels on the shorter side from which on nothing is looked for any more: patches follow those of the coarser scale,
 which takes seconds where looking for the nearest of all would take minutes, and changes what they say but little."""
@@ -139,7 +140,7 @@ def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> L
         rounds = ROUNDS[min(scale, len(ROUNDS) - 1)]
         if found is None:
             begun = (_begin(reduced, kernels, generator, rounds) for _ in range(STARTS))
-            found = min(begun, key=lambda search: search.distance)
+            found = min(begun, key=lambda search: search.badness)
         else:
             found = _Search(reduced, SIDE, kernels, generator, found.places)
             if min(size) < SEARCHED:
@@ -319,6 +320,38 @@ class _Search:
                     numbers[piece] = members[kernels.download(found)]
                     distances[piece] = np.maximum(kernels.download(sums) - cost[numbers[piece]], 0)
         self._penalty = max(PENALTY * self._weigh(distances), self._least_penalty)
+
+    @property
+    def badness(self) -> float:
+        """How far the picture is from what it should be: patches from their sources, sources from the picture, order."""
+        looks = np.concatenate([self._mean_image(), self._painted], axis=2)
+        variance = max(float(self._vectors.var(1).sum()), 1e-12)
+        total = self.distance / variance
+        labels = self._labels.ravel()
+        left, count = 0.0, 0
+        for k, members in enumerate(self._members):
+            there = self._order[labels[self._order] == k]
+            if not len(there): continue
+            some = members[np.linspace(0, len(members) - 1, min(len(members), FITTED)).astype(np.intp)]
+            made = np.concatenate([self._reduced(self._patches_around(looks, piece)) for piece in _pieces(there)], axis=1)
+            _, sums = self._kernels.nearest(self._kernels.upload(np.ascontiguousarray(self._vectors[:, some])), self._kernels.upload(made))
+            left += float(self._kernels.download(sums).clip(0).sum()); count += len(some)
+        total += LEFT * left / count / variance
+        if self._level.free is None and ORDER:
+            from pyengine.images.color import LUMINANCE
+            from pyengine.lattice import autocorrelation
+            found = autocorrelation(looks[:, :, :3] @ LUMINANCE)
+            worst = []
+            for e in self._level.exemplars:
+                expected = autocorrelation(e.image @ LUMINANCE)
+                reach = [min(a, b) // 2 for a, b in zip(expected.shape, found.shape)]
+                cut = lambda m: m[m.shape[0] // 2 - reach[0] : m.shape[0] // 2 + reach[0] + 1, m.shape[1] // 2 - reach[1] : m.shape[1] // 2 + reach[1] + 1]
+                a, b = cut(expected), cut(found)
+                y, x = np.mgrid[-reach[0]:reach[0]+1, -reach[1]:reach[1]+1]
+                c = np.clip((abs(a) - .2) / .2, 0, 1) * (np.hypot(y, x) >= min(e.size) / 8)
+                if c.sum(): worst.append(float((c * (a - b) ** 2).sum() / (c * a * a).sum()))
+            total += ORDER * (np.mean(worst) if worst else 0)
+        return total
 
     def follow(self, rounds: int) -> None:
         """Take the sources that lie beside those of the patches around, a few times, wherever they look more alike.
