@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ def runtimes(module: str) -> dict[str, str]:
 
 @cache
 def runtime() -> Any:
-    """The `onnxruntime` module.
+    """The `onnxruntime` module, which reports nothing to anybody unless ORT_DISABLE_TELEMETRY is set to 0.
 
     Raises
     ------
@@ -51,6 +52,8 @@ def runtime() -> Any:
             f"{' and '.join(installed)} are both installed and break each other: "
             f"pip uninstall -y {' '.join(installed)}, then pip install 'pyengine[cpu]' or 'pyengine[gpu]'"
         )
+    # It would keep an identifier and a log of events in the user's cache, and look a host up to send them to.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:
