@@ -46,10 +46,11 @@ class CpuKernels:
     def allocate(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Float32]:
         """See `Kernels.allocate`. All are in one piece: the C library would keep memory below 32 MB for itself."""
         sizes = {name: -(-math.prod(shape) // 16) * 16 for name, shape in shapes.items()}  # whole cache lines
-        memory = np.frombuffer(mmap.mmap(-1, 4 * sum(sizes.values())), np.float32)
+        # By default, a process and those forked from it would write to the same memory.
+        piece = np.frombuffer(mmap.mmap(-1, 4 * sum(sizes.values()), access=mmap.ACCESS_COPY), np.float32)
         ends = np.cumsum(list(sizes.values()))
         return {
-            name: memory[end - size : end][: math.prod(shapes[name])].reshape(shapes[name])
+            name: piece[end - size : end][: math.prod(shapes[name])].reshape(shapes[name])
             for (name, size), end in zip(sizes.items(), ends, strict=True)
         }
 
