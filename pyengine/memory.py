@@ -271,21 +271,20 @@ class Budget:
                 "give 'auto', or more memory_limit",
                 whole,
             )
-        plan = self._tiled(size, demand)
-        assert plan.side is not None
         wrap = losses.padding == "wrap"
         try:  # making the tiles refuses a size that can't be cut, before the work begins
-            Tiling(size, plan.side, self.architecture, demand.reaches, wrap=wrap, alignment=self.alignment(size))
+            Tiling(size, SMALLEST_TILE, self.architecture, demand.reaches, wrap=wrap, alignment=self.alignment(size))
         except PyengineError as error:
             raise TooLarge(f"{error}, or give memory_limit={whole}", whole) from None
-        return plan
+        return self._tiled(size, demand, whole)
 
     def _kept_bytes(self, pixels: int, demand: Demand) -> float:
         """Bytes in memory all the time, but for the optimiser's matrix."""
         base = BASE_BYTES if self.on_cpu else 0
         return base + demand.measured_bytes + pixels * (demand.pixel_bytes + IMAGE_BYTES * IMAGES)
 
-    def _tiled(self, size: tuple[int, int], demand: Demand) -> Plan:
+    def _tiled(self, size: tuple[int, int], demand: Demand, whole: int) -> Plan:
+        """The fastest plan in tiles, for an image that would need so many bytes as a whole."""
         pixels = size[0] * size[1]
         always = self._kept_bytes(pixels, demand)
         matrix = pixels * IMAGE_BYTES * STATE
@@ -305,7 +304,9 @@ class Budget:
                     side = -(-max(size) // unit) * unit
                 if side >= least:
                     return Plan(demand, side, channels, spill)
-        needed = math.ceil(needed + (SMALLEST_TILE + 2 * halo) ** 2 * each)
+        needed = min(
+            whole, math.ceil(needed + (SMALLEST_TILE + 2 * halo) ** 2 * each)
+        )  # a small image is a tile's part
         raise TooLarge(
             f"size {size[1]}x{size[0]} pixels needs about {needed / 1e9:.1f} GB ({needed} bytes) even in tiles, and "
             f"{self.limit / 1e9:.1f} GB ({self.limit:.0f} bytes) may be used: "
