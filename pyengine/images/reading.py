@@ -320,7 +320,7 @@ def _open(content: bytes, name: str) -> Image.Image:
     limit = Image.MAX_IMAGE_PIXELS  # Pillow itself only warns up to twice of it
     if limit is not None and image.width * image.height > limit:
         raise _too_large(name, f"{image.width}x{image.height} is more pixels than Pillow trusts")
-    check_picture(name, image.width, image.height)
+    check_picture(name, *image.size, transparent=image.has_transparency_data)
     return image
 
 
