@@ -207,14 +207,16 @@ def _quotas(root: Path) -> Iterator[float]:
 def _address_space(root: Path) -> int:
     """Bytes of memory that the limit of the address space leaves; 0 if there is none.
 
-    Much of that space is taken up by what is never in memory: libraries, stacks, the reserves of the C library.
+    Much of that space is taken up by what is never in memory, such as libraries; and half of what is left, or more, by
+    the stacks and the heaps that threads reserve once they are started.
     """
     lines = _text(root / "proc/self/limits").splitlines()
     most = next((_number(line.split()[3]) for line in lines if line.startswith("Max address space")), 0)
-    sizes = _text(root / "proc/self/statm").split()
+    sizes = [_number(word) for word in _text(root / "proc/self/statm").split()[:2]]
     if not most or len(sizes) < 2:
         return most
-    return max(most - (int(sizes[0]) - int(sizes[1])) * os.sysconf("SC_PAGE_SIZE"), 1)
+    mapped, resident = sizes
+    return max((most - (mapped - resident) * os.sysconf("SC_PAGE_SIZE")) // 2, 1)
 
 
 def _text(file: Path) -> str:
