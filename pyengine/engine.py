@@ -91,7 +91,7 @@ class Engine:
         elif not is_integer(threads) or not 1 <= threads <= MOST_THREADS:
             raise PyengineError(f"threads={threads!r}: give a whole number from 1 to {MOST_THREADS}")
         elif threads > cores():  # more would only get in each other's way
-            warn_once(f"threads={threads}: this process may use {cores()} cores, so there are as many threads")
+            warn_once(f"threads={threads} are more than the cores that this process may use: computing with {cores()}")
             threads = cores()
         self.device = choose(device)
         self.precision = self.device.precision(precision)

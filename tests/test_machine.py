@@ -120,7 +120,7 @@ def test_openmp_has_a_say_in_threads(monkeypatch, tmp_path, text, expected):
 
 def test_more_threads_than_cores_are_cut_with_a_word(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
-    with pytest.warns(RuntimeWarning, match=r"^threads=777: this process may use 1 core"):
+    with pytest.warns(RuntimeWarning, match=r"^threads=777 are more than the cores .*: computing with 1$"):
         assert Engine("cpu", threads=777).threads == 1
 
 
