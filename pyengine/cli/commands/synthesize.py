@@ -157,7 +157,7 @@ def command(
     arguments = _arguments(exemplars, thresholds)
     named: dict[str, Any] = {}
     typed = options.typed(options.ENGINE)
-    with reading_within(typed.get("memory_limit")):
+    with reading_within(typed.get("memory_limit") or None):  # the engine refuses 0
         if recipe_file is None:
             recipe = Recipe.create(**arguments)
         else:
