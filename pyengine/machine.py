@@ -23,8 +23,8 @@ ROOT = Path("/")
 SHARE = 0.8
 """The share of the memory there is that is used where nobody says how much."""
 
-BASE_BYTES = 470 * 10**6
-"""Bytes that a run takes on a CPU whatever the size: Python, the libraries, the model, what an evaluation keeps."""
+LOADED_BYTES = 200 * 10**6
+"""Bytes of Python, the libraries and the model, which are in memory when pictures are read."""
 
 READING_BYTES, TRANSPARENT_BYTES = 35, 60
 """Bytes that reading a picture takes for each of its pixels, in Pillow and as float32, if it is opaque and if it is
@@ -105,7 +105,7 @@ def reading_within(limit: float | None) -> Iterator[None]:
     ...     check_picture("exemplar", 20_000, 20_000, transparent=True)
     Traceback (most recent call last):
     ...
-    pyengine.errors.PyengineError: exemplar of 20000x20000 pixels: reading it alone takes about 24.5 GB ...
+    pyengine.errors.PyengineError: exemplar of 20000x20000 pixels: reading it alone takes about 24.2 GB ...
     """
     token = _limit.set(limit)
     try:
@@ -132,7 +132,7 @@ def check_picture(name: str, width: int, height: int, *, transparent: bool) -> N
     limit = _limit.get()
     if limit is None:
         limit = SHARE * (memory() or math.inf)
-    needed = BASE_BYTES + width * height * (TRANSPARENT_BYTES if transparent else READING_BYTES)
+    needed = LOADED_BYTES + width * height * (TRANSPARENT_BYTES if transparent else READING_BYTES)
     if needed > limit:
         raise PyengineError(
             f"{name} of {width}x{height} pixels: reading it alone takes about {needed / 1e9:.1f} GB ({needed} bytes), "

@@ -13,7 +13,7 @@ from pyengine.level import Level
 from pyengine.losses import KINDS
 from pyengine.losses.base import ChannelLoss
 from pyengine.losses.options import LossOptions
-from pyengine.machine import BASE_BYTES, check_room
+from pyengine.machine import check_room
 from pyengine.network.architecture import Architecture
 from pyengine.network.footprint import IMAGE_BYTES, map_bytes, network_bytes
 from pyengine.network.graphs import LEAST_SIDE, WINOGRAD_TILE
@@ -27,6 +27,9 @@ convolutions): maps that sessions keep for a moment, and kernels' scratch. Measu
 
 MEASURING_BYTES = {1: 1060, WINOGRAD_TILE: 370}
 """The same for an exemplar that is measured, with its histograms."""
+
+BASE_BYTES = 470 * 10**6
+"""Bytes that a run takes on a CPU whatever the size: Python, the libraries, the model, what an evaluation keeps."""
 
 IMAGES = 2
 """How many images there are besides the rows of the optimiser's matrix: the one that is evaluated, and its gradient."""
