@@ -15,6 +15,7 @@ from pyengine.devices import Precision, choose, warn_once
 from pyengine.errors import PyengineError
 from pyengine.images.reading import Source
 from pyengine.images.writing import to_uint8
+from pyengine.inspection import hint
 from pyengine.losses.options import LossOptions
 from pyengine.machine import SHARE, cores, default_threads, reading_within
 from pyengine.measuring import measure
@@ -171,6 +172,10 @@ class Engine:
         losses = self._on_model(recipe.losses)
         plans = self.budget.plans(recipe, losses)
         check_spilling(recipe.sizes, plans)
+        if LOGGER.isEnabledFor(logging.INFO):
+            advice = hint(recipe)
+            if advice is not None:
+                LOGGER.info("%s", advice)
         with self.kernels.active():
             synthesis = Synthesis(recipe, losses, plans, self.pool, callback)
             image = to_uint8(synthesis.run())
