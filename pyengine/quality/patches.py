@@ -129,8 +129,8 @@ def nearest(image: Float32, corners: Corners, exemplar: Float32, side: int) -> t
     >>> found.tolist(), differences.tolist()
     ([[10, 0], [13, 5]], [0.0, 0.0])
     """
-    from pyengine.machine import default_threads
     from pyengine.kernels.cpu import CpuKernels
+    from pyengine.machine import default_threads
 
     ours, theirs = (np.lib.stride_tricks.sliding_window_view(x, (side, side), axis=(0, 1)) for x in (image, exemplar))
     rows, columns = theirs.shape[:2]
