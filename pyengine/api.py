@@ -14,7 +14,7 @@ from pyengine.losses.options import Weights
 from pyengine.methods import Method
 from pyengine.network.graphs import OutputPadding, Pooling
 from pyengine.pyramid import Start
-from pyengine.recipe import Augmentation, PreserveColor, Recipe
+from pyengine.recipe import Augmentation, PreserveColor
 from pyengine.result import Progress, Result
 
 
@@ -188,8 +188,9 @@ def synthesize(
     ((48, 48, 3), 3)
     """
     with Engine(device, model, threads, precision, memory_limit) as engine:
-        recipe = Recipe.create(
+        return engine.synthesize(
             exemplar,
+            callback=callback,
             exemplars=exemplars,
             exemplar_weights=exemplar_weights,
             augment=augment,
@@ -218,4 +219,3 @@ def synthesize(
             levels=levels,
             iterations=iterations,
         )
-        return engine.run(recipe, callback)

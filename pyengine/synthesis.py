@@ -165,11 +165,16 @@ class Synthesis:
         def after_iteration(pixels: Float32, terms: list[float]) -> None:
             nonlocal done
             done += 1
-            named = dict(zip(objective.names, terms, strict=True))
-            self.history.append(Iteration(k, done, sum(terms), named, objective.weights))
+
+            def state() -> Iteration:
+                named = dict(zip(objective.names, terms, strict=True))
+                return Iteration(k, done, sum(terms), named, dict(objective.weights))
+
+            self.history.append(state())
             if self._callback is None:
                 return
-            progress = Progress(self.history[-1], self._recipe, np.array(self._kernels.download(pixels)))
+            # What it is given is its own: it may write to it.
+            progress = Progress(state(), self._recipe, np.array(self._kernels.download(pixels)))
             try:
                 self._callback(progress)
             except StopIteration:  # SciPy's callbacks end a run so

@@ -25,6 +25,7 @@ from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
 from pyengine.files import one_line
 from pyengine.images.formats import KEYWORD
+from pyengine.machine import check_picture
 
 LOGGER = logging.getLogger(__name__)
 
@@ -319,6 +320,7 @@ def _open(content: bytes, name: str) -> Image.Image:
     limit = Image.MAX_IMAGE_PIXELS  # Pillow itself only warns up to twice of it
     if limit is not None and image.width * image.height > limit:
         raise _too_large(name, f"{image.width}x{image.height} is more pixels than Pillow trusts")
+    check_picture(name, *image.size, transparent=image.has_transparency_data)
     return image
 
 

@@ -157,6 +157,7 @@ def command(
     from pyengine.engine import Engine
     from pyengine.images.writing import check_output
     from pyengine.inspection import hint
+    from pyengine.machine import reading_within
     from pyengine.network.modelfile import installed
     from pyengine.recipe import Recipe
 
@@ -166,11 +167,12 @@ def command(
     arguments = _arguments(exemplars, thresholds)
     named: dict[str, Any] = {}
     typed = options.typed(options.ENGINE)
-    if recipe_file is None:
-        recipe = Recipe.create(**arguments)
-    else:
-        text, named = _read(recipe_file)
-        recipe = Recipe.from_json(text, recipe_file.parent, **arguments)
+    with reading_within(typed.get("memory_limit") or None):  # the engine refuses 0
+        if recipe_file is None:
+            recipe = Recipe.create(**arguments)
+        else:
+            text, named = _read(recipe_file)
+            recipe = Recipe.from_json(text, recipe_file.parent, **arguments)
     check_not_an_input(output, *recipe.files, *([] if recipe_file is None else [recipe_file]))
     made_with = named.pop("sha256", None)
     if "model" in typed:
