@@ -1,4 +1,18 @@
-"""The exceptions that pyengine raises."""
+"""The exceptions that pyengine raises, and text that is safe to show."""
+
+
+def printable(text: str) -> str:
+    """A text on one line, with its control characters, and whatever else is not shown as it is, spelled out.
+
+    Names of files and texts in them may hold anything, what moves a terminal's cursor too.
+
+    Examples
+    --------
+    >>> printable("two\\nlines, \\x1b[31mred, \\udcff, é")
+    'two lines, \\\\x1b[31mred, \\\\udcff, é'
+    """
+    line = " ".join(text.splitlines())
+    return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 class PyengineError(Exception):
@@ -16,4 +30,4 @@ class PyengineError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.splitlines()))  # a file's name, or a text in it, may have several
+        super().__init__(printable(message))

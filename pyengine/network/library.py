@@ -132,7 +132,7 @@ def import_model(
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise PyengineError(f"{target.parent}: cannot be made ({error.strerror})") from error
-    write_atomically(target, lambda stream: stream.write(content))
+    write_atomically(target, content)
     return ModelInfo(name, target, False, len(content), model.architecture.name, model.architecture.names, model.origin)
 
 

@@ -67,7 +67,7 @@ def command(
         text += f"\n\n{old_file}:\n" + "\n".join(report.comparison(found, old))
         found |= {"ratios": report.ratios(found, old), "differences": report.differences(found, old)}
     if output is not None:
-        write_atomically(output, lambda stream: stream.write(f"{json.dumps(found)}\n".encode()))
+        write_atomically(output, f"{json.dumps(found)}\n".encode())
     if plot is not None:
         save(report.plot(found), plot)
     out.document(found)
