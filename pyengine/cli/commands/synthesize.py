@@ -179,7 +179,7 @@ def command(
     out.document({"output": str(output), **result.report()})
     width, height = result.recipe.sizes[-1]
     seconds = result.timings["total"]
-    out.say(f"{output}: {width}x{height} pixels, {len(result.history)} iterations, {seconds:.1f} s")
+    out.remark(f"{output}: {width}x{height} pixels, {len(result.history)} iterations, {seconds:.1f} s")
 
 
 def _arguments(exemplars: tuple[Path, ...], thresholds: bool) -> dict[str, Any]:

@@ -46,4 +46,4 @@ def command(
         file, name, deepest=deepest, preprocessing=preprocessing, half=half, output=output, force=force
     )
     out.document({"path": str(model.path), "architecture": model.architecture, "layers": model.layers})
-    out.say(f"{model.path}: {model.architecture}, {model.layers[0]} ... {model.layers[-1]}")
+    out.remark(f"{model.path}: {model.architecture}, {model.layers[0]} ... {model.layers[-1]}")
