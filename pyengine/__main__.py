@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 
 NOT_BUILT = """Error: the compiled module pyengine._core is not built: in the clone, run pip install -e ".[cpu]"\n"""
@@ -29,10 +30,8 @@ def _end(number: int, frame: object) -> None:
     of SIGTERM.
     """
     if number == signal.SIGINT:
-        try:
+        with suppress(OSError):
             os.write(2, b"\nError: interrupted\n" if os.isatty(2) else b"Error: interrupted\n")
-        except OSError:
-            pass
     os._exit(128 + number)
 
 
@@ -48,7 +47,7 @@ def _open_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(number, "w", closefd=False))  # noqa: PTH123, SIM115
+            setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115
         getattr(sys, name).reconfigure(errors="backslashreplace")  # names of files may be no text at all
 
 

@@ -2,14 +2,14 @@
 
 
 def printable(text: str) -> str:
-    """A text on one line, with its control characters, and whatever else is not shown as it is, spelled out.
+    r"""A text on one line, with its control characters, and whatever else is not shown as it is, spelled out.
 
     Names of files and texts in them may hold anything, what moves a terminal's cursor too.
 
     Examples
     --------
-    >>> printable("two\\nlines, \\x1b[31mred, \\udcff, é")
-    'two lines, \\\\x1b[31mred, \\\\udcff, é'
+    >>> print(printable(chr(27) + "[31mred, é" + chr(10) + "and more"))
+    \x1b[31mred, é and more
     """
     line = " ".join(text.splitlines())
     return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

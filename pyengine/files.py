@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -16,8 +17,36 @@ from pyengine.errors import PyengineError
 
 LOGGER = logging.getLogger(__name__)
 
+MOST_BYTES = 2**31 - 1
+"""The largest file that is read: what ONNX files may have, and a picture of 89 million pixels at 24 bytes each."""
+
+PIECE = 2**20
+"""Bytes that are read at once."""
+
 ENDING = ("SIGTERM", "SIGHUP", "SIGBREAK", "SIGINT")
 """What may end a program from outside; SIGINT is the last, so that Ctrl-C finds all others put back."""
+
+
+def pieces(path: str | os.PathLike[str]) -> Iterator[bytes]:
+    """The contents of a file piece by piece, as long as there are no more than any file that pyengine reads may have.
+
+    Raises
+    ------
+    OSError
+        The file can't be read, or is too large, such as a device that never ends.
+
+    Examples
+    --------
+    >>> sum(map(len, pieces(os.devnull)))
+    0
+    """
+    read = 0
+    with Path(path).open("rb") as file:
+        while piece := file.read(PIECE):
+            read += len(piece)
+            if max(read, os.fstat(file.fileno()).st_size) > MOST_BYTES:
+                raise OSError(errno.EFBIG, f"more than {MOST_BYTES} bytes")
+            yield piece
 
 
 def check_place(path: str | os.PathLike[str]) -> None:
@@ -38,7 +67,7 @@ def check_place(path: str | os.PathLike[str]) -> None:
     try:
         target = Path(os.path.realpath(path))
         with suppress(FileNotFoundError, NotADirectoryError):
-            os.stat(target)  # tells of a name that is too long, as the trial below does not
+            target.stat()  # tells of a name that is too long, as the trial below does not
         if target.is_dir():
             raise PyengineError(f"{path}: is a folder: name a file in it")
         if not target.parent.is_dir():
@@ -54,7 +83,7 @@ def check_place(path: str | os.PathLike[str]) -> None:
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
-    """Write a temporary file, then put it in the place of `path` in one step. Whatever pyengine keeps goes through here.
+    """Write a temporary file, then put it in the place of `path` in one step; so is written whatever pyengine keeps.
 
     Readers see the old file or the new one, never a part, also after a power cut. If anything fails, the old one is
     untouched and nothing is left behind. Signals that end the program wait for the end of the write, as long as it is

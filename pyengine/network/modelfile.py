@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyengine.errors import PyengineError
+from pyengine.files import pieces
 from pyengine.network.architecture import Architecture, Layer
 from pyengine.network.chain import as_float32, read_chain
 from pyengine.network.graphs import Graph
@@ -98,7 +99,7 @@ def read(path: Path) -> Model:
     import onnx
 
     try:
-        content = path.read_bytes()
+        content = b"".join(pieces(path))
         file = onnx.load_from_string(content)
     except FileNotFoundError:
         raise PyengineError(f"{path}: no such file; `pyengine models list` shows what is installed") from None
