@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
+from pyengine.checks import names_checked
 from pyengine.devices import Precision
 from pyengine.engine import Engine
 from pyengine.images.reading import Source
@@ -17,6 +18,7 @@ from pyengine.recipe import PreserveColor, Recipe
 from pyengine.result import Progress, Result
 
 
+@names_checked
 def synthesize(
     exemplar: Source | None = None,
     *,

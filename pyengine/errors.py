@@ -1,5 +1,8 @@
 """The exceptions that pyengine raises, and text that is safe to show."""
 
+MOST_SHOWN = 80
+"""Characters of a value that a message shows: what is longer can't be read for all that is around it."""
+
 
 def printable(text: str) -> str:
     r"""A text on one line, with its control characters, and whatever else is not shown as it is, spelled out.
@@ -13,6 +16,21 @@ def printable(text: str) -> str:
     """
     line = " ".join(text.splitlines())
     return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
+def in_short(value: object) -> str:
+    """A value as messages show it: in short, on one line, whatever it is.
+
+    Examples
+    --------
+    >>> in_short("no"), in_short([*range(100)])
+    ("'no'", '[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21...')
+    """
+    try:
+        text = printable(repr(value))
+    except Exception:  # a number of more digits than Python converts, or a class of the caller's
+        return f"a {type(value).__name__}"
+    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 3]}..."
 
 
 class PyengineError(Exception):

@@ -307,7 +307,7 @@ def _read(source: Source, name: str, decode: Callable[[Image.Image], NDArray[Any
     if isinstance(source, Image.Image):
         return _from_pillow(source, name, decode), name
     if isinstance(source, np.ndarray):
-        return source, name
+        return plain(source, name), name
     raise PyengineError(f"{name}: pass a path, a PIL image or a numpy array, not {type(source).__name__}")
 
 
@@ -320,6 +320,29 @@ def _silence_libtiff() -> None:
         library = ctypes.CDLL(sys.modules["PIL._imaging"].__file__ or "")
         for handler in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
             handler(None)
+
+
+def plain(array: NDArray[Any], name: str) -> NDArray[Any]:
+    """The same as an array of NumPy's own class: a matrix has two axes whatever is done to it.
+
+    Raises
+    ------
+    PyengineError
+        Some of it is masked, so that there is no saying what is there.
+
+    Examples
+    --------
+    >>> plain(np.ma.masked_less([0.5, 2.0], 1), "content")
+    Traceback (most recent call last):
+    ...
+    pyengine.errors.PyengineError: content: 1 values are masked: fill them, see numpy.ma.filled, or give a mask as well
+    """
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        masked = np.count_nonzero(np.ma.getmaskarray(array))
+        raise PyengineError(
+            f"{name}: {masked} values are masked: fill them, see numpy.ma.filled, or give a mask as well"
+        )
+    return np.asarray(array)
 
 
 def _identified(content: bytes) -> Image.Image:

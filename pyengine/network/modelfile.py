@@ -169,6 +169,33 @@ def reason(error: Exception) -> str:
     return message.splitlines()[0]
 
 
+WELL_KNOWN = {
+    "3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49": (
+        "VGG-16 by the Visual Geometry Group, University of Oxford, trained on ImageNet, CC BY 4.0"
+    )
+}
+"""What is in files that models were made from, by the hashes of these."""
+
+
+def described(origin: str) -> str:
+    """Where weights came from, in words where the file is known.
+
+    Parameters
+    ----------
+    origin : str
+        A model's.
+
+    Examples
+    --------
+    >>> described(load("vgg16").origin)
+    'VGG-16 by the Visual Geometry Group, ..., trained on ImageNet, CC BY 4.0; read from a file of sha256 3be917fb4375'
+    >>> described("mine.npz sha256:0123")
+    'mine.npz sha256:0123'
+    """
+    words = WELL_KNOWN.get(sha256 := origin.rpartition("sha256:")[2])
+    return origin if words is None else f"{words}; read from a file of sha256 {sha256[:12]}"
+
+
 # ----------------------------------------------------------------- finding
 
 

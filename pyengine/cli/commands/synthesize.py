@@ -126,10 +126,7 @@ _recipe = options.together(
 
 @click.command()
 @click.argument("exemplars", metavar="[EXEMPLAR]...", nargs=-1, type=options.file)
-@click.option(
-    "-o", "--output", required=True, type=options.file, metavar="FILE",
-    help=f"Write the image to this file. Its suffix says the format: {choices()}.",
-)  # fmt: skip
+@options.output("FILE", f"Write the image to this file. Its suffix says the format: {choices()}.", required=True)
 @click.option(
     "--recipe", "recipe_file", type=options.file, metavar="FILE",
     help="Make a picture again: a PNG that pyengine wrote, or what --json printed. Exemplars and options that are "

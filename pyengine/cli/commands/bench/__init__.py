@@ -23,7 +23,7 @@ from pyengine.errors import PyengineError
     "--compare", "old_file", type=options.file, metavar="OLD.json",
     help="Divide the times by those of this report, which --output wrote.",
 )  # fmt: skip
-@click.option("-o", "--output", type=options.file, metavar="FILE.json", help="Write the report to this file, as JSON.")
+@options.output("FILE.json", "Write the report to this file, as JSON.")
 @options.plot("the stages")
 @reports
 @click.pass_context
