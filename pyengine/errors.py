@@ -29,7 +29,7 @@ def in_short(value: object) -> str:
     try:
         text = printable(repr(value))
     except Exception:  # a number of more digits than Python converts, or a class of the caller's
-        return f"a {type(value).__name__}"
+        return f"<{type(value).__name__}>"
     return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 3]}..."
 
 

@@ -405,8 +405,10 @@ def _planned_iterations(
         iterations = preset.iterations or default_iterations(levels, start)
     levels = int(levels)
     planned = (iterations,) * levels if is_integer(iterations) else iterations
+    if isinstance(planned, np.ndarray):
+        planned = planned.tolist()
     if (
-        not isinstance(planned, (Sequence, np.ndarray))
+        not isinstance(planned, Sequence)
         or len(planned) != levels
         or not all(is_integer(n) and n >= 0 for n in planned)
     ):
