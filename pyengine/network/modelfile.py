@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyengine.errors import PyengineError
-from pyengine.files import pieces
+from pyengine.files import one_line, pieces
 from pyengine.network.architecture import Architecture, Layer
 from pyengine.network.chain import as_float32, read_chain
 from pyengine.network.graphs import Graph
@@ -103,6 +103,8 @@ def read(path: Path) -> Model:
         file = onnx.load_from_string(content)
     except FileNotFoundError:
         raise PyengineError(f"{path}: no such file; `pyengine models list` shows what is installed") from None
+    except OSError as error:
+        raise PyengineError(f"{path}: cannot be read ({one_line(error)}): check the path") from None
     except Exception as error:  # the parser raises whatever broken bytes lead it to
         raise PyengineError(f"{path}: cannot be read as ONNX ({reason(error)}); import it again") from None
     if not is_own(file):
