@@ -32,6 +32,7 @@ def exemplar(tmp_path: Path) -> Path:
 def shell(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """What a line of the shell does, in which $PROGRAM is the program."""
     variables = {**os.environ, "PROGRAM": f"{sys.executable} -m pyengine", **environment}
+    variables.pop("PYTHONUNBUFFERED", None)  # what could not be written waits for a second try in a buffer
     return subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, errors="replace", timeout=60, cwd=folder, env=variables
     )
@@ -77,6 +78,13 @@ def test_what_was_asked_for_is_missed(command: str, exemplar: Path, tmp_path: Pa
     assert done.stderr.splitlines() == [expected]
     done = shell(f"{command} 2>/dev/null | true; exit ${{PIPESTATUS[0]}}", tmp_path)  # enough was read
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@posix
+def test_help_that_is_missed(tmp_path: Path) -> None:
+    for command in ("", "synthesize"):
+        done = shell(f"$PROGRAM {command} --help >/dev/full", tmp_path)
+        assert (done.returncode, done.stderr) == (2, "Error: No space left on device (OSError)\n")
 
 
 @posix

@@ -17,7 +17,7 @@ import click
 
 from pyengine import __version__
 from pyengine.cli.commands import Commands
-from pyengine.cli.output import ReaderGone, debug, tell
+from pyengine.cli.output import ReaderGone, debug, settle, tell
 from pyengine.errors import PyengineError, printable
 
 FAILED, INTERRUPTED = 2, 130
@@ -66,6 +66,8 @@ class _Main(Commands):
                 tell(traceback.format_exc())
             tell(f"Error: {printable(_line(error))}")
             code = FAILED
+        finally:
+            settle()
         sys.exit(code)
 
     def invoke(self, ctx: click.Context) -> Any:

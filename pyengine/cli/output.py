@@ -34,16 +34,19 @@ def tell(text: str) -> None:
 
 def _print(text: str, *, err: bool) -> None:
     """Print lines that no terminal takes for anything but text."""
-    try:
-        click.echo("\n".join(map(printable, text.split("\n"))), err=err)
-    except OSError:
-        # What could not be written still waits in the stream: Python would try again at the end, and complain.
-        stream = sys.stderr if err else sys.stdout
-        with suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
-        raise
+    click.echo("\n".join(map(printable, text.split("\n"))), err=err)
+
+
+def settle() -> None:
+    """Drop what the standard streams could not write: Python would try again at the end, and complain."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)
 
 
 @dataclass(frozen=True)
