@@ -17,8 +17,11 @@ def main() -> None:
     if find_spec("pyengine._core") is None:
         sys.stderr.write(NOT_BUILT)
         sys.exit(2)
-    from pyengine.cli import main
-
+    try:
+        from pyengine.cli import main
+    except Exception as error:  # such as for want of memory, or of files that may be open
+        sys.stderr.write(f"Error: the command line does not load: {' '.join(f'{error!r}'.split())}\n")
+        sys.exit(2)
     main(prog_name="pyengine")
 
 

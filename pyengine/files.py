@@ -23,6 +23,9 @@ MOST_BYTES = 2**31 - 1
 PIECE = 2**20
 """Bytes that are read at once."""
 
+MOST_SAID = 200
+"""Characters of other people's errors that a message repeats: some hold what they found in a file."""
+
 ENDING = ("SIGTERM", "SIGHUP", "SIGBREAK", "SIGINT")
 """What may end a program from outside; SIGINT is the last, so that Ctrl-C finds all others put back."""
 
@@ -186,4 +189,5 @@ def one_line(error: Exception) -> str:
     'ValueError'
     """
     text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-    return " ".join(text.split())
+    text = " ".join(text.split())
+    return text if len(text) <= MOST_SAID else f"{text[: MOST_SAID - 3]}..."

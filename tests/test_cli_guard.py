@@ -236,6 +236,18 @@ def test_any_error_is_one_line(error: BaseException, expected: str, monkeypatch:
     assert any("in raises" in line for line in above)
 
 
+def test_a_command_line_that_does_not_load() -> None:
+    code = """if True:
+        import sys
+        sys.modules["click"] = None
+        from pyengine.__main__ import main
+        main()
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("Error: the command line does not load: ModuleNotFoundError('import of click halted")
+
+
 def test_an_interrupt_of_a_caller() -> None:
     """The program itself ends in a handler; who calls `main` has Python's."""
 

@@ -101,6 +101,10 @@ def test_a_working_folder_that_is_gone(tmp_path: Path) -> None:
     assert done.stdout == expected * 2, done.stderr
 
 
+def test_other_peoples_errors_are_repeated_in_short() -> None:
+    assert files.one_line(ValueError("in a\nfile:  " + "x" * 1000)) == "in a file: " + "x" * 186 + "..."
+
+
 # ------------------------------------------------------------------ signals
 
 

@@ -168,7 +168,7 @@ def reason(error: Exception) -> str:
     message = str(error).strip()
     if isinstance(error, KeyError) or not message:
         message = f"{type(error).__name__}: {message}".removesuffix(": ")
-    return message.splitlines()[0]
+    return one_line(ValueError(message.splitlines()[0]))
 
 
 WELL_KNOWN = {
