@@ -44,20 +44,24 @@ py::array_t<double> call_cross_gram(py::handle features, py::handle other, py::h
     return gram_of(map, as_other(other, "other", map), threads);
 }
 
-void call_gram_gradient(py::handle features, py::handle difference, double scale, py::handle out, py::handle coverage,
-                        bool accumulate, int threads) {
+void call_mix(py::handle features, py::handle matrix, double scale, py::handle out, py::handle coverage,
+              bool accumulate, int threads) {
     const Map map = as_map(features, coverage);
-    const py::array matrix = float_array(difference, "difference", "(C, C)", true);
-    check_shape(matrix, "difference", {map.channels, map.channels});
-    check_layout(matrix, "difference");
-    const bool single = py::isinstance<py::array_t<float>>(matrix);
-    const Gradient gradient{.out = as_output(out, "out", map), .scale = scale, .accumulate = accumulate};
+    const py::array mixing = float_array(matrix, "matrix", "(R, C)", true);
+    const std::size_t rows = mixing.ndim() ? static_cast<std::size_t>(mixing.shape(0)) : 0;
+    check_shape(mixing, "matrix", {rows, map.channels});
+    check_layout(mixing, "matrix");
+    const bool single = py::isinstance<py::array_t<float>>(mixing);
+    const Gradient to{.out = as_output(out, "out", "(R, N)", {rows, map.pixels},
+                                       {{"features", map.features, map.size()}, {"coverage", map.coverage, map.pixels}}),
+                      .scale = scale,
+                      .accumulate = accumulate};
     check_threads(threads);
     py::gil_scoped_release release;
     if (single) {
-        gram_gradient(map, static_cast<const float *>(matrix.data()), gradient, threads);
+        mix(map, static_cast<const float *>(mixing.data()), rows, to, threads);
     } else {
-        gram_gradient(map, static_cast<const double *>(matrix.data()), gradient, threads);
+        mix(map, static_cast<const double *>(mixing.data()), rows, to, threads);
     }
 }
 
@@ -214,8 +218,8 @@ PYBIND11_MODULE(_core, module) {
                py::arg("coverage") = py::none(), py::arg("threads") = 1, py::arg("mass") = py::none());
     module.def("cross_gram", &call_cross_gram, "The Gram matrix of one feature map with another.", py::arg("features"),
                py::arg("other"), py::arg("coverage") = py::none(), py::arg("threads") = 1, py::arg("mass") = py::none());
-    module.def("gram_gradient", &call_gram_gradient, "scale * (difference @ features) * coverage, written to out.",
-               py::arg("features"), py::arg("difference"), py::arg("scale"), py::arg("out"),
+    module.def("mix", &call_mix, "scale * (matrix @ features) * coverage, written to out.",
+               py::arg("features"), py::arg("matrix"), py::arg("scale"), py::arg("out"),
                py::arg("coverage") = py::none(), py::arg("accumulate") = false, py::arg("threads") = 1);
     py::class_<Histogram>(module, "Histogram", "The distribution of every channel of an exemplar.")
         .def(py::init(&make_histogram), py::arg("features"), py::arg("coverage") = py::none(), py::arg("threads") = 1)

@@ -84,7 +84,7 @@ FORCE_INLINE void gram_chunk(const Chunk of) {
 
 DISPATCH(run_gram_chunk, gram_chunk, (const Chunk &chunk), (chunk))
 
-// ------------------------------------------------------------------------------------------------------------ D F
+// ------------------------------------------------------------------------------------------------------------ M F
 // An ordinary matrix product, blocked along the pixels only: the sum over the channels is short enough for a strip of F
 // to stay in the second-level cache.
 
@@ -92,30 +92,30 @@ constexpr std::size_t block = 192;  // pixels in one unit of work: a multiple of
 
 // The matrix as panels of `gradient_rows` rows, each panel column by column; the last is padded with zeros.
 template <class S>
-FORCE_INLINE void pack_matrix(const float *matrix, std::size_t channels, float *packed) {
+FORCE_INLINE void pack_matrix(const float *matrix, std::size_t rows, std::size_t channels, float *packed) {
     constexpr std::size_t R = S::gradient_rows;
-    for (std::size_t i = 0; i < channels; i += R)
+    for (std::size_t i = 0; i < rows; i += R)
         for (std::size_t j = 0; j < channels; ++j)
-            for (std::size_t r = 0; r < R; ++r) *packed++ = i + r < channels ? matrix[(i + r) * channels + j] : 0.0f;
+            for (std::size_t r = 0; r < R; ++r) *packed++ = i + r < rows ? matrix[(i + r) * channels + j] : 0.0f;
 }
 
-DISPATCH(run_pack_matrix, pack_matrix, (const float *matrix, std::size_t channels, float *packed),
-         (matrix, channels, packed))
+DISPATCH(run_pack_matrix, pack_matrix,
+         (const float *matrix, std::size_t rows, std::size_t channels, float *packed), (matrix, rows, channels, packed))
 
-// A block of pixels of the result, (C, width): out = or += matrix features diag(w). Rows of `features` and of `out` are
+// A block of pixels of the result, (rows, width): out = or += matrix features diag(w). Rows of `features` and of `out` are
 // `pixels` apart.
 struct Block {
     const float *packed;    // the matrix
     const float *features;
     const float *coverage;  // w, or null
-    std::size_t channels, pixels, width;
+    std::size_t rows, channels, pixels, width;
     bool accumulate;
     float *out;
     float *scratch;  // C x block
 };
 
 template <class S>
-FORCE_INLINE void gradient_block(const Block of) {
+FORCE_INLINE void mixed_block(const Block of) {
     constexpr std::size_t R = S::gradient_rows, V = S::gradient_vectors, L = S::lanes, strip = V * L;
     static_assert(block % strip == 0, "a block is made of whole strips");
     for (std::size_t j = 0; j < of.channels; ++j) {
@@ -131,12 +131,12 @@ FORCE_INLINE void gradient_block(const Block of) {
     }
     for (std::size_t s = 0; s < of.width; s += strip) {
         const std::size_t here = std::min(strip, of.width - s);
-        for (std::size_t i = 0; i < of.channels; i += R) {
+        for (std::size_t i = 0; i < of.rows; i += R) {
             typename S::vector sums[R][V] = {};
             S::multiply(of.packed + i * of.channels, of.scratch + s * of.channels, strip, of.channels, sums);
             UNROLL
             for (std::size_t r = 0; r < R; ++r) {
-                if (i + r >= of.channels) break;
+                if (i + r >= of.rows) break;
                 float *to = of.out + (i + r) * of.pixels + s;
                 if (here == strip && !of.coverage) {
                     UNROLL
@@ -158,7 +158,7 @@ FORCE_INLINE void gradient_block(const Block of) {
     }
 }
 
-DISPATCH(run_gradient_block, gradient_block, (const Block &part), (part))
+DISPATCH(run_mixed_block, mixed_block, (const Block &part), (part))
 
 constexpr std::size_t padding = 16;  // more rows than any tile has
 
@@ -232,32 +232,33 @@ void gram(const Map &map, const float *other, double *gram, int threads) {
 }
 
 template <class Real>
-void gram_gradient(const Map &map, const Real *difference, const Gradient &gradient, int threads) {
+void mix(const Map &map, const Real *matrix, std::size_t rows, const Gradient &to, int threads) {
     const std::size_t channels = map.channels, units = (map.pixels + block - 1) / block;
     threads = useful_threads(units, threads);
-    std::vector<float> matrix(channels * channels);
-    for (std::size_t i = 0; i < matrix.size(); ++i) matrix[i] = static_cast<float>(gradient.scale * difference[i]);
-    Buffer<float> packed((channels + padding) * channels);
-    run_pack_matrix(matrix.data(), channels, packed.data());
+    std::vector<float> scaled(rows * channels);
+    for (std::size_t i = 0; i < scaled.size(); ++i) scaled[i] = static_cast<float>(to.scale * matrix[i]);
+    Buffer<float> packed((rows + padding) * channels);
+    run_pack_matrix(scaled.data(), rows, channels, packed.data());
     std::vector<Buffer<float>> scratch;
     for (int t = 0; t < threads; ++t) scratch.emplace_back(channels * block);
     parallel_for(units, threads, [&](std::size_t unit, int thread) {
         const std::size_t p = unit * block;
-        run_gradient_block({
+        run_mixed_block({
             .packed = packed.data(),
             .features = map.features + p,
             .coverage = map.coverage ? map.coverage + p : nullptr,
+            .rows = rows,
             .channels = channels,
             .pixels = map.pixels,
             .width = std::min(block, map.pixels - p),
-            .accumulate = gradient.accumulate,
-            .out = gradient.out + p,
+            .accumulate = to.accumulate,
+            .out = to.out + p,
             .scratch = scratch[thread].data(),
         });
     });
 }
 
-template void gram_gradient(const Map &, const float *, const Gradient &, int);
-template void gram_gradient(const Map &, const double *, const Gradient &, int);
+template void mix(const Map &, const float *, std::size_t, const Gradient &, int);
+template void mix(const Map &, const double *, std::size_t, const Gradient &, int);
 
 }  // namespace pyengine

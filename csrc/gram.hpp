@@ -1,4 +1,4 @@
-// Gram matrices of feature maps and the gradient of a loss on one.
+// Gram matrices of feature maps, and channels mixed by a matrix, as a gradient of a loss on one has them.
 #pragma once
 
 #include "map.hpp"
@@ -9,8 +9,8 @@ namespace pyengine {
 // Where `other` is the map itself, the same pointer, half of the work is spared.
 void gram(const Map &map, const float *other, double *gram, int threads);
 
-// The gradient is D F diag(w), with D = `difference` (C, C), times the scale rounded to float32, and F = `map`.
+// What is written, (rows, N), is M F diag(w), with M = `matrix` (rows, C), times the scale rounded to float32, and F = `map`.
 template <class Real>
-void gram_gradient(const Map &map, const Real *difference, const Gradient &gradient, int threads);
+void mix(const Map &map, const Real *matrix, std::size_t rows, const Gradient &to, int threads);
 
 }  // namespace pyengine

@@ -9,6 +9,7 @@ from pyengine.errors import PyengineError
 if TYPE_CHECKING:
     from pyengine.api import synthesize
     from pyengine.engine import Engine
+    from pyengine.inspection import Inspection, inspect
     from pyengine.network.library import ModelInfo, import_model, list_models, remove_model
     from pyengine.objective import Objective
     from pyengine.quality.measures import Comparison, compare
@@ -20,6 +21,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Comparison": "quality.measures",
     "Engine": "engine",
+    "Inspection": "inspection",
     "Iteration": "result",
     "ModelInfo": "network.library",
     "Objective": "objective",
@@ -28,6 +30,7 @@ _HOMES = {
     "Result": "result",
     "compare": "quality.measures",
     "import_model": "network.library",
+    "inspect": "inspection",
     "list_models": "network.library",
     "remove_model": "network.library",
     "synthesize": "api",
@@ -36,6 +39,7 @@ _HOMES = {
 __all__ = [
     "Comparison",
     "Engine",
+    "Inspection",
     "Iteration",
     "ModelInfo",
     "Objective",
@@ -45,6 +49,7 @@ __all__ = [
     "Result",
     "compare",
     "import_model",
+    "inspect",
     "list_models",
     "remove_model",
     "synthesize",

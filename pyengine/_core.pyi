@@ -80,30 +80,30 @@ def cross_gram(
         The matrix, (C, C), rows by channels of A; zeros if no pixel counts.
     """
 
-def gram_gradient(
+def mix(
     features: NDArray[np.float32],
-    difference: NDArray[np.float64] | NDArray[np.float32],
+    matrix: NDArray[np.float64] | NDArray[np.float32],
     scale: float,
     out: NDArray[np.float32],
     coverage: NDArray[np.float32] | None = None,
     accumulate: bool = False,
     threads: int = 1,
 ) -> None:
-    """Write scale * (difference @ features) * coverage, the gradient of a loss on a Gram matrix.
+    """Write scale * (matrix @ features) * coverage, which is the gradient of a loss on a Gram matrix.
 
-    For ||G(F) - T||_F^2 / C^2, `difference` is G(F) - T and `scale` is 4 / (C^2 sum(w)). For a `cross_gram`
+    For ||G(F) - T||_F^2 / C^2, `matrix` is G(F) - T and `scale` is 4 / (C^2 sum(w)). For a `cross_gram`
     in place of G, half of that: D B diag(w) is the gradient at A, and D^T A diag(w) that at B.
 
     Parameters
     ----------
     features
         Feature map F, (C, N).
-    difference
-        Matrix (C, C), symmetric or not; multiplied by `scale` and rounded to float32.
+    matrix
+        Matrix (R, C); multiplied by `scale` and rounded to float32.
     scale
         Factor of the result.
     out
-        Array (C, N) that is written.
+        Array (R, N) that is written.
     coverage
         How much every pixel counts, (N,); None, the default, means 1 everywhere.
     accumulate

@@ -10,11 +10,12 @@ from pyengine.devices import Precision
 from pyengine.engine import Engine
 from pyengine.images.reading import Source
 from pyengine.images.regions import RegionSource
+from pyengine.inputs import Fit
 from pyengine.losses.options import Weights
 from pyengine.methods import Method
 from pyengine.network.graphs import OutputPadding, Pooling
 from pyengine.pyramid import Start
-from pyengine.recipe import PreserveColor, Recipe
+from pyengine.recipe import Augmentation, PreserveColor, Recipe
 from pyengine.result import Progress, Result
 
 
@@ -24,7 +25,9 @@ def synthesize(
     *,
     exemplars: Sequence[Source] | None = None,
     exemplar_weights: Sequence[float] | None = None,
+    augment: Sequence[Augmentation] | None = None,
     size: tuple[int, int] | int | None = None,
+    fit: Fit | None = None,
     content: Source | None = None,
     content_strength: float = 1.0,
     init: Source | None = None,
@@ -73,10 +76,18 @@ def synthesize(
     exemplar_weights : list of float, optional
         The weights by which the exemplars' statistics are interpolated instead, none of them negative. Default: None,
         they are pooled.
+    augment : list of "flips" and "turns", optional
+        Take the exemplars' mirror images (left to right, top to bottom, and both), or their quarter turns, or with both
+        all eight of each, as further exemplars that share its weight. Default: None, they are taken as they are.
     size : (width, height) or int, optional
         The result's size in pixels, both sides 16 to 16383. Default: None, that of the content, of the picture to fill,
         of `output_regions`, of `init`, or of the exemplar, the first of these that there is. A content of another shape
         is stretched.
+    fit : {"size", "scale"}, optional
+        What to change so that a whole number of the exemplar's periods fits into the result, which can't tile with
+        itself otherwise: "size" takes the nearest size that does, "scale" keeps the size and scales the exemplar by a
+        few per cent in width and height. With several exemplars, the first counts that has a period; where none has,
+        nothing changes. `inspect` tells what there is. Default: None, nothing is changed.
     content : image, optional
         Style transfer: the result shows this picture in the exemplar's style. Default: None.
     content_strength : float
@@ -85,9 +96,10 @@ def synthesize(
         What to start from; with `keep`, `fill` or `seamless` it is the picture that is kept, if that is not the
         exemplar. Default: None, the content if there is one, else noise.
     start : {"noise", "patches"}
-        What a texture starts from. "patches" lays it out first from patches of the exemplar that fit to one another,
-        all parts of it alike (Kwatra et al. 2005, Kaspar et al. 2015): objects are whole, courses and lattices go on,
-        and fewer levels and iterations follow. "noise" is the paper's way. Default: "noise".
+        What there is to start from without `content` or `init`. "patches" lays the result out first from patches of
+        the exemplar that fit to one another, all parts of it alike (Kwatra et al. 2005, Kaspar et al. 2015): objects
+        are whole, courses and lattices go on, also into a hole, and fewer levels and iterations follow. "noise" is the
+        paper's way. Default: "noise".
     style_scale : float
         The size of the exemplar's features in the result, against their own; with `content`, against those of the
         exemplar reduced to the result's area. 0 < style_scale <= 8. Default: 1.
@@ -105,8 +117,8 @@ def synthesize(
         `fill="alpha"` fills what is less than half opaque. The picture is `init`, or else the exemplar, which is then
         not measured in the hole. What is kept stays the same to the last bit. Default: None, all of the result is made.
     seamless : bool
-        Make a band at the picture's borders again, an eighth of the shorter side wide, so that it tiles.
-        Default: False.
+        Make a band at the picture's borders again, an eighth of the shorter side wide, so that it tiles; with
+        `start="patches"`, half to one and a half times as wide, as the picture's contours have it. Default: False.
     method : {"histogram", "gatys"}
         "gatys" is the baseline: Gram losses only, on one scale under zero padding, 500 iterations (Gatys et al. 2015).
         Default: "histogram".
@@ -163,6 +175,7 @@ def synthesize(
     See Also
     --------
     Engine : the same for many images, with the network made once.
+    inspect : what there is to know of an exemplar before.
     Recipe : the arguments, checked, to keep or to run later.
 
     Examples
@@ -178,7 +191,9 @@ def synthesize(
             exemplar,
             exemplars=exemplars,
             exemplar_weights=exemplar_weights,
+            augment=augment,
             size=size,
+            fit=fit,
             content=content,
             content_strength=content_strength,
             init=init,

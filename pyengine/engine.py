@@ -15,6 +15,7 @@ from pyengine.devices import Precision, choose
 from pyengine.errors import PyengineError, in_short
 from pyengine.images.reading import Source
 from pyengine.images.writing import to_uint8
+from pyengine.inspection import hint
 from pyengine.losses.options import LossOptions
 from pyengine.measuring import measure
 from pyengine.memory import SHARE, Budget, Plan, level_demand
@@ -172,6 +173,10 @@ class Engine:
         if callback is not None and not callable(callback):
             raise PyengineError(f"callback={in_short(callback)}: give a function that takes a Progress")
         losses = self._on_model(recipe.losses)
+        if LOGGER.isEnabledFor(logging.INFO):
+            advice = hint(recipe)
+            if advice is not None:
+                LOGGER.info("%s", advice)
         with self.kernels.active():
             synthesis = Synthesis(recipe, losses, self.budget.plans(recipe, losses), self.pool, callback)
             image = to_uint8(synthesis.run())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from pyengine.errors import PyengineError, in_short
 from pyengine.images.masks import band, fill_by_reflection
 from pyengine.images.reading import Source, load_mask, load_with_alpha
 from pyengine.network.graphs import LEAST_SIDE
+from pyengine.periods import find_lattice
 
 LARGEST_SIDE = 16383
 """How many pixels a side may have: as many as a WebP file can hold."""
@@ -23,6 +24,8 @@ LARGEST_SCALE = 8.0
 
 BAND_SHARE = 8
 """With `seamless`, how many times the width of the band that is made again at each border the shorter side is."""
+
+Fit = Literal["size", "scale"]
 
 Flags = npt.NDArray[np.bool_]
 
@@ -134,14 +137,42 @@ def style_sizes(
     sizes = []
     for width, height in own:
         fit = min(1.0, (final[0] * final[1] / (width * height)) ** 0.5) if transfer else 1.0
-        size = round(width * fit * scale), round(height * fit * scale)
-        if min(size) < LEAST_SIDE or max(size) > LARGEST_SIDE:
-            raise PyengineError(
-                f"style_scale={in_short(scale)}: an exemplar of {width}x{height} pixels would be measured at "
-                f"{size[0]}x{size[1]}; both sides must be {LEAST_SIDE} to {LARGEST_SIDE}"
-            )
-        sizes.append(size)
+        sizes.append((round(width * fit * scale), round(height * fit * scale)))
+        _check_measured(f"style_scale={in_short(scale)}", (width, height), sizes[-1])
     return sizes
+
+
+def _check_measured(why: str, own: tuple[int, int], size: tuple[int, int]) -> None:
+    if min(size) < LEAST_SIDE or max(size) > LARGEST_SIDE:
+        raise PyengineError(
+            f"{why}: an exemplar of {own[0]}x{own[1]} pixels would be measured at {size[0]}x{size[1]}; "
+            f"both sides must be {LEAST_SIDE} to {LARGEST_SIDE}"
+        )
+
+
+def fitted(
+    fit: Fit, pictures: list[Picture], scaled: list[tuple[int, int]], final: tuple[int, int]
+) -> tuple[list[tuple[int, int]], tuple[int, int]]:
+    """The sizes at which exemplars are measured, and the output's, of which one is changed so that periods fit.
+
+    They are those of the first exemplar that has any; where none has, nothing changes.
+    """
+    found = (
+        (picture, size, find_lattice(picture.image, picture.opaque))
+        for picture, size in zip(pictures, scaled, strict=True)
+    )
+    for picture, size, lattice in found:
+        if lattice is None:
+            continue
+        lattice = lattice.scaled(size[0] / picture.size[0], size[1] / picture.size[1])
+        if fit == "size":
+            return scaled, lattice.fitting_size(final, LEAST_SIDE)
+        x, y = lattice.fitting_scale(final)
+        sizes = [(round(x * width), round(y * height)) for width, height in scaled]
+        for one, changed in zip(pictures, sizes, strict=True):
+            _check_measured(f"fit={in_short(fit)}", one.size, changed)
+        return sizes, final
+    return scaled, final
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,12 +189,15 @@ class Hole:
         Where the picture may be measured.
     free : bool (H, W)
         Where the output is made: what is not known, and with `seamless` also a band at the borders.
+    needed : bool (H, W), optional
+        Where it has to be: of a band that may follow the picture's contours, the part at the borders. None for all.
     """
 
     picture: Picture
     image: Float32
     known: Flags
     free: Flags
+    needed: Flags | None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -172,9 +206,19 @@ class Hole:
 
     @classmethod
     def create(
-        cls, pictures: list[Picture], init: Picture | None, keep: Source | None, fill: Source | None, seamless: bool
+        cls,
+        pictures: list[Picture],
+        init: Picture | None,
+        keep: Source | None,
+        fill: Source | None,
+        seamless: bool,
+        *,
+        follows: bool,
     ) -> Hole | None:
-        """The hole in `init`, or else in the only exemplar; None where none is asked for."""
+        """The hole in `init`, or else in the only exemplar; None where none is asked for.
+
+        With `follows`, the band of `seamless` is half as wide to half as wide again, as the picture's contours have it.
+        """
         if keep is None and fill is None and not seamless:
             return None
         if keep is not None and fill is not None:
@@ -192,13 +236,30 @@ class Hole:
         elif keep is not None:
             known = known & _selected(keep, "keep", shape)
         free = ~known
+        needed = None
         if seamless:
-            free = free | band(shape, max(min(shape) // BAND_SHARE, 1))
+            width = max(min(shape) // BAND_SHARE, 1)
+            if follows:
+                needed = free | band(shape, max(width // 2, 1))
+                width += width // 2
+            free = free | band(shape, width)
         if not free.any():
             raise PyengineError("nothing is to be filled: white is filled with fill, black with keep")
         if not known.any():
             raise PyengineError("nothing is to be kept: white is filled with fill, black with keep")
-        return cls(picture, fill_by_reflection(picture.image, known), known, free)
+        return cls(picture, fill_by_reflection(picture.image, known), known, free, needed)
+
+
+def seamless_band(shape: tuple[int, ...]) -> Flags:
+    """What `seamless` makes again of a picture of this (height, width): bool (H, W).
+
+    Examples
+    --------
+    >>> int(seamless_band((16, 18)).sum())
+    120
+    """
+    height, width = shape
+    return band((height, width), max(min(shape) // BAND_SHARE, 1))
 
 
 def _selected(source: Source, name: str, shape: tuple[int, ...]) -> Flags:

@@ -23,10 +23,12 @@ from pyengine.images.regions import Painting, RegionSource, load_regions
 from pyengine.images.resampling import resize
 from pyengine.inputs import (
     LARGEST_SIDE,
+    Fit,
     Flags,
     Hole,
     Picture,
     exemplar_factors,
+    fitted,
     load_exemplars,
     load_init,
     load_picture,
@@ -40,6 +42,7 @@ from pyengine.network.graphs import LEAST_SIDE, OutputPadding, Pooling
 from pyengine.pyramid import COARSEST, MULTIPLE, Start, default_iterations, default_levels, level_sizes
 
 PreserveColor = Literal["luminance", "match"]
+Augmentation = Literal["flips", "turns"]
 
 MOST_SEEDS = 2**128
 """Seeds there are: as many as UUIDs."""
@@ -50,7 +53,9 @@ class Options(TypedDict, total=False):
 
     exemplars: Sequence[Source] | None
     exemplar_weights: Sequence[float] | None
+    augment: Sequence[Augmentation] | None
     size: tuple[int, int] | int | None
+    fit: Fit | None
     content: Source | None
     content_strength: float
     init: Source | None
@@ -135,7 +140,9 @@ class Recipe:
         *,
         exemplars: Sequence[Source] | None = None,
         exemplar_weights: Sequence[float] | None = None,
+        augment: Sequence[Augmentation] | None = None,
         size: tuple[int, int] | int | None = None,
+        fit: Fit | None = None,
         content: Source | None = None,
         content_strength: float = 1.0,
         init: Source | None = None,
@@ -180,11 +187,18 @@ class Recipe:
         if start == "patches":
             _check_patches(given)
         losses = _loss_options(given, PRESETS[method])
+        if fit is not None:
+            check_choice("fit", fit, get_args(Fit))
+            _check_fit(given)
+            if losses.padding != "wrap":
+                raise PyengineError(
+                    f"fit={in_short(fit)} with padding={losses.padding!r}: results tile only under 'wrap'"
+                )
         opened = open_files(given)
         pictures = load_exemplars(opened["exemplar"], opened["exemplars"])
         shown = None if content is None else load_picture(opened["content"], "content")
         begun = load_init(opened["init"], shown)
-        hole = Hole.create(pictures, begun, opened["keep"], opened["fill"], seamless)
+        hole = Hole.create(pictures, begun, opened["keep"], opened["fill"], seamless, follows=start == "patches")
         if hole:
             pictures = [replace(p, opaque=hole.known) if p is hole.picture else p for p in pictures]
         _check_hole(hole, shown, seamless, losses)
@@ -194,6 +208,8 @@ class Recipe:
         natural = shown or hole or painting or begun or pictures[0]
         final = _final_size(size, natural.size, hole, painting)
         scaled = style_sizes([picture.size for picture in pictures], style_scale, final, transfer=shown is not None)
+        if fit is not None:
+            scaled, final = fitted(fit, pictures, scaled, final)
         factors = exemplar_factors(pictures, scaled, exemplar_weights)
         made = _masked_exemplars(pictures, factors, painting)
         regions = painting.names if painting else ("",)
@@ -212,14 +228,16 @@ class Recipe:
                 colors, background = background, luminance(background)
                 kept = None if kept is None else background
                 begun = None if begun is None else replace(begun, image=luminance(begun.image))
+        made = [e.resized(size) for e, size in zip(made, scaled, strict=True)]
         level = Level(
             final,
-            tuple(e.resized(size) for e, size in zip(made, scaled, strict=True)),
+            tuple(turned for e in made for turned in _augmented(e, augment)),
             regions,
             painting.output if painting else None,
             background,
             kept,
             free,
+            None if hole is None else hole.needed,
             None if begun is None or hole else resize(begun.image, final),
         )
         planned = _planned_iterations([final, *scaled], levels, iterations, PRESETS[method], start)
@@ -299,7 +317,8 @@ def _loss_options(given: Mapping[str, Any], preset: Preset) -> LossOptions:
     if weights is None or isinstance(weights, Mapping):
         weights = {**preset.weights, **(weights or {})} or "auto"
     layers = {kind: given[f"{kind}_layers"] for kind in KINDS if given.get(f"{kind}_layers") is not None}
-    asked_for = {"structure": given["structure"], "content": content}
+    # What patches put in its place must not be moved by what it is to look like; noise is left to the paper's losses.
+    asked_for = {"structure": given["structure"], "content": content, "correlation": given["start"] == "patches"}
     return LossOptions(
         weights,
         layers,
@@ -320,13 +339,21 @@ def _check_hole(hole: Hole | None, shown: Picture | None, seamless: bool, losses
         raise PyengineError(f"seamless=True with padding={losses.padding!r}: borders meet only under 'wrap'")
 
 
-def _check_patches(given: Mapping[str, Any]) -> None:
-    """Raise PyengineError for what a start by patches can't be made of."""
+def _check_fit(given: Mapping[str, Any]) -> None:
+    """Raise PyengineError for what periods can't be fitted to."""
     for name in ("init", "content", "keep", "fill", "seamless", "exemplar_regions", "output_regions"):
         if given[name] is not None and given[name] is not False:
             raise PyengineError(
-                f"start='patches' with {name}: patches begin a texture that is made as a whole: leave one of them out"
+                f"fit={in_short(given['fit'])} with {name}: periods fit a texture made as a whole: leave one of them out"
             )
+
+
+def _check_patches(given: Mapping[str, Any]) -> None:
+    """Raise PyengineError for what a start by patches can't be made of."""
+    has_hole = given["seamless"] or given["keep"] is not None or given["fill"] is not None
+    for name in ("content",) if has_hole else ("content", "init"):
+        if given[name] is not None:
+            raise PyengineError(f"start='patches' with {name}, which is a start of its own: leave one of them out")
 
 
 def _final_size(size: Any, natural: tuple[int, int], hole: Hole | None, painting: Painting | None) -> tuple[int, int]:
@@ -378,6 +405,23 @@ def _masked_exemplars(pictures: list[Picture], factors: list[float], painting: P
             masks = known[None].astype(np.float32) if masks is None else masks * known
         made.append(Exemplar(image, masks, factor))
     return made
+
+
+def _augmented(exemplar: Exemplar, augment: Any) -> list[Exemplar]:
+    """An exemplar, and what flips and turns make of it, which share its weight."""
+    asked_for = () if augment is None else augment
+    allowed = get_args(Augmentation)
+    if not isinstance(asked_for, (list, tuple)) or not all(name in allowed for name in asked_for):
+        raise PyengineError(
+            f"augment={in_short(augment)}: give a list of {' and '.join(map(repr, allowed))}, or of one of them"
+        )
+    turns = range(4) if "turns" in asked_for else (0, 2) if "flips" in asked_for else (0,)
+    made = [
+        exemplar.turned(quarters, mirrored=mirrored)
+        for quarters in turns
+        for mirrored in ((False, True) if "flips" in asked_for else (False,))
+    ]
+    return [replace(one, factor=exemplar.factor / len(made)) for one in made]
 
 
 def _check_regions(names: tuple[str, ...], exemplars: list[Exemplar]) -> None:

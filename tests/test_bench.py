@@ -33,7 +33,8 @@ from pyengine.network.sessions import Provider
 from pyengine.network.vgg import vgg
 from pyengine.objective import Objective
 from pyengine.optimizers.lbfgs import PAIRS, minimize
-from pyengine.quality.measures import Comparison, compare, patch_distance
+from pyengine.quality import distributions
+from pyengine.quality.distributions import patch_distance
 from pyengine.recipe import Recipe
 from pyengine.result import Progress
 
@@ -552,10 +553,9 @@ def test_drift_measures_both_methods_at_every_size(stub, gravel):
         {"size": 128, "seed": 3, "method": "gatys", "iterations": 7},
     ]
     cropped = load(gravel)[:48, :48]
-    expected = compare(cropped, to_uint8(noisy(np.tile(cropped, (3, 3, 1))[:128, :128], 0.3) + np.float32(128 / 2550)))
-    assert runs[2] == DriftRun(
-        "gatys", 128, expected.patch_distance, expected.brightness_drift, expected.contrast_drift, 7, 7.0
-    )  # fmt: skip
+    image = load(to_uint8(noisy(np.tile(cropped, (3, 3, 1))[:128, :128], 0.3) + np.float32(128 / 2550)))
+    wandered = distributions.drift(cropped, image)
+    assert runs[2] == DriftRun("gatys", 128, patch_distance(cropped, image), *wandered, 7, 7.0)
     assert runs[2].brightness_drift > runs[3].brightness_drift
     assert (runs[3].iterations, runs[3].seconds) == (8, 8.0)
 
@@ -620,7 +620,7 @@ def test_drift_json(stub, gravel):
 
 
 def test_drift_default_sizes(stub, gravel, monkeypatch):
-    monkeypatch.setattr(stability, "compare", lambda *_: Comparison(0.1, 1.0, 1.0, 1.0))
+    monkeypatch.setattr(stability, "patch_distance", lambda *_: 0.1)
     assert len(bench("drift", gravel, "--iterations", 1).stdout.splitlines()) == 7
     assert sorted({call["size"] for call in stub.calls if "size" in call}) == [128, 256, 512]
 

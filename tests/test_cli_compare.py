@@ -34,12 +34,39 @@ def test_compare(exemplar: Path, image: Path) -> None:
     result = invoke("compare", exemplar, exemplar, image)
     assert (result.exit_code, result.stderr) == (0, "")
     same, other = result.stdout.splitlines()
-    assert same.startswith(f"{exemplar}: patch distance 0.000, brightness drift 0.0, contrast drift 0.0, seam ratio ")
+    assert same.startswith(f"{exemplar}: patch distance 0.000, brightness drift 0.0, contrast drift 0.0, realism 0.0, ")
     found = compare(exemplar, image)
+    assert (found.order, found.copied_layout, found.edge_ratio) == (None, None, None)  # and so they are left out
     assert other == (
         f"{image}: patch distance {found.patch_distance:.3f}, brightness drift {found.brightness_drift:.1f}, "
-        f"contrast drift {found.contrast_drift:.1f}, seam ratio {found.seam_ratio:.2f}"
+        f"contrast drift {found.contrast_drift:.1f}, realism {found.realism:.1f}, left out {found.left_out:.1f}, "
+        f"copied 0.0%, seam ratio {found.seam_ratio:.2f}"
     )
+
+
+def test_compare_with_a_mask(exemplar: Path, image: Path, tmp_path: Path) -> None:
+    from pyengine.quality.measures import compare
+
+    mask = tmp_path / "mask.png"
+    pixels = np.zeros((24, 40), np.uint8)
+    pixels[:, :20] = 255
+    Image.fromarray(pixels).save(mask)
+    for given in (mask, "seamless"):
+        result = invoke("compare", exemplar, image, "--mask", given)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert result.stdout.endswith(f", edge ratio {compare(exemplar, image, mask=given).edge_ratio:.2f}\n")
+    before = mask.read_bytes()
+    for arguments, expected in [
+        (["--mask", tmp_path / "missing.png"], "missing.png: no such file"),
+        (["--mask", exemplar], "a mask is grey"),
+        (["--mask", mask, "--picture", mask], "is one of the images to read"),
+    ]:
+        result = invoke("compare", exemplar, image, *arguments)
+        assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+        assert expected in result.stderr
+    result = invoke("compare", exemplar, exemplar, "--mask", mask)
+    assert result.stderr == "Error: mask of 40x24 pixels: the image has 32x32, so must it\n"
+    assert mask.read_bytes() == before
 
 
 def test_compare_json(exemplar: Path, image: Path) -> None:
@@ -53,7 +80,13 @@ def test_compare_json(exemplar: Path, image: Path) -> None:
             "patch_distance": found.patch_distance,
             "brightness_drift": found.brightness_drift,
             "contrast_drift": found.contrast_drift,
+            "realism": found.realism,
+            "left_out": found.left_out,
+            "order": None,
+            "copied": 0.0,
+            "copied_layout": None,
             "seam_ratio": found.seam_ratio,
+            "edge_ratio": None,
         }
     ]
 
@@ -89,7 +122,7 @@ def test_compare_labels(exemplar: Path, image: Path, tmp_path: Path, monkeypatch
 def test_compare_checks_the_picture_before_the_work(
     exemplar: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyengine.quality.measures.compare", lambda *_: pytest.fail("worked first"))
+    monkeypatch.setattr("pyengine.quality.measures.compare", lambda *_, **__: pytest.fail("worked first"))
     link = tmp_path / "link.png"
     link.symlink_to(image)
     before = exemplar.read_bytes(), image.read_bytes()
@@ -108,11 +141,11 @@ def test_compare_checks_the_picture_before_the_work(
 
 def test_compare_bad_images(exemplar: Path, image: Path, tmp_path: Path) -> None:
     small = tmp_path / "small.png"
-    Image.new("RGB", (13, 40)).save(small)
+    Image.new("RGB", (15, 40)).save(small)
     for arguments, expected in [
         ([exemplar, tmp_path / "missing.png"], f"image {tmp_path / 'missing.png'}: no such file"),
         ([tmp_path / "missing.png", image], f"exemplar {tmp_path / 'missing.png'}: no such file"),
-        ([exemplar, image, small], "image of 13x40 pixels"),
+        ([exemplar, image, small], "image of 15x40 pixels"),
         ([exemplar], "Missing argument 'IMAGE...'"),
     ]:
         result = invoke("compare", *arguments, "--picture", tmp_path / "picture.png")

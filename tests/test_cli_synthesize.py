@@ -303,6 +303,8 @@ SAME = [
         ("exemplar", "second"),
     ),
     Same("--exemplar-weights 2,0.5", {"exemplar_weights": [2, 0.5]}, ("exemplar", "second")),
+    Same("--augment flips,turns", {"augment": ["flips", "turns"]}),
+    Same("--augment turns --start patches", {"augment": ["turns"], "start": "patches"}),
     Same("--size 20", {"size": 20}, ("exemplar", "second", "content")),
     Same("--keep <rest>", {"keep": "<rest>"}),
     Same("--fill <hole> --init <second>", {"fill": "<hole>", "init": "<second>"}),

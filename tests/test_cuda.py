@@ -157,16 +157,16 @@ def test_gram_loss(kernels, shape, kind):
 
 @pytest.mark.parametrize("kind", WEIGHTS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_gram_gradient(kernels, shape, kind):
+def test_mix(kernels, shape, kind):
     """The matrix need not be symmetric."""
     F, w = features(shape, "normal"), covering(shape[1], kind)
     D = np.random.default_rng(1).normal(size=(shape[0], shape[0]))
     expected = 0.3 * D @ (F.astype(float) * (1 if w is None else w))
     out = kernels.upload(np.full_like(F, np.nan))
     arguments = kernels.upload(F), kernels.upload(D), 0.3, out
-    kernels.gram_gradient(*arguments, coverage=covered(kernels, w))
+    kernels.mix(*arguments, coverage=covered(kernels, w))
     assert_close(kernels.download(out), expected)
-    kernels.gram_gradient(*arguments, coverage=covered(kernels, w), accumulate=True)
+    kernels.mix(*arguments, coverage=covered(kernels, w), accumulate=True)
     assert_close(kernels.download(out), 2 * expected)
 
 

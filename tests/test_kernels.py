@@ -38,24 +38,24 @@ def test_gram(shape, kind):
 
 @pytest.mark.parametrize("kind", COVERAGES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_gram_gradient(shape, kind):
+def test_mix(shape, kind):
     F, w = features(shape, "normal"), covering(shape[1], kind)
     D = np.random.default_rng(1).normal(size=(shape[0], shape[0]))
     expected = 0.3 * D @ (F.astype(float) * (1 if w is None else w))
     out = np.full_like(F, np.nan)
-    _core.gram_gradient(F, D, 0.3, out, w, threads=2)
+    _core.mix(F, D, 0.3, out, w, threads=2)
     assert_close(out, expected)
-    _core.gram_gradient(F, D.astype(np.float32), 0.3, out, w, accumulate=True, threads=2)
+    _core.mix(F, D.astype(np.float32), 0.3, out, w, accumulate=True, threads=2)
     assert_close(out, 2 * expected)
 
 
-def test_gram_gradient_is_that_of_the_loss():
+def test_mix_is_that_of_the_loss():
     F, w = features((6, 200), "normal"), covering(200)
     target = reference.gram(features((6, 150), "normal", 1))
     _, expected = reference.gram_loss(F, target, w)
     out = np.empty_like(F)
     difference = _core.gram(F, w) - target
-    _core.gram_gradient(F, difference, 4 / (6 * 6 * w.sum(dtype=float)), out, w)
+    _core.mix(F, difference, 4 / (6 * 6 * w.sum(dtype=float)), out, w)
     assert_close(out, expected, 1e-5)
 
 
@@ -97,8 +97,8 @@ def test_gradients_of_a_translated_gram(kind):
     assert (difference**2).sum() / 25 == pytest.approx(value, rel=1e-5)
     scale = 2 / (25 * (126 if pairs is None else pairs.sum(dtype=float)))
     at_first, at_second = np.empty_like(first), np.empty_like(first)
-    _core.gram_gradient(second, difference, scale, at_first, pairs)
-    _core.gram_gradient(first, np.ascontiguousarray(difference.T), scale, at_second, pairs)
+    _core.mix(second, difference, scale, at_first, pairs)
+    _core.mix(first, np.ascontiguousarray(difference.T), scale, at_second, pairs)
     assert_close(at_first.reshape(F.shape) + np.roll(at_second.reshape(F.shape), shift, (1, 2)), expected, 1e-5)
 
 
@@ -112,7 +112,7 @@ def test_gram_propagates_what_is_not_finite(value, kind):
     assert not finite[2].any()
     assert not finite[:, 2].any()
     assert finite.sum() == 16
-    _core.gram_gradient(F, np.ones((5, 5)), 1.0, out, w)
+    _core.mix(F, np.ones((5, 5)), 1.0, out, w)
     assert not np.isfinite(out[:, 650]).any()
     assert np.isfinite(np.delete(out, 650, 1)).all()
 
@@ -609,7 +609,7 @@ def everything(threads, shape=(130, 5000)):
     for v in (None, w):
         G = _core.gram(F, v, threads)
         out, gradient = np.empty_like(F), np.empty_like(F)
-        _core.gram_gradient(F, G, 0.5, out, v, threads=threads)
+        _core.mix(F, G, 0.5, out, v, threads=threads)
         histogram = _core.Histogram(S, None if v is None else w[:3001], threads)
         value = histogram.loss(F, gradient, 1.0, v, threads=threads)
         results += [G, out, gradient, np.float64(value)]
@@ -762,8 +762,8 @@ def test_maps_may_have_three_axes(kind):
     np.testing.assert_array_equal(kernels.cross_gram(X, T, v), _core.cross_gram(flat, T.reshape(4, -1), w))
 
     found, expected = np.empty_like(X), np.empty_like(flat)
-    kernels.gram_gradient(X, D, 0.3, found, coverage=v)
-    _core.gram_gradient(flat, D, 0.3, expected, w)
+    kernels.mix(X, D, 0.3, found, coverage=v)
+    _core.mix(flat, D, 0.3, expected, w)
     np.testing.assert_array_equal(found.reshape(4, -1), expected)
     G = reference.gram(flat_s)
     calls = [
@@ -837,7 +837,7 @@ def test_no_map_is_copied():
         for call in (
             lambda out: value_of(kernels.content_loss, X, X, 1.0, out),
             lambda out: value_of(kernels.gram_loss, np.eye(4), X, 1.0, out),
-            lambda out: kernels.gram_gradient(X, np.eye(4), 1.0, out),
+            lambda out: kernels.mix(X, np.eye(4), 1.0, out),
             lambda out: value_of(kernels.histogram_loss, kernels.histogram(X), X, 1.0, out),
             lambda out: value_of(kernels.variation, X, 1.0, out),
         ):
@@ -980,29 +980,29 @@ MASK = np.zeros((2, 1, 1), np.uint16)
         ),
         (lambda: _core.gram(F, threads=0), ValueError, "^threads: expected at least 1, got 0$"),
         (
-            lambda: _core.gram_gradient(F, D[:2], 1.0, OUT),
+            lambda: _core.mix(F, D[:2], 1.0, OUT),
             ValueError,
             r"^difference: expected shape \(3, 3\), got",
         ),
         (
-            lambda: _core.gram_gradient(F, D.astype(int), 1.0, OUT),
+            lambda: _core.mix(F, D.astype(int), 1.0, OUT),
             TypeError,
             "^difference: expected float32 or",
         ),
         (
-            lambda: _core.gram_gradient(F, D, 1.0, OUT[:, :4]),
+            lambda: _core.mix(F, D, 1.0, OUT[:, :4]),
             ValueError,
             r"^out: expected shape \(3, 8\), got",
         ),
         (
-            lambda: _core.gram_gradient(F, D, 1.0, F * 1.0 + D[0, 0]),
+            lambda: _core.mix(F, D, 1.0, F * 1.0 + D[0, 0]),
             TypeError,
             "^out: expected float32, got float64",
         ),
-        (lambda: _core.gram_gradient(F, D, 1.0, READONLY), ValueError, "^out: expected a writeable array"),
-        (lambda: _core.gram_gradient(F, D, 1.0, F), ValueError, "^out: expected memory of its own"),
+        (lambda: _core.mix(F, D, 1.0, READONLY), ValueError, "^out: expected a writeable array"),
+        (lambda: _core.mix(F, D, 1.0, F), ValueError, "^out: expected memory of its own"),
         (
-            lambda: _core.gram_gradient(F, D, 1.0, SHARED[:24].reshape(3, 8), SHARED[20:28]),
+            lambda: _core.mix(F, D, 1.0, SHARED[:24].reshape(3, 8), SHARED[20:28]),
             ValueError,
             "^out: expected memory of its own, got memory shared with coverage$",
         ),
@@ -1241,8 +1241,8 @@ def unaligned(array):
 WITH_ARRAYS = [
     (_core.gram, {"features": F, "coverage": W}),
     (_core.cross_gram, {"features": F, "other": F, "coverage": W}),
-    (_core.gram_gradient, {"features": F, "difference": D, "scale": 1.0, "out": OUT, "coverage": W}),
-    (_core.gram_gradient, {"features": F, "difference": D.astype(np.float32), "scale": 1.0, "out": OUT}),
+    (_core.mix, {"features": F, "difference": D, "scale": 1.0, "out": OUT, "coverage": W}),
+    (_core.mix, {"features": F, "difference": D.astype(np.float32), "scale": 1.0, "out": OUT}),
     (_core.Histogram, {"features": F, "coverage": W}),
     (_core.Histogram(F).loss, {"features": F, "gradient": OUT, "coverage": W}),
     (_core.content_loss, {"features": F, "target": F, "gradient": OUT, "coverage": W}),

@@ -13,7 +13,7 @@ from PIL import Image
 import pyengine
 from pyengine import Engine
 from pyengine.images.writing import to_uint8
-from pyengine.quality.measures import seam_ratio
+from pyengine.quality.seams import seam_ratio
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_another_picture(engine, natural):

@@ -19,7 +19,8 @@ from pyengine.images.reading import Source, load
 from pyengine.images.writing import ByteImage, to_uint8
 from pyengine.methods import Method
 from pyengine.network.graphs import LEAST_SIDE
-from pyengine.quality.measures import compare, patch_distance
+from pyengine.quality import distributions
+from pyengine.quality.distributions import patch_distance
 from pyengine.recipe import Recipe
 from pyengine.result import Progress
 
@@ -115,16 +116,10 @@ def drift(
             start = time.perf_counter()
             result = engine.run(recipe)
             seconds = time.perf_counter() - start
-            figures = compare(image, result.image)
-            yield DriftRun(
-                method,
-                size,
-                figures.patch_distance,
-                figures.brightness_drift,
-                figures.contrast_drift,
-                len(result.history),
-                seconds,
-            )
+            found = load(result.image)
+            brightness, contrast = distributions.drift(image, found)
+            distance = patch_distance(image, found)
+            yield DriftRun(method, size, distance, brightness, contrast, len(result.history), seconds)
 
 
 def _cropped(image: Float32, crop: int | None) -> Float32:

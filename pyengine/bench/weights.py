@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pyengine.engine import Engine
 from pyengine.images.reading import Source, load
 from pyengine.losses.options import Weights
-from pyengine.quality.measures import compare, layout_similarity
+from pyengine.quality.distributions import drift, patch_distance
+from pyengine.quality.layouts import layout_similarity
 from pyengine.recipe import Recipe
 
 SCHEMES: dict[str, Weights] = {
@@ -93,7 +94,6 @@ def schemes(
             recipes.append((k, scheme, recipe))
     with Engine(threads=threads) as engine:
         for k, scheme, recipe in recipes:
-            result = engine.run(recipe)
-            found = compare(recipe.level.exemplars[0].image, result.image)
-            similarity = None if shown is None else layout_similarity(shown, load(result.image))
-            yield WeightsRun(k, scheme, found.patch_distance, found.brightness_drift, found.contrast_drift, similarity)
+            expected, found = recipe.level.exemplars[0].image, load(engine.run(recipe).image)
+            similarity = None if shown is None else layout_similarity(shown, found)
+            yield WeightsRun(k, scheme, patch_distance(expected, found), *drift(expected, found), similarity)

@@ -41,6 +41,20 @@ def sides(text: str) -> list[int]:
         raise click.BadParameter(f"{in_short(text)}: give pixels on a side, such as 128,256,512") from None
 
 
+def seeds(text: str) -> list[int]:
+    """Seeds of noise.
+
+    Examples
+    --------
+    >>> seeds("0,7")
+    [0, 7]
+    """
+    try:
+        return [int(seed) for seed in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{text!r}: give whole numbers with commas in between, such as 0,1,2") from None
+
+
 def iterations(text: str) -> int | list[int]:
     """How many at every level, or at each.
 

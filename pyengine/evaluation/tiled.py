@@ -15,7 +15,7 @@ import numpy as np
 
 from pyengine.arrays import Float32, Float64
 from pyengine.kernels import Coverage, Kernels
-from pyengine.losses.base import IMAGE, AdditiveLoss, ChannelLoss, Loss
+from pyengine.losses.base import IMAGE, AdditiveLoss, ChannelLoss, Loss, Statistic
 from pyengine.network.tiles import Tile, TiledNetwork
 from pyengine.stopwatch import Watches
 
@@ -125,7 +125,7 @@ class TiledEvaluator:
         network, stages = self._network, self._watches.stages
         tiles = list(zip(network.tiling.tiles, self._parts, strict=True))
         maps = {layer: network.empty_map(layer) for layer in self._kept}
-        sums: dict[int, Float64] = {}
+        sums: dict[int, Statistic] = {}
         for tile, parts in tiles:
             with stages("forward"):
                 network.forward(image, tile)
@@ -150,18 +150,17 @@ class TiledEvaluator:
             with stages("backward"):
                 network.add_image_gradient(tile, gradient)
 
-    def _add_statistics(self, parts: Sequence[AdditivePart], sums: dict[int, Float64]) -> None:
+    def _add_statistics(self, parts: Sequence[AdditivePart], sums: dict[int, Statistic]) -> None:
         for k, part in parts:
             with self._watches.terms(part.name):
-                statistic = part.statistic(self._network.features[part.layer], self._kernels)
-                sums[k] = statistic if k not in sums else sums[k] + statistic
+                sums[k] = part.statistic(self._network.features[part.layer], self._kernels, sums.get(k))
 
     def _propagate_back(
         self,
         tile: Tile,
         parts: Sequence[AdditivePart],
         scales: Sequence[float],
-        residuals: Mapping[int, Float64],
+        residuals: Mapping[int, Statistic],
         maps: Mapping[str, Float32],
     ) -> None:
         """Go back through the network with a tile's part of the gradients."""

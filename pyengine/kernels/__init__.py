@@ -129,17 +129,25 @@ class Kernels(Protocol):
         """``A diag(w) B^T / sum(w)``, float64 (C, C), of a map and its translation (Berger and Memisevic 2016)."""
         ...
 
-    def gram_gradient(
+    def mix(
         self,
         features: Float32,
-        difference: Float64,
+        matrix: Float64,
         scale: float,
-        gradient: Float32,
+        out: Float32,
         *,
         coverage: Coverage | None = None,
         accumulate: bool = False,
     ) -> None:
-        """``scale * difference @ features * w``, where `difference` need not be symmetric."""
+        """Mix channels: ``scale * matrix @ features * w``, written or added to `out` (R, H, W), for a matrix (R, C)."""
+        ...
+
+    def rfft2(self, maps: Float32, shape: tuple[int, int]) -> Any:
+        """Spectra, complex64 (C, h, w // 2 + 1), of maps (C, H, W) that zeros continue to `shape` (h, w)."""
+        ...
+
+    def irfft2(self, spectra: Any, shape: tuple[int, int]) -> Float32:
+        """Maps (C, h, w) of these spectra, which may be written over."""
         ...
 
     def histogram(self, features: Float32, coverage: Coverage | None = None) -> Histogram:

@@ -115,26 +115,37 @@ class CpuKernels:
         if gradient is not None:
             mass = features[0].size if coverage is None else coverage.total
             gradient_scale = 4 * scale / (difference.size * mass) if mass else 0.0
-            self.gram_gradient(features, difference, gradient_scale, gradient, coverage=coverage, accumulate=accumulate)
+            self.mix(features, difference, gradient_scale, gradient, coverage=coverage, accumulate=accumulate)
 
     def cross_gram(self, features: Float32, other: Float32, coverage: Coverage | None = None) -> Float64:
         """See `Kernels.cross_gram`."""
         return _core.cross_gram(_flat(features), _flat(other), _values(coverage), self.threads, _total(coverage))
 
-    def gram_gradient(
+    def mix(
         self,
         features: Float32,
-        difference: Float64,
+        matrix: Float64,
         scale: float,
-        gradient: Float32,
+        out: Float32,
         *,
         coverage: Coverage | None = None,
         accumulate: bool = False,
     ) -> None:
-        """See `Kernels.gram_gradient`."""
-        _core.gram_gradient(
-            _flat(features), difference, scale, _flat(gradient), _values(coverage), accumulate, self.threads
-        )
+        """See `Kernels.mix`."""
+        _core.mix(_flat(features), matrix, scale, _flat(out), _values(coverage), accumulate, self.threads)
+
+    def rfft2(self, maps: Float32, shape: tuple[int, int]) -> Any:
+        """See `Kernels.rfft2`."""
+        from scipy import fft
+
+        return fft.rfft2(maps, shape, workers=self.threads)
+
+    def irfft2(self, spectra: Any, shape: tuple[int, int]) -> Float32:
+        """See `Kernels.irfft2`."""
+        from scipy import fft
+
+        maps: Float32 = fft.irfft2(spectra, shape, overwrite_x=True, workers=self.threads)
+        return maps
 
     def histogram(self, features: Float32, coverage: Coverage | None = None) -> _core.Histogram:
         """See `Kernels.histogram`."""

@@ -220,22 +220,35 @@ class CudaKernels:
         """See `Kernels.cross_gram`."""
         return self._gram(other, self._weighed(features, coverage), _mass(features, coverage))
 
-    def gram_gradient(
+    def mix(
         self,
         features: Float32,
-        difference: Float64,
+        matrix: Float64,
         scale: float,
-        gradient: Float32,
+        out: Float32,
         *,
         coverage: Coverage | None = None,
         accumulate: bool = False,
     ) -> None:
-        """See `Kernels.gram_gradient`."""
-        matrix = self.xp.empty(difference.shape, np.float32)
+        """See `Kernels.mix`."""
+        scaled = self.xp.empty(matrix.shape, np.float32)
         self._launch(
-            "gram", "scale_matrix", (_blocks(matrix.size),), difference, np.int32(matrix.size), float(scale), matrix
+            "gram", "scale_matrix", (_blocks(scaled.size),), matrix, np.int32(scaled.size), float(scale), scaled
         )
-        self._multiply(matrix, self._weighed(features, coverage), gradient, accumulate=accumulate)
+        self._multiply(scaled, self._weighed(features, coverage), out, accumulate=accumulate)
+
+    def rfft2(self, maps: Float32, shape: tuple[int, int]) -> Any:
+        """See `Kernels.rfft2`."""
+        from cupyx.scipy import fft
+
+        return fft.rfft2(maps, shape)
+
+    def irfft2(self, spectra: Any, shape: tuple[int, int]) -> Float32:
+        """See `Kernels.irfft2`."""
+        from cupyx.scipy import fft
+
+        maps: Float32 = fft.irfft2(spectra, shape, overwrite_x=True)
+        return maps
 
     def histogram(self, features: Float32, coverage: Coverage | None = None) -> CudaHistogram:
         """See `Kernels.histogram`."""
@@ -519,12 +532,12 @@ class CudaKernels:
         return gram
 
     def _multiply(self, matrix: Any, features: Any, out: Any, *, accumulate: bool) -> None:
-        """``matrix @ features`` (C, N), written or added to `out`."""
+        """``matrix @ features`` (R, N), written or added to `out`."""
         cublas, handle = self.xp.cuda.cublas, self.xp.cuda.device.get_cublas_handle()
         channels, pixels = len(features), features[0].size
         one, other = np.ones(1, np.float32), np.full(1, accumulate, np.float32)
         cublas.sgemm(
-            handle, cublas.CUBLAS_OP_N, cublas.CUBLAS_OP_N, pixels, channels, channels,
+            handle, cublas.CUBLAS_OP_N, cublas.CUBLAS_OP_N, pixels, len(matrix), channels,
             one.ctypes.data, features.data.ptr, pixels, matrix.data.ptr, channels,
             other.ctypes.data, out.data.ptr, pixels,
         )  # fmt: skip

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pyengine.losses.base import Loss
 from pyengine.losses.content import ContentLoss
+from pyengine.losses.correlation import CorrelationLoss
 from pyengine.losses.gram import GramLoss
 from pyengine.losses.histogram import HistogramLoss
 from pyengine.losses.structure import StructureLoss
@@ -15,6 +16,6 @@ from pyengine.losses.variation import VariationLoss
 __all__ = ["KINDS", "ContentLoss", "GramLoss", "HistogramLoss", "Loss", "StructureLoss", "VariationLoss"]
 
 KINDS: dict[str, type[Loss]] = {
-    kind.kind: kind for kind in (HistogramLoss, GramLoss, StructureLoss, ContentLoss, VariationLoss)
+    kind.kind: kind for kind in (HistogramLoss, GramLoss, CorrelationLoss, StructureLoss, ContentLoss, VariationLoss)
 }
 """The kinds by name, in the order in which terms are evaluated and listed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from pyengine.arrays import Float32, Float64
 from pyengine.kernels import Coverage, Kernels
@@ -13,6 +13,9 @@ from pyengine.network.architecture import Architecture
 from pyengine.network.tiles import Window
 
 Weight: TypeAlias = float | Literal["auto"]
+
+Statistic: TypeAlias = Any
+"""An array on the device, of a form that only the loss knows whose it is."""
 
 IMAGE = "image"
 """The layer of losses on the image itself, which is (H, W, 3), and no feature map of the network."""
@@ -103,6 +106,9 @@ class Loss(ABC):
         How many pixels of the feature map beyond the one in question are looked at. Default: 0.
     keeps_map : bool
         Whether the target takes as much memory as the feature map it was measured on. Default: False.
+    whole_channels : int
+        How many channels as large as the feature map there are for the whole image, even where it is in tiles.
+        Default: 0.
     layer : str
         The feature map it is evaluated on, or `IMAGE`.
     region : Region
@@ -119,6 +125,7 @@ class Loss(ABC):
     threshold: ClassVar[float] = 1.0
     reach: ClassVar[int] = 0
     keeps_map: ClassVar[bool] = False
+    whole_channels: ClassVar[int] = 0
 
     layer: str
     region: Region
@@ -219,17 +226,27 @@ class AdditiveLoss(Loss):
         """The same loss on the maps of a tile, in which only the tile's own part counts."""
 
     @abstractmethod
-    def statistic(self, features: Float32, kernels: Kernels) -> Float64:
-        """What the loss measures of a map, over the mass of the whole: a sum over the pixels that count."""
+    def statistic(self, features: Float32, kernels: Kernels, others: Statistic | None = None) -> Statistic:
+        """What the loss measures of a map, over the mass of the whole: a sum over the pixels that count.
+
+        Parameters
+        ----------
+        features : float32 (C, H, W)
+            The feature map.
+        kernels : Kernels
+            The device's.
+        others : Statistic, optional
+            What was measured on other tiles, to which this is added; it may be written over. Default: None, nothing.
+        """
 
     @abstractmethod
-    def residual(self, statistic: Float64, shape: tuple[int, ...], kernels: Kernels, value: Float64) -> Float64:
+    def residual(self, statistic: Statistic, shape: tuple[int, ...], kernels: Kernels, value: Float64) -> Statistic:
         """How the whole map's statistic differs from the target; writes the value that follows from it.
 
         Parameters
         ----------
-        statistic : float64
-            The sum of all tiles' statistics.
+        statistic : Statistic
+            The sum of all tiles' statistics, which may be written over.
         shape : (C, H, W)
             The shape of the map, or of any tile's.
         kernels : Kernels
@@ -240,7 +257,7 @@ class AdditiveLoss(Loss):
 
     @abstractmethod
     def add_gradient(
-        self, features: Float32, residual: Float64, kernels: Kernels, gradient: Float32, *, weight: float
+        self, features: Float32, residual: Statistic, kernels: Kernels, gradient: Float32, *, weight: float
     ) -> None:
         """Add `weight` times the gradient with respect to `features`, as it follows from the residual."""
 

@@ -83,11 +83,11 @@ class ContentLoss(AdditiveLoss):
         """See `AdditiveLoss.within`."""
         return replace(self, region=self.region.within(window, self.layer, kernels), window=window)
 
-    def statistic(self, features: Float32, kernels: Kernels) -> Float64:
+    def statistic(self, features: Float32, kernels: Kernels, others: Float64 | None = None) -> Float64:
         """See `AdditiveLoss.statistic`: it is the value itself."""
         value: Float64 = kernels.xp.empty((), np.float64)
         self.evaluate(features, kernels, value)
-        return value
+        return value if others is None else others + value
 
     def residual(self, statistic: Float64, shape: tuple[int, ...], kernels: Kernels, value: Float64) -> Float64:
         """See `AdditiveLoss.residual`: it is the value, which the gradient does not need."""

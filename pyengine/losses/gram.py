@@ -78,9 +78,10 @@ class GramLoss(AdditiveLoss):
         """See `AdditiveLoss.within`."""
         return replace(self, region=self.region.within(window, self.layer, kernels))
 
-    def statistic(self, features: Float32, kernels: Kernels) -> Float64:
+    def statistic(self, features: Float32, kernels: Kernels, others: Float64 | None = None) -> Float64:
         """See `AdditiveLoss.statistic`: it is the Gram matrix."""
-        return kernels.gram(features, self.region.coverage[self.layer])
+        gram = kernels.gram(features, self.region.coverage[self.layer])
+        return gram if others is None else others + gram
 
     def residual(self, statistic: Float64, shape: tuple[int, ...], kernels: Kernels, value: Float64) -> Float64:
         """See `AdditiveLoss.residual`: it is the difference of the Gram matrices."""
@@ -94,4 +95,4 @@ class GramLoss(AdditiveLoss):
         """See `AdditiveLoss.add_gradient`."""
         coverage = self.region.coverage[self.layer]
         scale = 4 * weight / (residual.size * coverage.total)
-        kernels.gram_gradient(features, residual, scale, gradient, coverage=coverage, accumulate=True)
+        kernels.mix(features, residual, scale, gradient, coverage=coverage, accumulate=True)

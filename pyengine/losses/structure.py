@@ -113,13 +113,13 @@ class StructureLoss(AdditiveLoss):
         }
         return replace(self, _pairs_of=pairs)
 
-    def statistic(self, features: Float32, kernels: Kernels) -> Float64:
+    def statistic(self, features: Float32, kernels: Kernels, others: Float64 | None = None) -> Float64:
         """See `AdditiveLoss.statistic`: it is the Gram matrices by translation."""
         statistic: Float64 = kernels.xp.zeros((len(self.targets), len(features), len(features)), np.float64)
         for k, (dy, dx) in enumerate(self.targets):
             pairs = self._pairs(features.shape, (dy, dx), kernels)
             statistic[k] = kernels.cross_gram(features, _translate(features, (-dy, -dx), kernels), pairs)
-        return statistic
+        return statistic if others is None else others + statistic
 
     def residual(self, statistic: Float64, shape: tuple[int, ...], kernels: Kernels, value: Float64) -> Float64:
         """See `AdditiveLoss.residual`: it is the differences of the Gram matrices, 0 where there are no pairs."""
@@ -143,9 +143,9 @@ class StructureLoss(AdditiveLoss):
             shifted = _translate(features, (-dy, -dx), kernels)
             # A pair's first member gets D times the second, the second D^T times the first.
             scale = 2 * weight / (residual.size * mass)
-            kernels.gram_gradient(shifted, difference, scale, gradient, coverage=pairs, accumulate=True)
+            kernels.mix(shifted, difference, scale, gradient, coverage=pairs, accumulate=True)
             transposed = kernels.xp.ascontiguousarray(difference.T)
-            kernels.gram_gradient(features, transposed, scale, scratch, coverage=pairs)
+            kernels.mix(features, transposed, scale, scratch, coverage=pairs)
             gradient += _translate(scratch, (dy, dx), kernels)
 
     def _pairs(self, shape: tuple[int, ...], shift: Shift, kernels: Kernels) -> Coverage | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,16 @@ _recipe = options.together(
             help="Make the result this large, in pixels; one number makes a square.",
         ),
         _of(
+            "--fit", unset="neither",
+            help="Take the nearest size that the exemplar's periods fit, or scale the exemplar to fit the size.",
+        ),
+        _of(
             "--exemplar-weights", type=parsing.numbers, metavar="W,W...", unset="pooled, every pixel counting alike",
             help="Interpolate the statistics of several exemplars by these weights.",
+        ),
+        _of(
+            "--augment", type=parsing.names, metavar="A[,A]", unset="none",
+            help="Take mirror images (flips) or quarter turns (turns) of the exemplars as well.",
         ),
         _of(
             "--content", metavar="FILE", unset="none",
@@ -42,7 +51,7 @@ _recipe = options.together(
         ),
         _of(
             "--start",
-            help="Start a texture from noise, or from a layout of the exemplar's patches.",
+            help="Start from noise, or from a layout of the exemplar's patches.",
         ),
         _of(
             "--style-scale", metavar="S",
@@ -144,6 +153,7 @@ def command(
     """
     from pyengine.engine import Engine
     from pyengine.images.writing import check_output
+    from pyengine.inspection import hint
     from pyengine.network.modelfile import installed
     from pyengine.recipe import Recipe
 
@@ -166,6 +176,10 @@ def command(
         raise PyengineError(
             f"recipe {recipe_file}: made with the model {named['model']!r}, not installed: give --model"
         )
+    if not (out.as_json or out.quiet or out.verbose):  # the engine's log has it as well
+        advice = hint(recipe)
+        if advice is not None:
+            click.echo(f"Hint: {advice}", err=True)
     with Engine(**{**named, **typed}) as engine, progress(out) as callback:
         if made_with is not None and engine.model.sha256 != made_with:
             raise PyengineError(
@@ -196,6 +210,36 @@ def _arguments(exemplars: tuple[Path, ...], thresholds: bool) -> dict[str, Any]:
         one, several = (exemplars[0], None) if len(exemplars) == 1 else (None, list(exemplars))
         arguments |= {"exemplar": one, "exemplars": several}
     return arguments
+
+
+def arguments(text: str) -> dict[str, Any]:
+    """What `Recipe.create` is to be called with besides an exemplar, by options of the command in one text.
+
+    Raises
+    ------
+    PyengineError
+        The text is no such options, or has some that say nothing of a recipe.
+
+    Examples
+    --------
+    >>> arguments("--start patches --weight histogram=0")
+    {'start': 'patches', 'weights': {'histogram': 0.0}}
+    """
+    try:
+        words = shlex.split(text)
+        context = command.make_context("synthesize", [*words, "--output", "texture.png"])
+    except (ValueError, click.UsageError) as error:
+        reason = error.format_message() if isinstance(error, click.UsageError) else str(error)
+        raise PyengineError(f"{text!r}: {reason}") from None
+    for parameter in command.params:
+        of_recipe = isinstance(parameter, options.ParameterOption) and parameter.of == RECIPE
+        default = context.get_parameter_source(parameter.name or "") is click.core.ParameterSource.DEFAULT
+        if not (of_recipe or default or parameter.name in ("output", "thresholds", "exemplars")):
+            raise PyengineError(f"{text!r}: {parameter.opts[-1]} says nothing of a recipe: leave it out")
+    if context.params["exemplars"]:
+        raise PyengineError(f"{text!r}: it has {context.params['exemplars'][0]} besides options: leave it out")
+    with context:
+        return _arguments((), context.params["thresholds"])
 
 
 def _read(file: Path) -> tuple[str, dict[str, Any]]:
