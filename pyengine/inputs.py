@@ -170,7 +170,7 @@ def fitted(
         x, y = lattice.fitting_scale(final)
         sizes = [(round(x * width), round(y * height)) for width, height in scaled]
         for one, changed in zip(pictures, sizes, strict=True):
-            _check_measured(f"fit={in_short(fit)}", one.size, changed)
+            _check_measured(f"fit={fit!r}", one.size, changed)
         return sizes, final
     return scaled, final
 

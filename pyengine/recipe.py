@@ -191,9 +191,7 @@ class Recipe:
             check_choice("fit", fit, get_args(Fit))
             _check_fit(given)
             if losses.padding != "wrap":
-                raise PyengineError(
-                    f"fit={in_short(fit)} with padding={losses.padding!r}: results tile only under 'wrap'"
-                )
+                raise PyengineError(f"fit={fit!r} with padding={losses.padding!r}: results tile only under 'wrap'")
         opened = open_files(given)
         pictures = load_exemplars(opened["exemplar"], opened["exemplars"])
         shown = None if content is None else load_picture(opened["content"], "content")
@@ -344,7 +342,7 @@ def _check_fit(given: Mapping[str, Any]) -> None:
     for name in ("init", "content", "keep", "fill", "seamless", "exemplar_regions", "output_regions"):
         if given[name] is not None and given[name] is not False:
             raise PyengineError(
-                f"fit={in_short(given['fit'])} with {name}: periods fit a texture made as a whole: leave one of them out"
+                f"fit={given['fit']!r} with {name}: periods fit a texture made as a whole: leave one of them out"
             )
 
 
@@ -411,7 +409,9 @@ def _augmented(exemplar: Exemplar, augment: Any) -> list[Exemplar]:
     """An exemplar, and what flips and turns make of it, which share its weight."""
     asked_for = () if augment is None else augment
     allowed = get_args(Augmentation)
-    if not isinstance(asked_for, (list, tuple)) or not all(name in allowed for name in asked_for):
+    if not isinstance(asked_for, (list, tuple)) or not all(
+        isinstance(name, str) and name in allowed for name in asked_for
+    ):
         raise PyengineError(
             f"augment={in_short(augment)}: give a list of {' and '.join(map(repr, allowed))}, or of one of them"
         )
