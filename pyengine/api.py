@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
+from pyengine.checks import names_checked
 from pyengine.devices import Precision
 from pyengine.engine import Engine
 from pyengine.images.reading import Source
@@ -18,6 +19,7 @@ from pyengine.recipe import Augmentation, PreserveColor
 from pyengine.result import Progress, Result
 
 
+@names_checked
 def synthesize(
     exemplar: Source | None = None,
     *,

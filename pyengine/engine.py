@@ -8,11 +8,11 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from pyengine.checks import is_integer
+from pyengine.checks import check_choice, is_integer, names_checked
 from pyengine.devices import Precision, choose, warn_once
-from pyengine.errors import PyengineError
+from pyengine.errors import PyengineError, in_short
 from pyengine.images.reading import Source
 from pyengine.images.writing import to_uint8
 from pyengine.inspection import hint
@@ -20,7 +20,7 @@ from pyengine.losses.options import LossOptions
 from pyengine.machine import SHARE, cores, default_threads, reading_within
 from pyengine.measuring import measure
 from pyengine.memory import Budget, Plan, check_spilling, level_demand
-from pyengine.network.modelfile import load
+from pyengine.network.modelfile import described, load
 from pyengine.network.network import ModelSessions
 from pyengine.network.pool import NetworkPool
 from pyengine.objective import Objective
@@ -77,6 +77,7 @@ class Engine:
     ((48, 64, 3), dtype('uint8'))
     """
 
+    @names_checked
     def __init__(
         self,
         device: str = "auto",
@@ -86,14 +87,22 @@ class Engine:
         memory_limit: int | None = None,
     ) -> None:
         if memory_limit is not None and not (is_integer(memory_limit) and memory_limit > 0):
-            raise PyengineError(f"memory_limit={memory_limit!r}: give a whole number of bytes, such as 3_000_000_000")
+            raise PyengineError(
+                f"memory_limit={in_short(memory_limit)}: give a whole number of bytes, such as 3_000_000_000"
+            )
         if threads is None:
             threads = default_threads()
         elif not is_integer(threads) or not 1 <= threads <= MOST_THREADS:
-            raise PyengineError(f"threads={threads!r}: give a whole number from 1 to {MOST_THREADS}")
+            raise PyengineError(f"threads={in_short(threads)}: give a whole number from 1 to {MOST_THREADS}")
         elif threads > cores():  # more would only get in each other's way
             warn_once(f"threads={threads} are more than the cores that this process may use: computing with {cores()}")
             threads = cores()
+        if not isinstance(model, (str, os.PathLike)):
+            raise PyengineError(
+                f"model={in_short(model)}: give a name that `pyengine models list` shows, or a file's path"
+            )
+        if precision is not None:
+            check_choice("precision", precision, get_args(Precision))
         self.device = choose(device)
         self.precision = self.device.precision(precision)
         self.threads = int(threads)
@@ -104,13 +113,13 @@ class Engine:
         self.pool = NetworkPool(self._new_sessions)
         free = self.kernels.free_bytes()
         self.budget = Budget(
-            min(memory_limit, sys.maxsize) if memory_limit else float("inf") if free is None else SHARE * free,
+            min(int(memory_limit), sys.maxsize) if memory_limit else float("inf") if free is None else SHARE * free,
             self.model.architecture,
             self.pool.alignment,
             on_cpu=self.device.kind == "cpu",
         )
         LOGGER.info("device %s: %s; %d threads, %s", self.device, self.device.reason, self.threads, self.precision)
-        LOGGER.info("model %s: %s", self.model.name, self.model.origin)
+        LOGGER.info("model %s: %s", self.model.name, described(self.model.origin))
         LOGGER.info("memory: %.1f GB may be used", self.budget.limit / 1e9)
 
     def _new_sessions(self) -> ModelSessions:
@@ -169,6 +178,8 @@ class Engine:
         """
         if not isinstance(recipe, Recipe):
             raise PyengineError(f"recipe, a {type(recipe).__name__}: give what Recipe.create or from_json makes")
+        if callback is not None and not callable(callback):
+            raise PyengineError(f"callback={in_short(callback)}: give a function that takes a Progress")
         losses = self._on_model(recipe.losses)
         plans = self.budget.plans(recipe, losses)
         check_spilling(recipe.sizes, plans)
@@ -268,7 +279,7 @@ class Engine:
         (True, (32, 32, 3))
         """
         weights = options.get("weights")
-        if weights == "thresholds":
+        if isinstance(weights, str) and weights == "thresholds":
             raise PyengineError("weights='thresholds' change while an image is optimised: give 'auto' or numbers")
         recipe = self._read(exemplar, options)
         plain = weights is None or isinstance(weights, Mapping)

@@ -331,25 +331,36 @@ class _Search:
         left, count = 0.0, 0
         for k, members in enumerate(self._members):
             there = self._order[labels[self._order] == k]
-            if not len(there): continue
+            if not len(there):
+                continue
             some = members[np.linspace(0, len(members) - 1, min(len(members), FITTED)).astype(np.intp)]
-            made = np.concatenate([self._reduced(self._patches_around(looks, piece)) for piece in _pieces(there)], axis=1)
-            _, sums = self._kernels.nearest(self._kernels.upload(np.ascontiguousarray(self._vectors[:, some])), self._kernels.upload(made))
-            left += float(self._kernels.download(sums).clip(0).sum()); count += len(some)
+            made = np.concatenate(
+                [self._reduced(self._patches_around(looks, piece)) for piece in _pieces(there)], axis=1
+            )
+            _, sums = self._kernels.nearest(
+                self._kernels.upload(np.ascontiguousarray(self._vectors[:, some])), self._kernels.upload(made)
+            )
+            left += float(self._kernels.download(sums).clip(0).sum())
+            count += len(some)
         total += LEFT * left / count / variance
         if self._level.free is None and ORDER:
             from pyengine.images.color import LUMINANCE
             from pyengine.lattice import autocorrelation
+
             found = autocorrelation(looks[:, :, :3] @ LUMINANCE)
             worst = []
             for e in self._level.exemplars:
                 expected = autocorrelation(e.image @ LUMINANCE)
                 reach = [min(a, b) // 2 for a, b in zip(expected.shape, found.shape)]
-                cut = lambda m: m[m.shape[0] // 2 - reach[0] : m.shape[0] // 2 + reach[0] + 1, m.shape[1] // 2 - reach[1] : m.shape[1] // 2 + reach[1] + 1]
+                cut = lambda m: m[
+                    m.shape[0] // 2 - reach[0] : m.shape[0] // 2 + reach[0] + 1,
+                    m.shape[1] // 2 - reach[1] : m.shape[1] // 2 + reach[1] + 1,
+                ]
                 a, b = cut(expected), cut(found)
-                y, x = np.mgrid[-reach[0]:reach[0]+1, -reach[1]:reach[1]+1]
-                c = np.clip((abs(a) - .2) / .2, 0, 1) * (np.hypot(y, x) >= min(e.size) / 8)
-                if c.sum(): worst.append(float((c * (a - b) ** 2).sum() / (c * a * a).sum()))
+                y, x = np.mgrid[-reach[0] : reach[0] + 1, -reach[1] : reach[1] + 1]
+                c = np.clip((abs(a) - 0.2) / 0.2, 0, 1) * (np.hypot(y, x) >= min(e.size) / 8)
+                if c.sum():
+                    worst.append(float((c * (a - b) ** 2).sum() / (c * a * a).sum()))
             total += ORDER * (np.mean(worst) if worst else 0)
         return total
 

@@ -13,9 +13,9 @@ from typing import Any, Literal, TypedDict, TypeVar, get_args
 import numpy as np
 
 from pyengine.arrays import Float32
-from pyengine.checks import check_choice, check_flag, is_integer, is_number
+from pyengine.checks import check_choice, check_flag, is_integer, is_number, names_checked
 from pyengine.document import files_of, from_document, open_files, to_document, without_pictures
-from pyengine.errors import PyengineError
+from pyengine.errors import PyengineError, in_short
 from pyengine.images.color import luminance, match_colors, match_luminance
 from pyengine.images.masks import fill_by_reflection
 from pyengine.images.reading import Source
@@ -141,6 +141,7 @@ class Recipe:
         return self.level.reduced(self.sizes[level], self.exemplar_sizes(level))
 
     @classmethod
+    @names_checked
     def create(
         cls,
         exemplar: Source | None = None,
@@ -245,7 +246,7 @@ class Recipe:
         )
         planned = _planned_iterations([final, *scaled], levels, iterations, PRESETS[method], start)
         if not is_integer(seed) or not 0 <= seed < MOST_SEEDS:
-            raise PyengineError(f"seed={seed!r:.40}: give a whole number from 0 to 2**128 - 1")
+            raise PyengineError(f"seed={in_short(seed)}: give a whole number from 0 to 2**128 - 1")
         sizes = tuple(level_sizes(final, len(planned), MULTIPLE))
         return cls(level, sizes, planned, int(seed), losses, start, colors, without_pictures(opened))
 
@@ -369,10 +370,12 @@ def _final_size(size: Any, natural: tuple[int, int], hole: Hole | None, painting
     size = natural if size is None else size
     pair = (size, size) if is_integer(size) else size
     if not (isinstance(pair, Sequence) and len(pair) == 2 and all(map(is_integer, pair))):
-        raise PyengineError(f"size={size!r}: give (width, height) in pixels, or one number for a square")
+        raise PyengineError(f"size={in_short(size)}: give (width, height) in pixels, or one number for a square")
     width, height = int(pair[0]), int(pair[1])
     if min(pair) < LEAST_SIDE or max(pair) > LARGEST_SIDE:
-        raise PyengineError(f"size {width}x{height}: both sides must be {LEAST_SIDE} to {LARGEST_SIDE} pixels")
+        raise PyengineError(
+            f"size {in_short(width)}x{in_short(height)}: both sides must be {LEAST_SIDE} to {LARGEST_SIDE} pixels"
+        )
     if hole and (width, height) != hole.size:
         raise PyengineError(f"size {width}x{height}: with keep, fill or seamless it is the picture's: leave it out")
     if painting and painting.size != (width, height):
@@ -417,9 +420,11 @@ def _augmented(exemplar: Exemplar, augment: Any) -> list[Exemplar]:
     """An exemplar, and what flips and turns make of it, which share its weight."""
     asked_for = () if augment is None else augment
     allowed = get_args(Augmentation)
-    if not isinstance(asked_for, (list, tuple)) or not all(name in allowed for name in asked_for):
+    if not isinstance(asked_for, (list, tuple)) or not all(
+        isinstance(name, str) and name in allowed for name in asked_for
+    ):
         raise PyengineError(
-            f"augment={augment!r}: give a list of {' and '.join(map(repr, allowed))}, or of one of them"
+            f"augment={in_short(augment)}: give a list of {' and '.join(map(repr, allowed))}, or of one of them"
         )
     turns = range(4) if "turns" in asked_for else (0, 2) if "flips" in asked_for else (0,)
     made = [
@@ -449,17 +454,20 @@ def _planned_iterations(
         levels = preset.levels or default_levels(start, *sizes)
     elif not is_integer(levels) or not 1 <= levels <= most:
         raise PyengineError(
-            f"levels={levels!r}: give 1 to {most}; the coarsest level's sides must be at least {LEAST_SIDE}"
+            f"levels={in_short(levels)}: give 1 to {most}; the coarsest level's sides must be at least {LEAST_SIDE}"
         )
     if iterations is None:
         iterations = preset.iterations or default_iterations(levels, start)
+    levels = int(levels)
     planned = equal_iterations(iterations, levels, start) if is_integer(iterations) else iterations
+    if isinstance(planned, np.ndarray):
+        planned = planned.tolist()
     if (
-        not isinstance(planned, (Sequence, np.ndarray))
+        not isinstance(planned, Sequence)
         or len(planned) != levels
         or not all(is_integer(n) and n >= 0 for n in planned)
     ):
         raise PyengineError(
-            f"iterations={planned!r}: give one number, or {levels} of them, one a level, coarsest first"
+            f"iterations={in_short(planned)}: give one number, or {levels} of them, one a level, coarsest first"
         )
     return tuple(int(n) for n in planned)

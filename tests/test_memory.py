@@ -212,7 +212,9 @@ def test_an_output_beyond_memory_is_refused_before_it_starts(natural):
 
 def test_a_refusal_says_how_much_memory_is_needed(natural):
     """In bytes, too: of a small GPU's gigabytes there are few."""
-    message = r"size 640x480 pixels needs about 0.[78] GB \((\d+) bytes\) .* 0.5 GB \(500000000 bytes\) may be used: make"
+    message = (
+        r"size 640x480 pixels needs about 0.[78] GB \((\d+) bytes\) .* 0.5 GB \(500000000 bytes\) may be used: make"
+    )
     with Engine(threads=1, memory_limit=500_000_000) as engine, pytest.raises(PyengineError, match=message) as error:
         engine.synthesize(natural, size=(640, 480))
     needed = int(str(error.value).split("(")[1].split()[0])

@@ -135,10 +135,7 @@ _recipe = options.together(
 
 @click.command()
 @click.argument("exemplars", metavar="[EXEMPLAR]...", nargs=-1, type=options.file)
-@click.option(
-    "-o", "--output", required=True, type=options.file, metavar="FILE",
-    help=f"Write the image to this file. Its suffix says the format: {choices()}.",
-)  # fmt: skip
+@options.output("FILE", f"Write the image to this file. Its suffix says the format: {choices()}.", required=True)
 @click.option(
     "--recipe", "recipe_file", type=options.file, metavar="FILE",
     help="Make a picture again: a PNG that pyengine wrote, or what --json printed. Exemplars and options that are "
@@ -195,7 +192,7 @@ def command(
     out.document({"output": str(output), **result.report()})
     width, height = result.recipe.sizes[-1]
     seconds = result.timings["total"]
-    out.say(f"{output}: {width}x{height} pixels, {len(result.history)} iterations, {seconds:.1f} s")
+    out.remark(f"{output}: {width}x{height} pixels, {len(result.history)} iterations, {seconds:.1f} s")
 
 
 def _arguments(exemplars: tuple[Path, ...], thresholds: bool) -> dict[str, Any]:
