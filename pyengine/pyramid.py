@@ -15,7 +15,7 @@ from pyengine.level import Level
 Start = Literal["noise", "patches"]
 
 COARSEST = 32
-"""Pixels on the shorter side at the coarsest level, at least: noise becomes what the deepest feature maps span there."""
+"""Pixels on the shorter side at the coarsest level, at least: noise becomes what the deepest maps span there."""
 
 LAID_OUT = 1024
 """Pixels on the longer side of a picture that is laid out from patches, at most: it takes 200 bytes for each."""

@@ -131,10 +131,23 @@ def test_what_is_transparent_is_made_as_well():
 
 @pytest.mark.parametrize(("size", "width"), [((64, 48), 6), ((100, 200), 12), ((16, 90), 2), ((23, 17), 2)])
 def test_tiling_makes_a_band_again(size, width):
-    free = Recipe.create(picture(*size), seamless=True).level.free
-    assert free.shape == size[::-1]
-    assert not free[width:-width, width:-width].any()
-    assert all(free[edge].all() for edge in (np.s_[:width], np.s_[-width:], np.s_[:, :width], np.s_[:, -width:]))
+    level = Recipe.create(picture(*size), start="noise", seamless=True).level
+    assert np.array_equal(level.free, band_of(size, width))
+    assert level.needed is None
+
+
+@pytest.mark.parametrize(("size", "width", "needed"), [((64, 48), 9, 3), ((100, 200), 18, 6), ((23, 17), 3, 1)])
+def test_patches_choose_where_in_a_wider_band(size, width, needed):
+    level = Recipe.create(picture(*size), seamless=True).level
+    assert np.array_equal(level.free, band_of(size, width))
+    assert np.array_equal(level.needed, band_of(size, needed))
+
+
+def band_of(size: tuple[int, int], width: int) -> np.ndarray:
+    """What is so near to the borders of a picture of a (width, height)."""
+    marked = np.ones(size[::-1], bool)
+    marked[width:-width, width:-width] = False
+    return marked
 
 
 def test_a_picture_to_tile_is_measured_everywhere():

@@ -10,7 +10,7 @@ from pyengine.pyramid import add_detail, default_levels, level_sizes, white_nois
 
 
 def test_sizes_of_a_long_picture():
-    assert default_levels((40, 4000)) == 1
+    assert default_levels("noise", (40, 4000)) == default_levels("patches", (40, 4000)) == 1
     assert level_sizes((4000, 40), 1) == [(4000, 40)]
 
 

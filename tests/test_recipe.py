@@ -63,23 +63,37 @@ def test_content_and_init_are_scaled_to_the_output():
 @pytest.mark.parametrize(
     ("options", "sizes", "iterations"),
     [
-        ({}, [(64, 48)], (60,)),
-        ({"size": 128}, [(128, 128)], (60,)),  # the exemplar would be too small at a second
-        ({"exemplar": picture(128, 70), "size": 128}, [(64, 64), (128, 128)], (100, 60)),
-        ({"exemplar": picture(128, 70), "size": 128, "levels": 1}, [(128, 128)], (60,)),
-        ({"size": (65, 33), "levels": 2}, [(32, 16), (65, 33)], (100, 60)),
-        ({"size": 64, "levels": 2, "iterations": 5}, [(32, 32), (64, 64)], (5, 5)),
+        ({}, [(64, 48)], (40,)),
+        ({"size": 128}, [(128, 128)], (40,)),  # the exemplar would be too small at a second
+        ({"iterations": 5}, [(64, 48)], (5,)),
+        ({"exemplar": picture(128, 70), "size": 128}, [(64, 64), (128, 128)], (0, 40)),
+        ({"exemplar": picture(128, 70), "size": 128, "levels": 1}, [(128, 128)], (40,)),
+        ({"exemplar": picture(128, 70), "size": 128, "levels": 3}, [(32, 32), (64, 64), (128, 128)], (0, 40, 25)),
+        ({"exemplar": picture(128, 128), "size": 512}, [(256, 256), (512, 512)], (0, 40)),
+        ({"exemplar": picture(128, 128), "size": 2048}, [(1024, 1024), (2048, 2048)], (0, 40)),
+        ({"exemplar": picture(128, 128), "size": 2049}, [(512, 512), (1024, 1024), (2049, 2049)], (0, 40, 25)),
+        ({"size": 64, "levels": 2, "iterations": 5}, [(32, 32), (64, 64)], (0, 5)),
         ({"size": 64, "levels": 2, "iterations": np.array([3, 0])}, [(32, 32), (64, 64)], (3, 0)),
-        ({"exemplar": picture(128, 128), "style_scale": 0.5}, [(64, 64), (128, 128)], (100, 60)),
-        ({"exemplar": picture(128, 128), "style_scale": 0.4}, [(128, 128)], (60,)),
-        ({"start": "patches"}, [(64, 48)], (25,)),
-        ({"start": "patches", "exemplar": picture(192, 191), "size": 192}, [(192, 192)], (25,)),
-        ({"start": "patches", "exemplar": picture(192, 192), "size": 384}, [(192, 192), (384, 384)], (40, 25)),
-        ({"start": "patches", "levels": 2}, [(32, 24), (64, 48)], (40, 25)),
+        ({"start": "noise"}, [(64, 48)], (60,)),
+        ({"start": "noise", "size": 128}, [(128, 128)], (60,)),
+        ({"start": "noise", "exemplar": picture(128, 70), "size": 128}, [(64, 64), (128, 128)], (100, 60)),
+        ({"start": "noise", "exemplar": picture(128, 70), "size": 128, "levels": 1}, [(128, 128)], (60,)),
+        (
+            {"start": "noise", "exemplar": picture(128, 128), "size": 512},
+            [(128, 128), (256, 256), (512, 512)],
+            (100, 100, 60),
+        ),
+        ({"start": "noise", "size": (65, 33), "levels": 2}, [(32, 16), (65, 33)], (100, 60)),
+        ({"start": "noise", "size": 64, "levels": 2, "iterations": 5}, [(32, 32), (64, 64)], (5, 5)),
+        ({"start": "noise", "size": 64, "levels": 2, "iterations": [3, 0]}, [(32, 32), (64, 64)], (3, 0)),
+        ({"start": "noise", "exemplar": picture(128, 128), "style_scale": 0.5}, [(64, 64), (128, 128)], (100, 60)),
+        ({"start": "noise", "exemplar": picture(128, 128), "style_scale": 0.4}, [(128, 128)], (60,)),
+        ({"init": picture(128, 70), "exemplar": picture(128, 70)}, [(64, 35), (128, 70)], (100, 60)),
         ({"method": "gatys"}, [(64, 48)], (500,)),
         ({"method": "gatys", "exemplar": picture(128, 128)}, [(128, 128)], (500,)),
         ({"method": "gatys", "levels": 2}, [(32, 24), (64, 48)], (500, 500)),
         ({"method": "gatys", "iterations": 7}, [(64, 48)], (7,)),
+        ({"method": "gatys", "start": "patches", "levels": 2}, [(32, 24), (64, 48)], (0, 500)),
     ],
 )
 def test_levels_and_iterations(options, sizes, iterations):
@@ -87,6 +101,29 @@ def test_levels_and_iterations(options, sizes, iterations):
     assert list(recipe.sizes) == sizes
     assert recipe.iterations == iterations
     assert len(recipe.exemplar_sizes(0)) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "start"),
+    [
+        ({}, "patches"),
+        (TWO, "patches"),
+        (REGIONS, "patches"),
+        ({"seamless": True}, "patches"),
+        ({"fill": mask(64, 48)}, "patches"),
+        ({"init": picture(40, 32), "fill": mask(40, 32)}, "patches"),  # it is what is kept
+        ({"init": "noise", "seamless": True}, "patches"),
+        ({"start": "noise"}, "noise"),
+        ({"start": "noise", "seamless": True}, "noise"),
+        (CONTENT, "noise"),
+        ({"init": picture(64, 48)}, "noise"),
+        ({"init": "noise"}, "noise"),
+        ({"method": "gatys"}, "noise"),
+        ({"method": "gatys", "start": "patches"}, "patches"),
+    ],
+)
+def test_what_there_is_to_start_from(options, start):
+    assert Recipe.create(**{"exemplar": EXEMPLAR, **options}).start == start
 
 
 def test_the_smallest_exemplar_limits_the_levels():

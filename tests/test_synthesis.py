@@ -12,6 +12,7 @@ from PIL import Image
 
 import pyengine
 from pyengine import Engine
+from pyengine.images.masks import band
 from pyengine.images.writing import to_uint8
 from pyengine.quality.seams import seam_ratio
 
@@ -24,7 +25,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_another_picture(engi
 
 
 def test_history_has_every_iteration_and_its_terms(engine, natural):
-    result = engine.synthesize(natural, size=(64, 80), iterations=[4, 2])
+    result = engine.synthesize(natural, start="noise", size=(64, 80), iterations=[4, 2])
     assert [(i.level, i.iteration) for i in result.history] == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 1), (1, 2)]
     for iteration in result.history:
         assert iteration.value == pytest.approx(sum(iteration.terms.values()))
@@ -36,6 +37,13 @@ def test_history_has_every_iteration_and_its_terms(engine, natural):
     stages = {"measure", "forward", "losses", "backward", "optimizer"}
     assert set(result.timings) == {*stages, "total"}
     assert sum(result.timings[stage] for stage in stages) <= result.timings["total"]
+
+
+def test_what_is_laid_out_has_no_iterations_but_those_that_are_asked_for(engine, natural):
+    for iterations, history in ((2, [(1, 1), (1, 2)]), ([1, 1], [(0, 1), (1, 1)])):
+        result = engine.synthesize(natural, size=(64, 80), iterations=iterations)
+        assert [(i.level, i.iteration) for i in result.history] == history
+        assert 0 < result.timings["start"] < result.timings["total"]
 
 
 def test_the_last_value_is_that_of_the_picture(natural):
@@ -58,7 +66,7 @@ def test_a_callback_can_stop_the_run_and_keep_the_picture(engine, natural):
         if progress.state.iteration == 2:
             progress.stop()
 
-    result = engine.synthesize(natural, size=(96, 64), iterations=5, callback=callback)
+    result = engine.synthesize(natural, start="noise", size=(96, 64), iterations=5, callback=callback)
     assert result.stopped
     assert len(seen) == len(result.history) == 2
     assert result.image.shape == (64, 96, 3)  # enlarged from the level at which it was stopped
@@ -70,7 +78,7 @@ def test_stop_iteration_in_a_callback_stops_as_well(engine, natural):
     def callback(progress: pyengine.Progress) -> None:
         raise StopIteration
 
-    result = engine.synthesize(natural, size=(96, 64), iterations=5, callback=callback)
+    result = engine.synthesize(natural, start="noise", size=(96, 64), iterations=5, callback=callback)
     assert result.stopped
     assert len(result.history) == 1
 
@@ -80,11 +88,11 @@ def test_an_exception_in_a_callback_comes_out(engine, natural):
         raise RuntimeError("mine")
 
     with pytest.raises(RuntimeError, match="mine"):
-        engine.synthesize(natural, iterations=1, callback=callback)
+        engine.synthesize(natural, start="noise", iterations=1, callback=callback)
 
 
 def test_no_iterations_leave_the_noise(engine, natural):
-    result = engine.synthesize(natural, levels=1, iterations=0)
+    result = engine.synthesize(natural, start="noise", levels=1, iterations=0)
     assert result.history == []
     colours = {tuple(c) for c in to_uint8(natural).reshape(-1, 3)}
     assert {tuple(c) for c in result.image.reshape(-1, 3)} <= colours
@@ -136,24 +144,24 @@ def kept_options(kind: str, pixels: np.ndarray, made: np.ndarray, exemplar: np.n
 KEPT = ["fill", "keep", "alpha", "init", "init with alpha", "under zeros", "seamless", "seamless and fill"]
 
 
-@pytest.mark.parametrize("size", [(64, 64), (47, 61)])
+@pytest.mark.parametrize(("size", "start"), [((64, 64), "noise"), ((47, 61), "noise"), ((47, 61), "patches")])
 @pytest.mark.parametrize("kind", KEPT)
-def test_what_is_kept_stays_the_same_to_the_last_bit(engine, natural, kind, size):
+def test_what_is_kept_stays_the_same_to_the_last_bit(engine, natural, kind, size, start):
     """And is the same in what a callback sees; the rest is made again."""
     height, width = size
     pixels, made = to_uint8(natural[:height, :width]), hole(height, width)
     options = kept_options(kind, pixels, made, natural[32:, 32:])
+    free = made
     if "seamless" in kind:
         margin = min(size) // 8
-        band = np.ones(size, bool)
-        band[margin:-margin, margin:-margin] = False
-        made = made | band if "fill" in kind else band
+        wide, narrow = (margin, margin) if start == "noise" else (margin + margin // 2, margin // 2)
+        free, made = (made & ("fill" in kind) | band(size, side) for side in (wide, narrow))
     seen = []
-    result = engine.synthesize(**options, levels=2, iterations=2, callback=lambda p: seen.append(p.image))
-    assert np.array_equal(result.image[~made], pixels[~made])
+    result = engine.synthesize(**options, start=start, levels=2, iterations=2, callback=lambda p: seen.append(p.image))
+    assert np.array_equal(result.image[~free], pixels[~free])
     assert np.array_equal(seen[-1], result.image)
     assert (result.image[made] != pixels[made]).any(axis=1).mean() > 0.8
-    assert len(result.history) == 4
+    assert len(result.history) == (4 if start == "noise" else 2)
 
 
 def test_keeping_is_not_filling(engine, natural):
@@ -213,7 +221,7 @@ def test_a_stopped_run_keeps_what_is_kept(engine, natural, level):
         if progress.state.level == level:
             progress.stop()
 
-    result = engine.synthesize(pixels, fill=made, levels=2, iterations=3, callback=callback)
+    result = engine.synthesize(pixels, start="noise", fill=made, levels=2, iterations=3, callback=callback)
     assert result.stopped
     assert [i.level for i in result.history] == [0] * (3 if level else 1) + [1] * level
     assert np.array_equal(result.image[~made], pixels[~made])
@@ -260,12 +268,12 @@ def test_exemplars_are_painted_where_they_belong(engine, red_and_blue):
 
 def test_exemplars_are_mixed_by_their_pixels_or_by_weights(engine, red_and_blue):
     """Exactly in the noise, and in this order after some iterations."""
+    options = {"exemplars": red_and_blue, "start": "noise", "size": 48}
     red, blue = (exemplar.mean(axis=(0, 1)) for exemplar in red_and_blue)
     reds = []
     for weights, share in (([0, 1], 0), (None, 1 / 3), ([1, 1], 1 / 2), ([3, 1], 3 / 4), ([1, 0], 1)):
         noise, image = (
-            engine.synthesize(exemplars=red_and_blue, exemplar_weights=weights, size=48, iterations=n).image / 255
-            for n in (0, 5)
+            engine.synthesize(**options, exemplar_weights=weights, iterations=n).image / 255 for n in (0, 5)
         )
         assert np.allclose(noise.mean(axis=(0, 1)), share * red + (1 - share) * blue, atol=0.02)
         reds.append(image[:, :, 0].mean())
