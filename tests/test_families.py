@@ -461,7 +461,7 @@ LOSSES = {"gram_layers": ("edges", "corners", "parts"), "histogram_layers": ("ed
 
 
 def test_synthesis(engine, natural):
-    result = engine.synthesize(natural, size=(48, 40), levels=2, iterations=4, seed=1, **LOSSES)
+    result = engine.synthesize(natural, start="noise", size=(48, 40), levels=2, iterations=4, seed=1, **LOSSES)
     assert result.image.shape == (40, 48, 3)
     values = [state.value for state in result.history if state.level == 1]
     assert values == sorted(values, reverse=True)
@@ -482,7 +482,7 @@ def test_the_objective_against_the_reference(engine, expected, other, size):
 
 def test_a_synthesis_in_tiles(engine, path, natural):
     """In memory that does not hold the image whole."""
-    options = {"size": (1024, 768), "levels": 1, "iterations": 1, "seed": 1, **LOSSES}
+    options = {"start": "noise", "size": (1024, 768), "levels": 1, "iterations": 1, "seed": 1, **LOSSES}
     expected = engine.synthesize(natural, **options)
     with pyengine.Engine("cpu", path, threads=1, memory_limit=800_000_000) as tight:
         found = tight.synthesize(natural, **options)
@@ -498,6 +498,7 @@ def test_default_layers(path, natural):
     assert list(result.history[0].terms) == [
         *("histogram/edges", "histogram/things"),
         *("gram/edges", "gram/corners", "gram/parts", "gram/things"),
+        "correlation/corners",
     ]
     values = [state.value for state in result.history]
     assert values == sorted(values, reverse=True)
