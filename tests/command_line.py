@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from pyengine.cli import main
 
-FAST = ("--iterations", "2", "--levels", "1", "--threads", "1")
+FAST = ("--start", "noise", "--iterations", "2", "--levels", "1", "--threads", "1")
 
 
 def invoke(*arguments: object) -> Result:

@@ -42,7 +42,7 @@ KERNELS = CpuKernels(threads=1)
 
 STAGES = [
     "forward", "losses", "histogram/relu1_1", "histogram/relu4_1", "gram/relu1_1", "gram/relu2_1", "gram/relu3_1",
-    "gram/relu4_1", "correlation/relu2_1", "backward", "evaluation", "optimizer", "first evaluation",
+    "gram/relu4_1", "backward", "evaluation", "optimizer", "first evaluation",
 ]  # fmt: skip
 
 

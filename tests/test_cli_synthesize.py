@@ -347,11 +347,11 @@ def test_every_feature_is_the_same_as_in_the_api(
     output = tmp_path / "out.png"
     monkeypatch.setattr("pyengine.engine.Engine", Shared)
     files = [pictures[name] for name in same.exemplars]
-    result = invoke("synthesize", *files, *map(path, same.line.split()), "-o", output, *FAST)
+    result = invoke("synthesize", *files, "-o", output, *FAST, *map(path, same.line.split()))
     assert result.exit_code == 0, result.output
     options = {k: list(map(path, v)) if isinstance(v, list) else path(v) for k, v in same.options.items()}
     options |= {"exemplar": files[0]} if len(files) == 1 else {"exemplars": files}
-    expected = engine.synthesize(**options, iterations=2, levels=1)
+    expected = engine.synthesize(**{"start": "noise", "iterations": 2, "levels": 1, **options})
     np.testing.assert_array_equal(np.asarray(Image.open(output)), expected.image)
 
 
@@ -372,11 +372,11 @@ def test_the_features_make_a_difference(
     monkeypatch.setattr(Recipe, "create", record)
     for same in SAME:
         words = [pictures[word[1:-1]] if word.startswith("<") else word for word in same.line.split()]
-        result = invoke("synthesize", *(pictures[e] for e in same.exemplars), *words, "-o", tmp_path / "out.png", *FAST)
+        result = invoke("synthesize", *(pictures[e] for e in same.exemplars), "-o", tmp_path / "out.png", *FAST, *words)
         assert isinstance(result.exception, Stop), result.output
         given = {word.lstrip("-").replace("-", "_") for word in same.line.split() if word.startswith("--")}
         names = {"weights" if name == "weight" else name for name in given}
-        assert {entry.split("=")[0] for entry in seen[-1]} - {"exemplar", "exemplars"} == names
+        assert {entry.split("=")[0] for entry in seen[-1]} - {"exemplar", "exemplars"} == names | {"start"}
     assert len(set(seen)) == len(SAME)
 
 
@@ -478,7 +478,7 @@ def test_thresholds(exemplar: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.png"
     result = invoke("synthesize", exemplar, "-o", output, *FAST, "--thresholds", "--json")
     assert result.exit_code == 0, result.output
-    expected = pyengine.synthesize(exemplar, iterations=2, levels=1, threads=1, weights="thresholds")
+    expected = pyengine.synthesize(exemplar, start="noise", iterations=2, levels=1, threads=1, weights="thresholds")
     assert json.loads(result.stdout)["levels"][0]["weights"] == pytest.approx(expected.history[-1].weights)
     result = invoke("synthesize", exemplar, "-o", output, *FAST, "--thresholds", "--weight", "gram=1")
     assert (result.exit_code, result.stderr) == (2, "Error: --weight and --thresholds: give one of them\n")
@@ -505,7 +505,7 @@ def asked(exemplar: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any
 
     def from_json(text: str, folder: Path, **overrides: Any) -> Recipe:
         read.append((text, folder, overrides))
-        return Recipe.create(exemplar, iterations=1, levels=1)
+        return Recipe.create(exemplar, start="noise", iterations=1, levels=1)
 
     monkeypatch.setattr(Recipe, "from_json", from_json)
     monkeypatch.setattr(Recorded, "asked", [])

@@ -35,10 +35,14 @@ def pictures(tmp_path: Path) -> dict[str, Path]:
     return {name: tmp_path / f"{name}.png" for name in files}
 
 
+FAST = {"start": "noise", "iterations": 1}
+
+
 def every_kind(pictures: dict[str, Path]) -> dict[str, dict[str, Any]]:
     p = pictures
     return {
         "texture": {"exemplar": p["style"], "size": (64, 40), "seed": 3, "levels": 2, "iterations": [2, 1]},
+        "patches": {"exemplar": p["style"], "start": "patches", "augment": ["flips"], "size": (20, 16)},
         "numbers of NumPy": {
             "exemplar": str(p["style"]),
             "size": np.int64(40),
@@ -64,7 +68,7 @@ KINDS = list(every_kind(dict.fromkeys(("style", "second", "content", "layout", "
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_recipe_goes_through_json(engine, pictures, kind):
-    recipe = Recipe.create(**{"iterations": 1, **every_kind(pictures)[kind]})
+    recipe = Recipe.create(**{**FAST, **every_kind(pictures)[kind]})
     again = Recipe.from_json(recipe.to_json())
     assert again.to_json() == recipe.to_json()
     assert again.sizes == recipe.sizes
@@ -74,7 +78,7 @@ def test_a_recipe_goes_through_json(engine, pictures, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_picture_is_made_again_from_itself(engine, pictures, tmp_path, kind):
     """By the files' names: it says nothing of folders."""
-    result = engine.synthesize(**{"iterations": 1, **every_kind(pictures)[kind]})
+    result = engine.synthesize(**{**FAST, **every_kind(pictures)[kind]})
     result.save(tmp_path / "made.png")
     text = read_metadata(tmp_path / "made.png")
     assert str(tmp_path) not in text
@@ -132,7 +136,7 @@ def test_pictures_in_memory_are_refused_with_the_reason(pictures, name, source):
 
 def test_a_picture_of_one_in_memory_says_what_to_give(engine, tmp_path):
     exemplar = np.random.default_rng(0).random((32, 32, 3), np.float32)
-    result = engine.synthesize(exemplar, iterations=1)
+    result = engine.synthesize(exemplar, **FAST)
     result.save(tmp_path / "made.png")
     text = read_metadata(tmp_path / "made.png")
     with pytest.raises(PyengineError, match=r"exemplar was an array of float32, \(32, 32, 3\), .*: give exemplar"):
@@ -173,14 +177,15 @@ def test_what_is_no_recipe(tmp_path, text, message):
 
 
 def test_only_a_png_carries_a_recipe(engine, tmp_path):
-    result = engine.synthesize(EXAMPLES / "ink.png", size=32, levels=1, iterations=1)
+    result = engine.synthesize(EXAMPLES / "ink.png", size=32, levels=1, **FAST)
     result.save(tmp_path / "made.jpg")
     assert b"ink.png" not in (tmp_path / "made.jpg").read_bytes()
 
 
 def test_any_sequence_and_any_number_is_kept(engine, pictures, tmp_path):
     """A picture that is made can be saved."""
-    options = {"iterations": range(1, 3), "gram_layers": deque(["relu1_1", "relu2_1"]), "levels": np.int8(2)}
+    layers = deque(["relu1_1", "relu2_1"])
+    options = {"start": "noise", "iterations": range(1, 3), "gram_layers": layers, "levels": np.int8(2)}
     result = engine.synthesize(
         pictures["style"], size=64, weights={"gram": np.float32(0.5)}, seed=2**128 - 1, **options
     )
@@ -191,14 +196,14 @@ def test_any_sequence_and_any_number_is_kept(engine, pictures, tmp_path):
 
 
 def test_a_run_that_was_stopped_says_so(engine, pictures, tmp_path):
-    result = engine.synthesize(pictures["style"], size=64, callback=lambda progress: progress.stop())
+    result = engine.synthesize(pictures["style"], start="noise", size=64, callback=lambda progress: progress.stop())
     result.save(tmp_path / "made.png")
     with pytest.warns(UserWarning, match="was stopped before its end"):
         Recipe.from_json(read_metadata(tmp_path / "made.png"), tmp_path)
 
 
 def test_a_result_names_its_model_by_its_contents(engine, pictures):
-    made_with = engine.synthesize(pictures["style"], iterations=0).report()["engine"]
+    made_with = engine.synthesize(pictures["style"], start="noise", iterations=0).report()["engine"]
     assert made_with["model"] == "vgg16"
     assert made_with["sha256"] == engine.model.sha256
     assert len(made_with["sha256"]) == 64

@@ -123,6 +123,10 @@ WRITE = """if True:
         signal.signal(int(sys.argv[1]), lambda number, frame: print("noted", number, Path("out").read_text()))
     elif sys.argv[2] == "ignored":
         signal.signal(int(sys.argv[1]), signal.SIG_IGN)
+    elif int(sys.argv[1]) == signal.SIGINT:  # which is ignored where the tests run in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    else:
+        signal.signal(int(sys.argv[1]), signal.SIG_DFL)
     files.write_atomically("out", b"after")
     print(Path("out").read_text(), signal.getsignal(int(sys.argv[1])))
 """

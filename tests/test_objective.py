@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -102,7 +103,8 @@ def test_several_threads_get_what_one_gets(engine, natural, rng):
         assert np.array_equal(gradient, gradient2)
 
 
-def test_the_losses_do_not_depend_on_the_number_of_threads(natural):
+def test_the_losses_do_not_depend_on_the_number_of_threads(natural, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
     results = []
     for threads in (1, 2, 3):
         with Engine(threads=threads) as engine:
@@ -164,6 +166,13 @@ def test_images_of_any_size_where_nothing_has_a_place(engine, natural):
         objective = engine.objective(**{"exemplar": natural, **options})
         assert objective.size is None
         assert all(np.isfinite(objective(natural[:side, :40])[0]) for side in (32, 47))
+
+
+def test_correlations_are_no_part_of_the_papers_sum(engine, natural):
+    for options in ({"start": "patches"}, {"weights": {"correlation": 1.0}}):
+        assert set(engine.objective(natural, **options).weights) == {*TERMS, "correlation/relu2_1"}
+    for options in ({}, {"start": None}, {"start": "noise"}):
+        assert set(engine.objective(natural, **options).weights) == set(TERMS)
 
 
 def test_the_gatys_method_has_no_histograms(engine, natural):

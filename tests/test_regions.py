@@ -148,8 +148,8 @@ def test_a_region_of_one_pixel(engine: Engine, natural, tiny, weights):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         result = engine.synthesize(
-            natural[:64, :64], exemplar_regions=own, output_regions=layout, levels=2, iterations=2, structure=True,
-            weights=weights,
+            natural[:64, :64], exemplar_regions=own, output_regions=layout, levels=2, iterations=[2, 2], structure=True,
+            weights=weights, start="patches" if weights == "auto" else "noise",
         )  # fmt: skip
     assert [i.level for i in result.history] == [0, 0, 1, 1]
     for iteration in result.history:
@@ -162,7 +162,7 @@ def test_a_region_that_is_nowhere_at_a_coarse_level(engine: Engine, natural):
     faint = [np.ones((64, 64), np.float32), np.zeros((64, 64), np.float32)]
     faint[1][40, 20] = 1e-45
     result = engine.synthesize(
-        natural[:64, :64], exemplar_regions=[np.ones((64, 64))] * 2, output_regions=faint, levels=2, iterations=1
+        natural[:64, :64], exemplar_regions=[np.ones((64, 64))] * 2, output_regions=faint, levels=2, iterations=[1, 1]
     )
     assert np.isfinite([i.value for i in result.history]).all()
     assert not any(name.endswith("/2") for name in result.history[0].terms)
@@ -173,11 +173,11 @@ def test_exemplars_of_which_one_lacks_a_region(engine: Engine, natural, other):
     result = engine.synthesize(
         exemplars=[natural[:64, :64], other],
         exemplar_regions=own,
-        output_regions=halves(48),
+        output_regions=halves(32),
         iterations=2,
         structure=True,
     )
-    assert result.image.shape == (48, 48, 3)
+    assert result.image.shape == (32, 32, 3)
     assert {name.split("/")[-1] for name in result.history[0].terms} == {"1", "2"}
 
 
