@@ -807,7 +807,7 @@ def test_the_same_bits_in_whatever_order_threads_run(emulated, monkeypatch):
 
 # ------------------------------------------------------------- the engine
 
-QUICK = {"gram_layers": ["relu1_1", "relu2_1"], "histogram_layers": ["relu1_1", "relu2_1"]}
+QUICK = {"start": "noise", "gram_layers": ["relu1_1", "relu2_1"], "histogram_layers": ["relu1_1", "relu2_1"]}
 
 
 CHANNELS = {"relu1_1": 6, "relu1_2": 6, "relu2_1": 9, "relu2_2": 9, "relu3_1": 8}
@@ -958,10 +958,11 @@ def test_objective_of_the_whole_method(monkeypatch, natural, other, engine):
     [
         {"levels": 1},
         {"levels": 2, "size": (37, 32)},
+        {"levels": 2, "size": (37, 32), "start": "patches", "weights": {"correlation": 0}},
         {"levels": 1, "weights": "thresholds"},
         {"levels": 1, "weights": {"variation": 10.0}, "structure": True, "padding": "zeros"},
     ],
-    ids=["one level", "two levels", "thresholds", "more losses"],
+    ids=["one level", "two levels", "patches", "thresholds", "more losses"],
 )
 def test_synthesis_is_that_of_the_cpu(on_gpu, on_cpu, natural, options):
     images = []
@@ -984,7 +985,8 @@ def test_synthesis_is_that_of_the_cpu(on_gpu, on_cpu, natural, options):
     assert all(isinstance(p.pixels, np.ndarray) for p in progress)
     np.testing.assert_array_equal(images[-1], ours.image)
     assert not np.array_equal(images[0], images[-1])  # each is a picture of its own
-    assert set(ours.timings) == {"measure", "forward", "losses", "backward", "optimizer", "total"}
+    stages = {"measure", "forward", "losses", "backward", "optimizer", "total"}
+    assert set(ours.timings) == stages | ({"start"} if ours.recipe.start == "patches" else set())
 
     again = on_gpu.synthesize(exemplar, **arguments)  # on networks that have been used
     np.testing.assert_array_equal(again.image, ours.image)

@@ -18,7 +18,7 @@ from pyengine.quality.seams import seam_ratio
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_another_picture(engine, natural):
-    first, second, other = (engine.synthesize(natural, iterations=3, seed=seed) for seed in (7, 7, 8))
+    first, second, other = (engine.synthesize(natural[:64, :64], iterations=3, seed=seed) for seed in (7, 7, 8))
     assert np.array_equal(first.image, second.image)
     assert [i.value for i in first.history] == [i.value for i in second.history]
     assert not np.array_equal(first.image, other.image)
@@ -104,9 +104,10 @@ def test_the_output_tiles(engine):
         exemplar = image.crop((0, 0, 48, 48)).resize((96, 96))
     ratios = {}
     for padding in ("wrap", "zeros"):  # under zeros, nothing makes the borders meet
-        image = engine.synthesize(exemplar, iterations=25, padding=padding).image
+        image = engine.synthesize(exemplar, start="noise", iterations=25, padding=padding).image
         ratios[padding] = seam_ratio(image / np.float32(255))
     assert ratios["wrap"] < min(1.1, ratios["zeros"])
+    assert seam_ratio(engine.synthesize(exemplar, iterations=10).image / np.float32(255)) < 1.1
 
 
 def test_brightness_and_contrast_are_the_exemplars(engine):
@@ -302,7 +303,7 @@ def test_style_transfer_shows_the_content(engine, natural, other):
         "with": engine.synthesize(other, content=content, **kwargs),
         "strong": engine.synthesize(other, content=content, content_strength=10, **kwargs),
         "from noise": engine.synthesize(other, content=content, init="noise", **kwargs),
-        "without": engine.synthesize(other, **kwargs),
+        "without": engine.synthesize(other, start="noise", **kwargs),
     }
     objective = engine.objective(other, content=content)
     distance = {
@@ -379,7 +380,8 @@ def test_style_scale_is_that_of_the_features(engine):
     """Stripes 4 pixels wide become 8 wide."""
     stripes = np.tile(np.float32([0.1] * 4 + [0.9] * 4), (64, 8))
     for scale, period in ((1, 8), (2, 16)):
-        image = engine.synthesize(stripes, style_scale=scale, size=64, iterations=[30, 10], levels=2).image
+        options = {"start": "noise", "size": 64, "iterations": [30, 10], "levels": 2}
+        image = engine.synthesize(stripes, style_scale=scale, **options).image
         rows = image.mean(axis=2) - image.mean()
         spectrum = np.abs(np.fft.rfft(rows, axis=1)).mean(axis=0)
         assert 64 / period - 1 <= spectrum.argmax() <= 64 / period + 1
@@ -389,14 +391,15 @@ def test_style_scale_is_that_of_the_features(engine):
 
 
 def test_structure_adds_its_terms(engine, natural):
-    plain = engine.synthesize(natural[:40, :40], iterations=1)
-    result = engine.synthesize(natural[:40, :40], iterations=1, structure=True)
+    plain = engine.synthesize(natural[:40, :40], start="noise", iterations=1)
+    result = engine.synthesize(natural[:40, :40], start="noise", iterations=1, structure=True)
     assert result.history[0].terms.keys() - plain.history[0].terms.keys() == {"structure/relu3_1"}
     assert result.history[0].terms["structure/relu3_1"] > 0
 
 
 def test_weights_by_thresholds_are_taken_anew(engine, natural):
-    result = engine.synthesize(natural[:40, :40], levels=2, iterations=12, weights="thresholds", structure=True)
+    options = {"start": "noise", "iterations": 12}
+    result = engine.synthesize(natural[:40, :40], levels=2, weights="thresholds", structure=True, **options)
     assert len(result.history) == 24
     assert np.isfinite([i.value for i in result.history]).all()
     for level in (0, 1):
@@ -404,20 +407,25 @@ def test_weights_by_thresholds_are_taken_anew(engine, natural):
         assert all(w == weights[0] for w in weights[:10])
         assert weights[9] != weights[10] == weights[11]
         assert all(0 < w <= 1 for w in weights[0].values())
-    auto = engine.synthesize(natural[:40, :40], levels=1, iterations=12)
+    auto = engine.synthesize(natural[:40, :40], levels=1, **options)
     assert all(i.weights == auto.history[0].weights for i in auto.history)
 
 
-@pytest.mark.parametrize("weights", ["auto", "thresholds", {"gram": 1e-6, "histogram/relu1_1": 0, "variation": 2.0}])
-def test_the_history_has_the_weights_of_the_terms(engine, natural, weights):
+@pytest.mark.parametrize(
+    ("weights", "start"),
+    [
+        ("auto", "noise"),
+        ("auto", "patches"),
+        ("thresholds", "noise"),
+        ({"gram": 1e-6, "histogram/relu1_1": 0, "variation": 2.0}, "noise"),
+    ],
+)
+def test_the_history_has_the_weights_of_the_terms(engine, natural, weights, start):
     """Terms are weighted: divided by their weights they are the losses of the image."""
     seen = []
-    result = engine.synthesize(
-        natural[:32, :32], iterations=2, weights=weights, padding="zeros", callback=lambda p: seen.append(p.pixels)
-    )
-    objective = engine.objective(
-        natural[:32, :32], padding="zeros", weights={"variation": 1.0} if "variation" in weights else None
-    )
+    options = {"exemplar": natural[:32, :32], "start": start, "padding": "zeros"}
+    result = engine.synthesize(**options, iterations=2, weights=weights, callback=lambda p: seen.append(p.pixels))
+    objective = engine.objective(**options, weights={"variation": 1.0} if "variation" in weights else None)
     for iteration, pixels in zip(result.history, seen, strict=True):
         assert iteration.terms.keys() == iteration.weights.keys()
         losses = objective.terms(pixels)
@@ -431,7 +439,7 @@ def test_the_history_has_the_weights_of_the_terms(engine, natural, weights):
 
 def test_variation_smooths(engine, natural):
     images = [
-        engine.synthesize(natural[:48, :48], iterations=5, weights=weights).image / 255
+        engine.synthesize(natural[:48, :48], start="noise", iterations=5, weights=weights).image / 255
         for weights in (None, {"variation": 100.0})
     ]
     roughness = [np.abs(np.diff(image, axis=0)).mean() for image in images]
@@ -441,7 +449,12 @@ def test_variation_smooths(engine, natural):
 def test_the_gatys_method_is_what_it_says(engine, natural):
     result = engine.synthesize(natural[:64, :64], method="gatys", iterations=2)
     explicit = engine.synthesize(
-        natural[:64, :64], weights={"gram": 1, "histogram": 0}, padding="zeros", levels=1, iterations=2
+        natural[:64, :64],
+        start="noise",
+        weights={"gram": 1, "histogram": 0},
+        padding="zeros",
+        levels=1,
+        iterations=2,
     )
     assert np.array_equal(result.image, explicit.image)
     assert [i.value for i in result.history] == [i.value for i in explicit.history]
