@@ -54,12 +54,12 @@ def test_pixels_are_those_of_their_origins(exemplar, size):
 
 
 def test_a_seed_gives_the_same_bits_whatever_the_threads(natural):
-    first = lay((80, 70), natural, seed=3, threads=1)
-    for threads in (1, 2, 5):
-        again = lay((80, 70), natural, seed=3, threads=threads)
+    first = lay((70, 64), natural, seed=3, threads=1)
+    for threads in (2, 5):
+        again = lay((70, 64), natural, seed=3, threads=threads)
         np.testing.assert_array_equal(again.image, first.image)
         np.testing.assert_array_equal(again.origins, first.origins)
-    assert not np.array_equal(lay((80, 70), natural, seed=4).image, first.image)
+    assert not np.array_equal(lay((70, 64), natural, seed=4).image, first.image)
 
 
 def test_what_is_taken_fits_together_also_across_the_border(natural):
@@ -221,8 +221,8 @@ def test_a_run_starts_from_it(natural, engine):
 
 
 def test_threads_and_recipes_make_the_same_picture(natural, tmp_path):
-    pyengine.synthesize(to_uint8(natural), start="patches", iterations=2, threads=1).save(tmp_path / "a.png")
-    recipe = Recipe.from_json((Recipe.create(tmp_path / "a.png", start="patches", iterations=2)).to_json())
+    pyengine.synthesize(to_uint8(natural[:64, :64]), iterations=2, threads=1).save(tmp_path / "a.png")
+    recipe = Recipe.from_json((Recipe.create(tmp_path / "a.png", iterations=2)).to_json())
     assert recipe.start == "patches"
     with Engine(threads=1) as engine:
         first = engine.run(recipe)
@@ -240,17 +240,17 @@ def test_what_is_transparent_is_not_taken(engine):
 def test_a_hole_is_filled_and_a_band_made_in_a_run(natural, engine):
     picture, mask = to_uint8(natural), np.zeros(natural.shape[:2])
     mask[20:40, 25:50] = 1
-    filled = engine.synthesize(picture, start="patches", fill=mask, iterations=1)
+    filled = engine.synthesize(picture, fill=mask, iterations=1)
     np.testing.assert_array_equal(filled.image[mask == 0], picture[mask == 0])
     assert (filled.image[mask == 1] != picture[mask == 1]).any()
 
-    level = Recipe.create(picture, start="patches", seamless=True).level
+    level = Recipe.create(picture, seamless=True).level
     height, width = picture.shape[:2]
     side = min(height, width) // 8
     np.testing.assert_array_equal(level.needed, band((height, width), side // 2))
     np.testing.assert_array_equal(level.free, band((height, width), side + side // 2))
     for levels in (1, 2):
-        made = engine.synthesize(picture, start="patches", seamless=True, levels=levels, iterations=1).image
+        made = engine.synthesize(picture, seamless=True, levels=levels, iterations=1).image
         same = (made == picture).all(2)
         assert same[~level.free].all()
         assert same[level.free & ~level.needed].mean() > 0.2  # where the patches agree with it, it is kept
@@ -261,7 +261,7 @@ def test_a_layout_is_made_in_a_run(natural, engine):
     halves = np.repeat([1, 2], 32).reshape(1, 64).repeat(64, axis=0)
     picture = np.where((halves == 1)[:, :, None], natural[:64, :64] / 4, 0.75 + natural[:64, :64] / 4)
     result = engine.synthesize(
-        picture, start="patches", exemplar_regions=halves, output_regions=halves[:, ::-1].copy(), iterations=0
+        picture, exemplar_regions=halves, output_regions=halves[:, ::-1].copy(), levels=1, iterations=0
     )
     assert (result.image[:, :32] > 150).all()
     assert (result.image[:, 32:] < 100).all()
