@@ -18,10 +18,14 @@ from pyengine import Engine, PyengineError, devices
 
 def test_threads_share_an_engine(natural):
     """Each gets what it would get alone, also when a size is in use twice."""
-    jobs = [{"seed": 1}, {"seed": 2}, {"seed": 1, "size": (48, 64)}, {"seed": 3}]
+    noise, patches = {"start": "noise"}, {"start": "patches", "size": 24}
+    jobs = [
+        *({"seed": 1, **noise}, {"seed": 2, **noise}, {"seed": 1, "size": (48, 64), **noise}, {"seed": 3, **noise}),
+        *({"seed": 1, **patches}, {"seed": 2, **patches}),
+    ]
     with Engine(threads=1) as engine:
         alone = [engine.synthesize(natural[:64, :64], iterations=3, **job).image for job in jobs]
-        with ThreadPoolExecutor(4) as pool:
+        with ThreadPoolExecutor(6) as pool:
             runs = [pool.submit(engine.synthesize, natural[:64, :64], iterations=3, **job) for job in jobs]
             together = [run.result().image for run in runs]
     assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
@@ -101,7 +105,7 @@ def test_only_recipes_are_run(engine, recipe):
 
 def test_a_memory_limit_beyond_all_memory_is_none(natural):
     with Engine(threads=1, memory_limit=10**400) as engine:
-        assert engine.synthesize(natural, iterations=0).image.shape == natural.shape
+        assert engine.synthesize(natural, start="noise", iterations=0).image.shape == natural.shape
 
 
 # ------------------------------------------------------------------ callbacks
@@ -109,7 +113,7 @@ def test_a_memory_limit_beyond_all_memory_is_none(natural):
 
 @pytest.fixture
 def short(natural):
-    return {"exemplar": natural[:32, :32], "levels": 2, "iterations": [2, 2], "size": 64}
+    return {"exemplar": natural[:32, :32], "start": "noise", "levels": 2, "iterations": 2, "size": 64}
 
 
 def test_what_a_callback_writes_to_is_its_own(engine, short):
