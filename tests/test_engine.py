@@ -24,9 +24,9 @@ def test_threads_share_an_engine(natural):
         *({"seed": 1, **patches}, {"seed": 2, **patches}),
     ]
     with Engine(threads=1) as engine:
-        alone = [engine.synthesize(natural[:64, :64], iterations=3, **job).image for job in jobs]
+        alone = [engine.synthesize(natural[:32, :32], iterations=3, **job).image for job in jobs]
         with ThreadPoolExecutor(6) as pool:
-            runs = [pool.submit(engine.synthesize, natural[:64, :64], iterations=3, **job) for job in jobs]
+            runs = [pool.submit(engine.synthesize, natural[:32, :32], iterations=3, **job) for job in jobs]
             together = [run.result().image for run in runs]
     assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
     assert threading.active_count() < 20
