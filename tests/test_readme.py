@@ -19,7 +19,7 @@ def test_python_example(tmp_path, monkeypatch):
     (tmp_path / "examples").mkdir()
     for name in ("gravel.png", "brick.png", "grass.png", "strokes.png", "cat.jpg", "torn.png"):
         with Image.open(EXAMPLES / name) as image:
-            image.reduce(8).save(tmp_path / "examples" / name)
+            image.reduce(2).save(tmp_path / "examples" / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("pyengine.recipe.default_iterations", lambda levels, start: (1,) * levels)
     names: dict = {}
