@@ -237,7 +237,7 @@ class Engine:
         >>> recipe = Recipe.create(np.zeros((64, 64, 3), np.float32), size=2048)
         >>> with Engine(threads=1, device="cpu", memory_limit=3 * 10**9) as engine:
         ...     print(engine.plans(recipe)[-1])
-        tiles of 1120 pixels, the optimiser's state in a file
+        tiles of 1... pixels, the optimiser's state in a file
         """
         return self.budget.plans(recipe, self._on_model(recipe.losses))
 

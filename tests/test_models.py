@@ -536,7 +536,8 @@ def test_import_list_use(models: Path, tmp_path: Path) -> None:
         with pytest.raises(PyengineError, match=r"layer 'relu2_1': model 'mine' has relu1_1, relu1_2$"):
             engine.synthesize(np.zeros((16, 16, 3)), gram_layers=["relu1_1", "relu2_1"])
         terms = engine.synthesize(np.eye(16), iterations=1).history[0].terms
-        assert list(terms) == ["histogram/relu1_1", "gram/relu1_1"]  # of a block that is not there, no layer
+        # Of a block that is not there, no layer.
+        assert list(terms) == ["histogram/relu1_1", "gram/relu1_1", "correlation/relu1_1"]
 
 
 def test_import_replaces_only_when_told(models: Path, tmp_path: Path) -> None:
