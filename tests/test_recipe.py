@@ -101,11 +101,15 @@ def test_defaults():
     assert losses.weights == "auto"
     assert losses.on(VGG16).used("gram") == ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
     assert losses.on(VGG16).used("histogram") == ("relu1_1", "relu4_1")
-    assert not any(losses.on(VGG16).used(kind) for kind in ("structure", "content", "variation"))
+    assert not any(losses.on(VGG16).used(kind) for kind in ("correlation", "structure", "content", "variation"))
     assert (losses.padding, losses.pooling) == ("wrap", "average")
     recipe = Recipe.create(EXEMPLAR, structure=True, content=EXEMPLAR)
     assert recipe.losses.on(VGG16).used("structure") == ("relu3_1",)
     assert recipe.losses.on(VGG16).used("content") == ("relu4_1",)
+    assert Recipe.create(EXEMPLAR, start="patches").losses.on(VGG16).used("correlation") == ("relu2_1",)
+    assert Recipe.create(EXEMPLAR, weights={"correlation": "auto"}).losses.on(VGG16).used("correlation") == ("relu2_1",)
+    without = Recipe.create(EXEMPLAR, start="patches", weights={"correlation": 0})
+    assert not without.losses.on(VGG16).used("correlation")
     assert recipe.seed == 0
     assert recipe.colors is None
     assert Recipe.create(EXEMPLAR, weights={}).losses.weights == "auto"

@@ -38,7 +38,7 @@ def test_weights_by_thresholds_limit_gradients_and_enlarge_none():
         assert (weights[name] == shares[name]) == (sizes[name] <= limit)
 
 
-@pytest.mark.parametrize("kind", ["gram", "histogram", "structure", "content"])
+@pytest.mark.parametrize("kind", ["gram", "histogram", "correlation", "structure", "content"])
 def test_an_automatic_weight_is_in_units_of_the_magnitude(kind):
     one, ten = of_kind(kind, "relu3_1"), of_kind(kind, "relu3_1", factor=10)
     assert one.auto_weight(2) * one.magnitude == pytest.approx(ten.auto_weight(2) * ten.magnitude)
