@@ -32,7 +32,14 @@ class Example:
 
     def __post_init__(self):
         self.image = np.ascontiguousarray(self.image)
-        kinds = ["gram", "histogram", "correlation", "structure", "variation", *(["content"] if self.content is not None else [])]
+        kinds = [
+            "gram",
+            "histogram",
+            "correlation",
+            "structure",
+            "variation",
+            *(["content"] if self.content is not None else []),
+        ]
         self.everything = {
             "structure": True,
             "padding": self.padding,
@@ -169,7 +176,9 @@ def expected_terms(network, e: Example, objective) -> dict[str, tuple[str, float
                     axes, origin = losses[name].axes, losses[name].origin
                     target, counts = correlation_target(axes, origin, [m[layer] for m in exemplar_maps], ws, e.factors)
                     assert counts.any()
-                    value, gradient = reference.correlation_loss(F, axes, origin, target, counts, w, e.padding == "wrap")
+                    value, gradient = reference.correlation_loss(
+                        F, axes, origin, target, counts, w, e.padding == "wrap"
+                    )
                 else:
                     targets = structure_targets([m[layer] for m in exemplar_maps], ws, e.factors)
                     value, gradient = reference.structure_loss(F, targets, w, e.padding == "wrap")

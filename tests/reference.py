@@ -407,7 +407,7 @@ def sums_of_pairs(maps: ArrayLike, reach: Size, w: ArrayLike | None = None, wrap
     for at in np.ndindex(sides):
         shift = at[0] - reach[0], at[1] - reach[1]
         pairs = pair_weights(u.shape[1], u.shape[2], shift, w, wrap)
-        sums[:, *at] = (pairs * u * np.roll(u, (-shift[0], -shift[1]), (1, 2))).sum((1, 2))
+        sums[(slice(None), *at)] = (pairs * u * np.roll(u, (-shift[0], -shift[1]), (1, 2))).sum((1, 2))
         masses[at] = pairs.sum()
     return sums, masses
 
@@ -456,13 +456,13 @@ def correlation_loss(
         dy, dx = shift = at[0] - reach[0], at[1] - reach[1]
         if not masses[at]:
             continue
-        there = full[0] + dy, full[1] + dx
-        difference = A[:, *at] - T[:, *there]
-        value += float(c[there] * (difference**2).sum()) / A.size
+        y, x = full[0] + dy, full[1] + dx
+        difference = A[:, at[0], at[1]] - T[:, y, x]
+        value += float(c[y, x] * (difference**2).sum()) / A.size
         # Every pixel is the first of one pair and the second of another.
         pairs = pair_weights(sides[0], sides[1], shift, w, wrap)
         both = pairs * np.roll(u, (-dy, -dx), (1, 2)) + np.roll(pairs * u, (dy, dx), (1, 2))
-        gradient += 2 * c[there] / (A.size * masses[at]) * difference[:, None, None] * both
+        gradient += 2 * c[y, x] / (A.size * masses[at]) * difference[:, None, None] * both
     return value, np.tensordot(P.T, gradient, 1)
 
 

@@ -64,7 +64,9 @@ def test_an_exemplar_without_order_has_nothing_to_be_matched():
 
 
 def test_nor_is_it_in_tiles():
-    tile = measured(disorder(40, 40)).within(Window((24, 30), (16, 30), ((0, 12), (0, 30)), ((0, 12), (0, 30))), KERNELS)
+    tile = measured(disorder(40, 40)).within(
+        Window((24, 30), (16, 30), ((0, 12), (0, 30)), ((0, 12), (0, 30))), KERNELS
+    )
     features, value = disorder(16, 30, 2), np.full((), np.nan)
     sums = tile.statistic(features, KERNELS, tile.statistic(features, KERNELS))
     assert sums.size == 0

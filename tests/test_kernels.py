@@ -1045,7 +1045,7 @@ MASK = np.zeros((2, 1, 1), np.uint16)
         (
             lambda: _core.mix(F, 1.0, 1.0, OUT),
             TypeError,
-            r"^matrix: expected a NumPy array of shape \(R, C\), got float$",
+            r"^matrix: expected a numpy array of shape \(R, C\), got float$",
         ),
         (
             lambda: _core.mix(F, D.astype(int), 1.0, OUT),

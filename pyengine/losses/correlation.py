@@ -25,8 +25,8 @@ AT_A_TIME = 4
 """Components of which the spectra are in memory at a time."""
 
 LEAST_PAIRS = 0.125
-"""The mass of the pairs a lag apart against that at no lag, below which the lag does not count: where everything counts,
-a quarter has a partner half of both sides away."""
+"""The mass of the pairs a lag apart against that at no lag, up to which the lag does not count: where everything
+counts, a quarter has a partner half of both sides away."""
 
 SHORT_RANGE = 1 / 8
 """The share of the exemplar's shorter side within which lags do not count: the Gram matrices know what stands there."""
