@@ -402,14 +402,15 @@ def sums_of_pairs(maps: ArrayLike, reach: Size, w: ArrayLike | None = None, wrap
     only the pairs whose both pixels lie inside are used.
     """
     u = np.asarray(maps, np.float64)
-    sides = 2 * reach[0] + 1, 2 * reach[1] + 1
-    sums, masses = np.zeros((len(u), *sides)), np.zeros(sides)
-    for at in np.ndindex(sides):
-        shift = at[0] - reach[0], at[1] - reach[1]
-        pairs = pair_weights(u.shape[1], u.shape[2], shift, w, wrap)
-        sums[(slice(None), *at)] = (pairs * u * np.roll(u, (-shift[0], -shift[1]), (1, 2))).sum((1, 2))
-        masses[at] = pairs.sum()
-    return sums, masses
+    height, width = u.shape[1:]
+    grid = weights(w, height * width).reshape(1, height, width)
+    counted = np.concatenate([grid * u, grid])
+    edges = (0, 0), (reach[0], reach[0]), (reach[1], reach[1])
+    around = np.pad(counted, edges, mode="wrap" if wrap else "constant")
+    sums = np.zeros((len(counted), 2 * reach[0] + 1, 2 * reach[1] + 1))
+    for y, x in np.ndindex(sums.shape[1:]):
+        sums[:, y, x] = np.einsum("khw,khw->k", counted, around[:, y : y + height, x : x + width])
+    return sums[:-1], sums[-1]
 
 
 def autocorrelation(sums: Array, masses: Array) -> tuple[Array, Array]:
@@ -454,9 +455,9 @@ def correlation_loss(
     value, gradient = 0.0, np.zeros_like(u)
     for at in np.ndindex(masses.shape):
         dy, dx = shift = at[0] - reach[0], at[1] - reach[1]
-        if not masses[at]:
-            continue
         y, x = full[0] + dy, full[1] + dx
+        if not masses[at] * c[y, x]:
+            continue
         difference = A[:, at[0], at[1]] - T[:, y, x]
         value += float(c[y, x] * (difference**2).sum()) / A.size
         # Every pixel is the first of one pair and the second of another.
