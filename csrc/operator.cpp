@@ -1,6 +1,6 @@
 // The convolution as an operator of ONNX Runtime, `pyengine.Convolution`: inputs x (1, I, H, W), filters (O, I, 3, 3) and
-// biases (O,), both constants; attributes `border` (0: x has one of its own, 1: zeros, 2: wraps round), `relu` (0 or 1)
-// and `pool` (0: none, 1: average, 2: maximum); outputs y (1, O, h, w), where (h, w) is (H, W), or (H - 2, W - 2) where
+// biases (O,), both constants; attributes `border` (0: x has one of its own, 1: zeros, 2: wraps round), `relu` (0 or 1),
+// `pool` (0: none, 1: average, 2: maximum) and `threads` (how many compute, at most); outputs y (1, O, h, w), where (h, w) is (H, W), or (H - 2, W - 2) where
 // the border is given, or half of these, rounded up, after a pool; and if it is asked for, the mask (1, O, ceil(h / 4),
 // ceil(w / 4)) of the map before the pool, uint16 (mask.hpp).
 //
@@ -8,7 +8,6 @@
 // a table of functions (OrtApi) and the structure of an operator (OrtCustomOp), both of which only ever grow at their
 // ends. No package index has the header, so what is used of it is declared here, by the names of its documentation.
 #include <array>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -21,6 +20,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "parallel.hpp"
 #include "winograd.hpp"
 
 namespace pyengine {
@@ -42,8 +42,8 @@ struct ApiBase {
     const char *(*GetVersionString)();
 };
 
-// ONNX Runtime 1.17 is the first with KernelContext_ParallelFor; its table has the same number.
-constexpr int minor_version = 17;
+// ONNX Runtime 1.16 is the first with CreateKernelV2 and KernelComputeV2; its table has the same number.
+constexpr int minor_version = 16;
 constexpr int failed = 1;  // ORT_FAIL
 
 // The function at one position of the table.
@@ -87,9 +87,6 @@ struct Api {
     Function<void(ShapeInfo *)> ReleaseTensorTypeAndShapeInfo{table, 99};
     Function<Status *(const KernelInfo *, std::size_t index, int *constant, const Value **)>
         KernelInfoGetConstantInput_tensor{table, 249};
-    Function<Status *(const KernelContext *, void (*body)(void *, std::size_t), std::size_t total, std::size_t batches,
-                      void *data)>
-        KernelContext_ParallelFor{table, 274};
 
     // Throws what can be seen to be wrong with the table: a status has to come back as it was made.
     void test() const {
@@ -163,6 +160,7 @@ public:
             .relu = attribute(info, "relu", 1) != 0,
             .pooling = static_cast<Pooling>(attribute(info, "pool", 2)),
         };
+        threads_ = static_cast<int>(attribute(info, "threads", 1024));
         convolution_ = std::make_unique<Winograd>(filters, stage);
     }
 
@@ -183,22 +181,9 @@ private:
         const bool pooled = stage.pooling != Pooling::none;
         Value *const out = output(context, 0, pooled ? (height + 1) / 2 : height, pooled ? (width + 1) / 2 : width);
         Value *const mask = output(context, 1, masks(height), masks(width));
-        // It runs on ONNX Runtime's own threads: a second set would fight with them for the cores.
-        const Loop loop = [&](std::size_t units, const std::function<void(std::size_t)> &body) {
-            struct Work {
-                const std::function<void(std::size_t)> &body;
-                std::atomic<bool> failed{false};
-            } work{body, {}};
-            const auto call = [](void *data, std::size_t unit) {
-                auto *const work = static_cast<Work *>(data);
-                try {
-                    work->body(unit);
-                } catch (const std::exception &) {
-                    work->failed = true;
-                }
-            };
-            api_.check(api_.KernelContext_ParallelFor(context, call, units, std::size_t{0}, &work));
-            if (work.failed) throw std::bad_alloc();  // there is nothing else that can fail
+        // It runs on the kernels' threads, which all sessions have in common: ONNX Runtime's would be a set for each.
+        const Loop loop = [this](std::size_t units, const std::function<void(std::size_t)> &body) {
+            parallel_for(units, threads_, [&](std::size_t unit, int) { body(unit); });
         };
         const Maps maps{
             .height = height,
@@ -236,6 +221,7 @@ private:
     }
 
     Api api_;
+    int threads_;
     std::unique_ptr<Winograd> convolution_;
 };
 

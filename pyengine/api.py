@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
+from pyengine.checks import names_checked
 from pyengine.devices import Precision
 from pyengine.engine import Engine
 from pyengine.images.reading import Source
@@ -14,21 +15,23 @@ from pyengine.losses.options import Weights
 from pyengine.methods import Method
 from pyengine.network.graphs import OutputPadding, Pooling
 from pyengine.pyramid import Start
-from pyengine.recipe import PreserveColor, Recipe
+from pyengine.recipe import Augmentation, PreserveColor
 from pyengine.result import Progress, Result
 
 
+@names_checked
 def synthesize(
     exemplar: Source | None = None,
     *,
     exemplars: Sequence[Source] | None = None,
     exemplar_weights: Sequence[float] | None = None,
+    augment: Sequence[Augmentation] | None = None,
     size: tuple[int, int] | int | None = None,
     fit: Fit | None = None,
     content: Source | None = None,
     content_strength: float = 1.0,
     init: Source | None = None,
-    start: Start = "noise",
+    start: Start | None = None,
     style_scale: float = 1.0,
     preserve_color: PreserveColor | None = None,
     exemplar_regions: RegionSource | Sequence[RegionSource] | None = None,
@@ -73,6 +76,9 @@ def synthesize(
     exemplar_weights : list of float, optional
         The weights by which the exemplars' statistics are interpolated instead, none of them negative. Default: None,
         they are pooled.
+    augment : list of "flips" and "turns", optional
+        Take the exemplars' mirror images (left to right, top to bottom, and both), or their quarter turns, or with both
+        all eight of each, as further exemplars that share its weight. Default: None, they are taken as they are.
     size : (width, height) or int, optional
         The result's size in pixels, both sides 16 to 16383. Default: None, that of the content, of the picture to fill,
         of `output_regions`, of `init`, or of the exemplar, the first of these that there is. A content of another shape
@@ -88,11 +94,13 @@ def synthesize(
         A number above 0. Above 1, more of the content shows; below, more of the style. Default: 1.
     init : image, "noise" or "content", optional
         What to start from; with `keep`, `fill` or `seamless` it is the picture that is kept, if that is not the
-        exemplar. Default: None, the content if there is one, else noise.
-    start : {"noise", "patches"}
-        What a texture starts from. "patches" lays it out first from patches of the exemplar that fit to one another,
-        all parts of it alike (Kwatra et al. 2005, Kaspar et al. 2015): objects are whole, courses and lattices go on,
-        and fewer levels and iterations follow. "noise" is the paper's way. Default: "noise".
+        exemplar. Default: None, the content if there is one, else as `start` says.
+    start : {"patches", "noise"}, optional
+        What there is to start from without `content` or `init`. "patches" lays the result out first, at half its size,
+        from patches of the exemplar that fit to one another, all parts of it alike (Kwatra et al. 2005, Kaspar et al.
+        2015): objects are whole, courses and lattices go on, also into a hole, and the statistics have only to make it
+        the exemplar's in every detail; they include the exemplar's autocorrelation, where it is regular. "noise" is the
+        paper's way. Default: None, "patches", but "noise" for `method="gatys"`.
     style_scale : float
         The size of the exemplar's features in the result, against their own; with `content`, against those of the
         exemplar reduced to the result's area. 0 < style_scale <= 8. Default: 1.
@@ -110,8 +118,8 @@ def synthesize(
         `fill="alpha"` fills what is less than half opaque. The picture is `init`, or else the exemplar, which is then
         not measured in the hole. What is kept stays the same to the last bit. Default: None, all of the result is made.
     seamless : bool
-        Make a band at the picture's borders again, an eighth of the shorter side wide, so that it tiles.
-        Default: False.
+        Make a band at the picture's borders again, an eighth of the shorter side wide, so that it tiles; with
+        `start="patches"`, half to one and a half times as wide, as the picture's contours have it. Default: False.
     method : {"histogram", "gatys"}
         "gatys" is the baseline: Gram losses only, on one scale under zero padding, 500 iterations (Gatys et al. 2015).
         Default: "histogram".
@@ -138,11 +146,13 @@ def synthesize(
         The seed of the noise, 0 or more. The same seed on the same machine gives the same image, bit for bit.
         Default: 0.
     levels : int, optional
-        Levels of the pyramid, each half as large as the next. Default: None, as many as keep the coarsest at 32 pixels
-        or more, or at 96 with `start="patches"`.
+        Levels of the pyramid, each half as large as the next. Default: None: with patches, of which the coarsest level
+        is laid out, 2 for results of up to 2048 pixels, one more for each doubling; else as many as keep the coarsest
+        at 32 pixels or more.
     iterations : int or sequence of int, optional
-        How many iterations the optimiser gets at each level, or at each in turn, coarsest first. Default: None, 60 at
-        the finest level and 100 at each other; 25 and 40 with `start="patches"`.
+        How many iterations the optimiser gets at each level, but for the one that is laid out, or at each in turn,
+        coarsest first. Default: None, 40 after patches, and 25 at finer levels; else 60 at the finest level and 100 at
+        each other.
     device : {"auto", "cpu", "cuda", "cuda:1", "tensorrt", "tensorrt:1"}
         Where to compute; see `Engine`. Default: "auto", a GPU if one works.
     model : str or path
@@ -181,10 +191,12 @@ def synthesize(
     ((48, 48, 3), 3)
     """
     with Engine(device, model, threads, precision, memory_limit) as engine:
-        recipe = Recipe.create(
+        return engine.synthesize(
             exemplar,
+            callback=callback,
             exemplars=exemplars,
             exemplar_weights=exemplar_weights,
+            augment=augment,
             size=size,
             fit=fit,
             content=content,
@@ -210,4 +222,3 @@ def synthesize(
             levels=levels,
             iterations=iterations,
         )
-        return engine.run(recipe, callback)

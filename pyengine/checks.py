@@ -2,12 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from pyengine.errors import PyengineError
+from pyengine.errors import PyengineError, in_short
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What may have been meant by a name that is not known, for the end of a message.
+
+    Examples
+    --------
+    >>> nearest("contents", ["content", "init"]), nearest("x", ["content", "init"])
+    ("did you mean 'content'?", 'choose content, init')
+    """
+    from difflib import get_close_matches
+
+    known = list(known)
+    close = get_close_matches(name, known, 1)
+    return f"did you mean {close[0]!r}?" if close else f"choose {', '.join(known)}"
+
+
+def names_checked(function: Callable[P, R]) -> Callable[P, R]:
+    """Have a function refuse arguments of other names with PyengineError, which says what may have been meant.
+
+    Examples
+    --------
+    >>> names_checked(lambda content=None: content)(contents="cat.jpg")
+    Traceback (most recent call last):
+    ...
+    pyengine.errors.PyengineError: there is no argument 'contents': did you mean 'content'?
+    """
+    known = [name for name in inspect.signature(function).parameters if name not in ("self", "cls")]
+
+    @wraps(function)
+    def checked(*arguments: P.args, **named: P.kwargs) -> R:
+        for name in named:
+            if name not in known:
+                raise PyengineError(f"there is no argument {in_short(name)}: {nearest(name, known)}")
+        return function(*arguments, **named)
+
+    return checked
 
 
 def is_number(value: Any) -> bool:
@@ -37,7 +79,7 @@ def check_flag(name: str, value: object) -> None:
     pyengine.errors.PyengineError: seamless='no': give True or False
     """
     if not isinstance(value, (bool, np.bool_)):
-        raise PyengineError(f"{name}={value!r}: give True or False")
+        raise PyengineError(f"{name}={in_short(value)}: give True or False")
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
@@ -51,4 +93,4 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
     pyengine.errors.PyengineError: pooling='median': choose 'average' or 'max'
     """
     if not (isinstance(value, str) and value in choices):
-        raise PyengineError(f"{name}={value!r}: choose {' or '.join(map(repr, choices))}")
+        raise PyengineError(f"{name}={in_short(value)}: choose {' or '.join(map(repr, choices))}")

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from pyengine import __version__
-from pyengine.errors import PyengineError
+from pyengine.checks import nearest
+from pyengine.errors import PyengineError, in_short
 from pyengine.images.reading import ImageFile
 
 PICTURES: dict[str, tuple[str, ...]] = {
@@ -163,7 +164,9 @@ def from_document(text: str, folder: Path, overridden: Mapping[str, Any], known:
         raise PyengineError("recipe: this JSON is no recipe: give what --json, to_json or a PNG of pyengine's holds")
     unknown = sorted(recipe.keys() - known - {"pyengine"})
     if unknown:
-        raise PyengineError(f"recipe: there is no argument {unknown[0]!r}: choose {', '.join(sorted(known))}")
+        raise PyengineError(
+            f"recipe: there is no argument {in_short(unknown[0])}: {nearest(unknown[0], sorted(known))}"
+        )
     version = " ".join(str(document.get("pyengine", __version__)).split())
     if version != __version__:
         warnings.warn(
@@ -186,7 +189,7 @@ def _found(name: str, value: Any, folder: Path) -> Any:
         return value if value in PICTURES.get(name, ()) else ImageFile.read(folder / value, name)
     argument = name.partition("[")[0]
     if not isinstance(value, dict) or not ({"file", "in_memory"} & value.keys()):
-        raise PyengineError(f"recipe: {name}={value!r}: give a file's path")
+        raise PyengineError(f"recipe: {name}={in_short(value)}: give a file's path")
     if "in_memory" in value:
         raise PyengineError(
             f"recipe: {name} was {value['in_memory']}, in memory, which no recipe holds: give {argument} as well"

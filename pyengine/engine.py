@@ -8,18 +8,19 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from pyengine.checks import is_integer
-from pyengine.devices import Precision, choose
-from pyengine.errors import PyengineError
+from pyengine.checks import check_choice, is_integer, names_checked
+from pyengine.devices import Precision, choose, warn_once
+from pyengine.errors import PyengineError, in_short
 from pyengine.images.reading import Source
 from pyengine.images.writing import to_uint8
 from pyengine.inspection import hint
 from pyengine.losses.options import LossOptions
+from pyengine.machine import SHARE, cores, default_threads, reading_within
 from pyengine.measuring import measure
-from pyengine.memory import SHARE, Budget, Plan, level_demand
-from pyengine.network.modelfile import load
+from pyengine.memory import Budget, Plan, check_spilling, level_demand
+from pyengine.network.modelfile import described, load
 from pyengine.network.network import ModelSessions
 from pyengine.network.pool import NetworkPool
 from pyengine.objective import Objective
@@ -50,14 +51,16 @@ class Engine:
     model : str or path
         A name that `pyengine models list` shows, or a file that `pyengine models import` wrote. Default: "vgg16".
     threads : int, optional
-        Threads for the network and the losses' kernels on a CPU, 1 to 1024. Default: None, one for every core that this
-        process may use.
+        Threads for the network and the losses' kernels on a CPU, 1 to 1024, but no more than there are cores that this
+        process may use, by its affinity and its container's quota. Default: None, one for each of these cores, or
+        OMP_NUM_THREADS where that is less.
     precision : {"float32", "tf32", "float16"}, optional
         What the network's convolutions are computed in. All else is float32 and float64, but that TF32 goes for the
         Gram losses' products too. Default: None, float32 on a CPU, which has no other, and TF32 on a GPU.
     memory_limit : int, optional
         Bytes that a run may take. An image that does not fit is evaluated in tiles, with the same result up to
-        rounding. Default: None, 0.8 of what the machine has, or of what a GPU has left at the start.
+        rounding. Default: None, 0.8 of what the machine, the container or `ulimit -v` allows, or of what a GPU has left
+        at the start.
 
     Raises
     ------
@@ -74,6 +77,7 @@ class Engine:
     ((48, 64, 3), dtype('uint8'))
     """
 
+    @names_checked
     def __init__(
         self,
         device: str = "auto",
@@ -83,11 +87,22 @@ class Engine:
         memory_limit: int | None = None,
     ) -> None:
         if memory_limit is not None and not (is_integer(memory_limit) and memory_limit > 0):
-            raise PyengineError(f"memory_limit={memory_limit!r}: give a whole number of bytes, such as 3_000_000_000")
+            raise PyengineError(
+                f"memory_limit={in_short(memory_limit)}: give a whole number of bytes, such as 3_000_000_000"
+            )
         if threads is None:
-            threads = usable_cores()
+            threads = default_threads()
         elif not is_integer(threads) or not 1 <= threads <= MOST_THREADS:
-            raise PyengineError(f"threads={threads!r}: give a whole number from 1 to {MOST_THREADS}")
+            raise PyengineError(f"threads={in_short(threads)}: give a whole number from 1 to {MOST_THREADS}")
+        elif threads > cores():  # more would only get in each other's way
+            warn_once(f"threads={threads} are more than the cores that this process may use: computing with {cores()}")
+            threads = cores()
+        if not isinstance(model, (str, os.PathLike)):
+            raise PyengineError(
+                f"model={in_short(model)}: give a name that `pyengine models list` shows, or a file's path"
+            )
+        if precision is not None:
+            check_choice("precision", precision, get_args(Precision))
         self.device = choose(device)
         self.precision = self.device.precision(precision)
         self.threads = int(threads)
@@ -98,13 +113,13 @@ class Engine:
         self.pool = NetworkPool(self._new_sessions)
         free = self.kernels.free_bytes()
         self.budget = Budget(
-            min(memory_limit, sys.maxsize) if memory_limit else float("inf") if free is None else SHARE * free,
+            min(int(memory_limit), sys.maxsize) if memory_limit else float("inf") if free is None else SHARE * free,
             self.model.architecture,
             self.pool.alignment,
             on_cpu=self.device.kind == "cpu",
         )
         LOGGER.info("device %s: %s; %d threads, %s", self.device, self.device.reason, self.threads, self.precision)
-        LOGGER.info("model %s: %s", self.model.name, self.model.origin)
+        LOGGER.info("model %s: %s", self.model.name, described(self.model.origin))
         LOGGER.info("memory: %.1f GB may be used", self.budget.limit / 1e9)
 
     def _new_sessions(self) -> ModelSessions:
@@ -137,8 +152,10 @@ class Engine:
         recipe : Recipe
             What `Recipe.create` or `Recipe.from_json` made; it may be run again, by any engine.
         callback : callable, optional
-            Called with a `Progress` after each iteration; `Progress.stop` ends the run and keeps the image. Default:
-            None, nobody is asked.
+            Called with a `Progress` after each iteration, in the thread that called `run`; `Progress.stop` ends the run
+            and keeps the image. It may use the engine itself, and change what it is given without any effect. What it
+            raises ends the run and comes out of `run` as it is; the engine can still be used. Default: None, nobody is
+            asked.
 
         Returns
         -------
@@ -161,13 +178,17 @@ class Engine:
         """
         if not isinstance(recipe, Recipe):
             raise PyengineError(f"recipe, a {type(recipe).__name__}: give what Recipe.create or from_json makes")
+        if callback is not None and not callable(callback):
+            raise PyengineError(f"callback={in_short(callback)}: give a function that takes a Progress")
         losses = self._on_model(recipe.losses)
+        plans = self.budget.plans(recipe, losses)
+        check_spilling(recipe.sizes, plans)
         if LOGGER.isEnabledFor(logging.INFO):
             advice = hint(recipe)
             if advice is not None:
                 LOGGER.info("%s", advice)
         with self.kernels.active():
-            synthesis = Synthesis(recipe, losses, self.budget.plans(recipe, losses), self.pool, callback)
+            synthesis = Synthesis(recipe, losses, plans, self.pool, callback)
             image = to_uint8(synthesis.run())
         made_with = {
             "model": self.model.name,
@@ -195,7 +216,12 @@ class Engine:
         >>> results[0].image.shape
         (20, 20, 3)
         """
-        return self.run(Recipe.create(exemplar, **options), callback)
+        return self.run(self._read(exemplar, options), callback)
+
+    def _read(self, exemplar: Source | None, options: Options) -> Recipe:
+        """Make a recipe of pictures that fit into the memory there is."""
+        with reading_within(self.budget.limit if self.device.kind == "cpu" else None):
+            return Recipe.create(exemplar, **options)
 
     def plans(self, recipe: Recipe) -> list[Plan]:
         """How each level of a synthesis is evaluated in the memory there is, coarsest first: whole or in tiles.
@@ -253,9 +279,9 @@ class Engine:
         (True, (32, 32, 3))
         """
         weights = options.get("weights")
-        if weights == "thresholds":
+        if isinstance(weights, str) and weights == "thresholds":
             raise PyengineError("weights='thresholds' change while an image is optimised: give 'auto' or numbers")
-        recipe = Recipe.create(exemplar, **options)
+        recipe = self._read(exemplar, options)
         plain = weights is None or isinstance(weights, Mapping)
         losses = self._on_model(replace(recipe.losses, unnamed=1.0) if plain else recipe.losses)
         level = recipe.level
@@ -268,10 +294,3 @@ class Engine:
 
         with self.kernels.active():
             return measure(level, losses, self.pool, plan_of, losses.padding)
-
-
-def usable_cores() -> int:
-    """How many cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -2,17 +2,54 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
+import signal
+import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from pyengine.errors import PyengineError
 
 LOGGER = logging.getLogger(__name__)
+
+MOST_BYTES = 2**31 - 1
+"""The largest file that is read: what ONNX files may have, and a picture of 89 million pixels at 24 bytes each."""
+
+PIECE = 2**20
+"""Bytes that are read at once."""
+
+MOST_SAID = 200
+"""Characters of other people's errors that a message repeats: some hold what they found in a file."""
+
+ENDING = ("SIGTERM", "SIGHUP", "SIGBREAK", "SIGINT")
+"""What may end a program from outside; SIGINT is the last, so that Ctrl-C finds all others put back."""
+
+
+def pieces(path: str | os.PathLike[str]) -> Iterator[bytes]:
+    """The contents of a file piece by piece, as long as there are no more than any file that pyengine reads may have.
+
+    Raises
+    ------
+    OSError
+        The file can't be read, or is too large, such as a device that never ends.
+
+    Examples
+    --------
+    >>> sum(map(len, pieces(os.devnull)))
+    0
+    """
+    read = 0
+    with Path(path).open("rb") as file:
+        while piece := file.read(PIECE):
+            read += len(piece)
+            if max(read, os.fstat(file.fileno()).st_size) > MOST_BYTES:
+                raise OSError(errno.EFBIG, f"more than {MOST_BYTES} bytes")
+            yield piece
 
 
 def check_place(path: str | os.PathLike[str]) -> None:
@@ -30,26 +67,37 @@ def check_place(path: str | os.PathLike[str]) -> None:
     ...
     pyengine.errors.PyengineError: no such folder/report.json: the folder ... does not exist: create it
     """
-    target = Path(os.path.realpath(path))
     try:
+        target = Path(os.path.realpath(path))
+        with suppress(FileNotFoundError, NotADirectoryError):
+            target.stat()  # tells of a name that is too long, as the trial below does not
         if target.is_dir():
             raise PyengineError(f"{path}: is a folder: name a file in it")
         if not target.parent.is_dir():
             raise PyengineError(f"{path}: the folder {target.parent} does not exist: create it")
-        # Permissions do not tell of read-only file systems or names too long; making a file does.
+        # Permissions do not tell of read-only file systems; making a file does.
         trial = _beside(target)
-        trial.touch(exist_ok=False)
-        trial.unlink()
-    except OSError as error:
+        try:
+            trial.touch(exist_ok=False)
+        finally:
+            trial.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error
 
 
-def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
-    """Have `write` fill a temporary file, then put it in the place of `path` in one step.
+def write_atomically(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
+    """Write a temporary file, then put it in the place of `path` in one step; so is written whatever pyengine keeps.
 
-    Readers see the old file or the new one, never a part. If anything fails, the old one is untouched and
-    nothing is left behind. As with a plain `open`, a new file gets the permissions that the umask leaves, an
-    existing one keeps its own, and a link keeps pointing where it did.
+    Readers see the old file or the new one, never a part, also after a power cut. If anything fails, the old one is
+    untouched and nothing is left behind. Signals that end the program wait for the end of the write, as long as it is
+    in the main thread, the only one that Python lets see to signals. As with a plain `open`, a new file gets the
+    permissions that the umask leaves, an existing one keeps its own, and a link keeps pointing where it did.
+
+    Parameters
+    ----------
+    path : str or path
+    content : bytes
+        All of it: some encoders, left to write a file themselves, take a full disk for done.
 
     Raises
     ------
@@ -60,32 +108,70 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_atomically(Path(folder) / "notes", lambda file: file.write(b"done"))
+    ...     write_atomically(Path(folder) / "notes", b"done")
     ...     (Path(folder) / "notes").read_bytes()
     b'done'
     """
-    target = Path(os.path.realpath(path))
-    temporary = _beside(target)
     try:
-        temporary.touch(exist_ok=False)
-        try:
-            with temporary.open("wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            if target.exists():
-                shutil.copymode(target, temporary)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
+        target = Path(os.path.realpath(path))
+        with _signals_held_back():
+            _write(target, content)
+    except (OSError, ValueError) as error:  # ValueError: a name with a null in it
         raise _unwritable(path, error) from error
     LOGGER.info("wrote %s", path)
 
 
+def _write(target: Path, content: bytes | memoryview) -> None:
+    temporary = _beside(target)
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    # The file is there; its name is in the folder, which not every system lets one open or flush.
+    with suppress(OSError):
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Let signals wait that may end the program, and come back to them at the end.
+
+    An exception out of a handler, as Ctrl-C raises it, could come anywhere, also where a temporary file is about to be
+    removed; and without a handler, the program would be gone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    noted: list[int] = []
+    numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
+    # What is ignored, as SIGHUP under nohup, stays so; and what is no handler of Python's could not be put back.
+    handlers = {n: h for n in numbers if (h := signal.getsignal(n)) is not None and h is not signal.SIG_IGN}
+    try:
+        try:
+            for number in handlers:
+                signal.signal(number, lambda number, frame: noted.append(number))
+            yield
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    finally:
+        for number in noted:
+            signal.raise_signal(number)
+
+
 def _beside(target: Path) -> Path:
-    """Name a temporary file in the same folder, hence on the same file system."""
-    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    """Name a temporary file in the same folder, hence on the same file system; the name may be as long as any."""
+    return target.with_name(f".pyengine-{uuid.uuid4().hex[:12]}.tmp")
 
 
 def _unwritable(path: str | os.PathLike[str], error: Exception) -> PyengineError:
@@ -103,4 +189,5 @@ def one_line(error: Exception) -> str:
     'ValueError'
     """
     text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-    return " ".join(text.split())
+    text = " ".join(text.split())
+    return text if len(text) <= MOST_SAID else f"{text[: MOST_SAID - 3]}..."

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pyengine.arrays import Float32
 from pyengine.checks import is_number
-from pyengine.errors import PyengineError
+from pyengine.errors import PyengineError, in_short
 from pyengine.images.masks import band, fill_by_reflection
 from pyengine.images.reading import Source, load_mask, load_with_alpha
 from pyengine.network.graphs import LEAST_SIDE
@@ -107,12 +107,17 @@ def exemplar_factors(pictures: list[Picture], sizes: list[tuple[int, int]], weig
     if isinstance(weights, np.ndarray):
         weights = weights.tolist()
     if not isinstance(weights, (list, tuple)) or len(weights) != len(pictures):
-        raise PyengineError(f"exemplar_weights={weights!r}: give a list of {len(pictures)}, one for each exemplar")
+        raise PyengineError(
+            f"exemplar_weights={in_short(weights)}: give a list of {len(pictures)}, one for each exemplar"
+        )
     if not all(is_number(w) and 0 <= w < float("inf") for w in weights) or not any(weights):
-        raise PyengineError(f"exemplar_weights={weights!r}: give numbers that are not negative, and not all 0")
+        raise PyengineError(f"exemplar_weights={in_short(weights)}: give numbers that are not negative, and not all 0")
+    largest = max(float(w) for w in weights)
+    # Only ratios count; of these, neither sums nor parts leave the range of a float.
+    weights = [float(w) / largest for w in weights]
     opaque = [1.0 if picture.opaque is None else float(picture.opaque.mean()) for picture in pictures]
     pixels = [share * width * height for share, (width, height) in zip(opaque, sizes, strict=True)]
-    return [float(w) / n * sum(pixels) / sum(weights) for w, n in zip(weights, pixels, strict=True)]
+    return [w / n * sum(pixels) / sum(weights) for w, n in zip(weights, pixels, strict=True)]
 
 
 def style_sizes(
@@ -128,12 +133,12 @@ def style_sizes(
     ([(32, 32)], [(128, 128)])
     """
     if not is_number(scale) or not 0 < scale <= LARGEST_SCALE:
-        raise PyengineError(f"style_scale={scale!r}: give a number above 0, and at most {LARGEST_SCALE:g}")
+        raise PyengineError(f"style_scale={in_short(scale)}: give a number above 0, and at most {LARGEST_SCALE:g}")
     sizes = []
     for width, height in own:
         fit = min(1.0, (final[0] * final[1] / (width * height)) ** 0.5) if transfer else 1.0
         sizes.append((round(width * fit * scale), round(height * fit * scale)))
-        _check_measured(f"style_scale={scale!r}", (width, height), sizes[-1])
+        _check_measured(f"style_scale={in_short(scale)}", (width, height), sizes[-1])
     return sizes
 
 
@@ -184,12 +189,15 @@ class Hole:
         Where the picture may be measured.
     free : bool (H, W)
         Where the output is made: what is not known, and with `seamless` also a band at the borders.
+    needed : bool (H, W), optional
+        Where it has to be: of a band that may follow the picture's contours, the part at the borders. None for all.
     """
 
     picture: Picture
     image: Float32
     known: Flags
     free: Flags
+    needed: Flags | None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -198,9 +206,19 @@ class Hole:
 
     @classmethod
     def create(
-        cls, pictures: list[Picture], init: Picture | None, keep: Source | None, fill: Source | None, seamless: bool
+        cls,
+        pictures: list[Picture],
+        init: Picture | None,
+        keep: Source | None,
+        fill: Source | None,
+        seamless: bool,
+        *,
+        follows: bool,
     ) -> Hole | None:
-        """The hole in `init`, or else in the only exemplar; None where none is asked for."""
+        """The hole in `init`, or else in the only exemplar; None where none is asked for.
+
+        With `follows`, the band of `seamless` is half as wide to half as wide again, as the picture's contours have it.
+        """
         if keep is None and fill is None and not seamless:
             return None
         if keep is not None and fill is not None:
@@ -218,13 +236,18 @@ class Hole:
         elif keep is not None:
             known = known & _selected(keep, "keep", shape)
         free = ~known
+        needed = None
         if seamless:
-            free = free | seamless_band(shape)
+            width = max(min(shape) // BAND_SHARE, 1)
+            if follows:
+                needed = free | band(shape, max(width // 2, 1))
+                width += width // 2
+            free = free | band(shape, width)
         if not free.any():
             raise PyengineError("nothing is to be filled: white is filled with fill, black with keep")
         if not known.any():
             raise PyengineError("nothing is to be kept: white is filled with fill, black with keep")
-        return cls(picture, fill_by_reflection(picture.image, known), known, free)
+        return cls(picture, fill_by_reflection(picture.image, known), known, free, needed)
 
 
 def seamless_band(shape: tuple[int, ...]) -> Flags:

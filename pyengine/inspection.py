@@ -79,7 +79,7 @@ def inspect(exemplar: Source) -> Inspection:
         lattice.angles,
         lattice.regularity,
         tuple(lattice.fitting_size(size, LEAST_SIDE) for size in sizes),
-        {"fit": "size", "start": "patches"},
+        {"fit": "size"},
     )
 
 

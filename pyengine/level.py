@@ -50,6 +50,15 @@ class Exemplar:
             return self
         return replace(self, image=resize(self.image, size), masks=resize_masks(self.masks, size))
 
+    def turned(self, quarters: int, *, mirrored: bool) -> Exemplar:
+        """The same, mirrored left to right or not, and then turned so many times by 90 degrees to the left."""
+
+        def turn(values: Float32) -> Float32:  # (..., H, W)
+            return np.ascontiguousarray(np.rot90(values[..., ::-1] if mirrored else values, quarters, (-2, -1)))
+
+        image = np.ascontiguousarray(turn(self.image.transpose(2, 0, 1)).transpose(1, 2, 0))
+        return replace(self, image=image, masks=None if self.masks is None else turn(self.masks))
+
     def coverage(self, region: int, halvings: int = 0) -> Float32 | None:
         """How much each pixel (H, W) counts for a region, after so many halvings; None if all count alike."""
         if self.masks is None:
@@ -85,6 +94,8 @@ class Level:
         The picture that is kept where `free` is False. Default: None, nothing is kept.
     free : bool (H, W), optional
         Where the output is made. Default: None, everywhere.
+    needed : bool (H, W), optional
+        Where of `free` the output has to be made; in the rest of it, it may be kept. Default: None, in all of it.
     init : float32 (H, W, 3), optional
         The picture to start from. Default: None, noise.
     """
@@ -96,6 +107,7 @@ class Level:
     content: Float32 | None = None
     picture: Float32 | None = None
     free: npt.NDArray[np.bool_] | None = None
+    needed: npt.NDArray[np.bool_] | None = None
     init: Float32 | None = None
 
     @property
@@ -112,6 +124,9 @@ class Level:
         def resized(image: Float32 | None) -> Float32 | None:
             return None if image is None else resize(image, size)
 
+        def touched(flags: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_] | None:
+            return None if flags is None else resize(flags.astype(np.float32), size) > 1e-3
+
         return replace(
             self,
             size=size,
@@ -120,9 +135,17 @@ class Level:
             content=resized(self.content),
             picture=resized(self.picture),
             # What is kept in part has to be made: so a pixel is kept only where all that it stands for is.
-            free=None if self.free is None else resize(self.free.astype(np.float32), size) > 1e-3,
+            free=touched(self.free),
+            needed=touched(self.needed),
             init=resized(self.init),
         )
+
+    def made_where(self, flags: npt.NDArray[np.bool_]) -> Level:
+        """The same with the output made where it is needed, and else only where flags (h, w) of any size say."""
+        assert self.free is not None
+        assert self.needed is not None
+        made = resize(flags.astype(np.float32), self.size) > 0.5
+        return replace(self, free=self.free & (made | self.needed), needed=None)
 
     def keep(self, image: Float32) -> Float32:
         """The image, with the picture where nothing is made."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from pyengine.errors import PyengineError
 from pyengine.evaluation.tiled import MATCHED
@@ -12,6 +13,7 @@ from pyengine.level import Level
 from pyengine.losses import KINDS
 from pyengine.losses.base import ChannelLoss
 from pyengine.losses.options import LossOptions
+from pyengine.machine import check_room
 from pyengine.network.architecture import Architecture
 from pyengine.network.footprint import IMAGE_BYTES, map_bytes, network_bytes
 from pyengine.network.graphs import LEAST_SIDE, WINOGRAD_TILE
@@ -59,8 +61,19 @@ MEASURED_COPIES, KEPT_COPIES, COPIES = 2, 1.5, {"wrap": 5, "zeros": 10}
 """How often what a loss spreads over the whole image is in memory, of the exemplars, of the output all the time, and by
 the padding for a moment: measured, 1.1, 1.25, 4.5 and 9.5. The first two are of each region; so is one of the last."""
 
-SHARE = 0.8
-"""The share of the device's memory that is used where nobody says how much."""
+
+class TooLarge(PyengineError):
+    """What does not fit; with `needed`, as many bytes as would have to be allowed for it.
+
+    Examples
+    --------
+    >>> TooLarge("an image of 3 GB", 3 * 10**9).needed
+    3000000000
+    """
+
+    def __init__(self, message: str, needed: int) -> None:
+        super().__init__(message)
+        self.needed = needed
 
 
 @dataclass(frozen=True)
@@ -203,17 +216,30 @@ class Budget:
         Raises
         ------
         PyengineError
-            A level does not fit, of which the message names the finest; or an exemplar can't be measured.
+            A level does not fit, an exemplar can't be measured, or patches can't be laid out. The message names what
+            needs most: with as much memory, all fits.
         """
-        self.check_exemplars(recipe.level, losses)
+        refusals: list[TooLarge] = []
+        plans: list[Plan] = []
+
+        def attempt(step: Callable[[], Plan | None]) -> None:
+            try:
+                plan = step()
+            except TooLarge as refusal:
+                refusals.append(refusal)
+            else:
+                plans.extend([] if plan is None else [plan])
+
+        attempt(lambda: self.check_exemplars(recipe.level, losses))
         if recipe.start == "patches":
-            self._check_layout(recipe)
-        plans = []
-        for level in reversed(range(len(recipe.sizes))):  # the size that was asked for comes first
-            pixels = sum(width * height for width, height in recipe.exemplar_sizes(level))
+            attempt(lambda: self._check_layout(recipe))
+        for k, (width, height) in enumerate(recipe.sizes):
+            pixels = sum(w * h for w, h in recipe.exemplar_sizes(k))
             demand = level_demand(recipe.level, losses, self.architecture, pixels)
-            plans.append(self.plan(recipe.sizes[level][::-1], demand, losses))
-        return plans[::-1]
+            attempt(partial(self.plan, (height, width), demand, losses))
+        if refusals:
+            raise max(refusals, key=lambda refusal: refusal.needed)
+        return plans
 
     def plan(self, size: tuple[int, int], demand: Demand, losses: LossOptions) -> Plan:
         """The fastest way to evaluate and optimise an image in no more than the limit.
@@ -244,24 +270,34 @@ class Budget:
         tiles of 1120 pixels, the optimiser's state in a file
         tiles of 832 pixels, the optimiser's state in a file
         """
-        plan = self._fastest(size, demand)
-        if plan.side is not None:
-            if losses.weights == "thresholds":
-                raise PyengineError(
-                    "weights='thresholds' need the whole image in memory: give 'auto', or more memory_limit"
-                )
-            wrap = losses.padding == "wrap"
-            # Making the tiles refuses a size that can't be cut, before the work begins.
-            Tiling(size, plan.side, self.architecture, demand.reaches, wrap=wrap, alignment=self.alignment(size))
-        return plan
-
-    def _fastest(self, size: tuple[int, int], demand: Demand) -> Plan:
         pixels = size[0] * size[1]
-        base = BASE_BYTES if self.on_cpu else 0
-        always = base + demand.measured_bytes + pixels * (demand.pixel_bytes + IMAGE_BYTES * IMAGES)
         matrix = pixels * IMAGE_BYTES * STATE
-        if always + matrix + pixels * self.evaluation_bytes(size, demand.maps) <= self.limit:
+        whole = math.ceil(self._kept_bytes(pixels, demand) + matrix + pixels * self.evaluation_bytes(size, demand.maps))
+        if whole <= self.limit:
             return Plan(demand)
+        if losses.weights == "thresholds":
+            raise TooLarge(
+                f"weights='thresholds' need the whole image in memory, {whole / 1e9:.1f} GB ({whole} bytes): "
+                "give 'auto', or more memory_limit",
+                whole,
+            )
+        wrap = losses.padding == "wrap"
+        try:  # making the tiles refuses a size that can't be cut, before the work begins
+            Tiling(size, SMALLEST_TILE, self.architecture, demand.reaches, wrap=wrap, alignment=self.alignment(size))
+        except PyengineError as error:
+            raise TooLarge(f"{error}, or give memory_limit={whole}", whole) from None
+        return self._tiled(size, demand, whole)
+
+    def _kept_bytes(self, pixels: int, demand: Demand) -> float:
+        """Bytes in memory all the time, but for the optimiser's matrix."""
+        base = BASE_BYTES if self.on_cpu else 0
+        return base + demand.measured_bytes + pixels * (demand.pixel_bytes + IMAGE_BYTES * IMAGES)
+
+    def _tiled(self, size: tuple[int, int], demand: Demand, whole: int) -> Plan:
+        """The fastest plan in tiles, for an image that would need so many bytes as a whole."""
+        pixels = size[0] * size[1]
+        always = self._kept_bytes(pixels, demand)
+        matrix = pixels * IMAGE_BYTES * STATE
         each = self.evaluation_bytes(size, demand.reaches)
         unit, halo = margins(self.architecture, demand.reaches, self.alignment(size))
         ways = ((False, COMFORTABLE_TILE), (True, SMALLEST_TILE)) if self.on_cpu else ((False, SMALLEST_TILE),)
@@ -278,11 +314,14 @@ class Budget:
                     side = -(-max(size) // unit) * unit
                 if side >= least:
                     return Plan(demand, side, channels, spill)
-        needed = math.ceil(needed + (SMALLEST_TILE + 2 * halo) ** 2 * each)
-        raise PyengineError(
+        needed = min(
+            whole, math.ceil(needed + (SMALLEST_TILE + 2 * halo) ** 2 * each)
+        )  # a small image is a tile's part
+        raise TooLarge(
             f"size {size[1]}x{size[0]} pixels needs about {needed / 1e9:.1f} GB ({needed} bytes) even in tiles, and "
             f"{self.limit / 1e9:.1f} GB ({self.limit:.0f} bytes) may be used: "
-            "make it smaller, or give more memory_limit"
+            "make it smaller, or give more memory_limit",
+            needed,
         )
 
     def evaluation_bytes(self, size: tuple[int, int], maps: Collection[str]) -> float:
@@ -293,8 +332,7 @@ class Budget:
 
     def check_exemplars(self, level: Level, losses: LossOptions) -> None:
         """Raise PyengineError for an exemplar that can't be measured: none is in tiles."""
-        for exemplar in level.exemplars:
-            size = exemplar.image.shape[0], exemplar.image.shape[1]
+        for size in sorted((exemplar.size[::-1] for exemplar in level.exemplars), key=math.prod, reverse=True):
             own = network_bytes(self.architecture, losses.style_maps, winograd=False, gradient=False)
             self._check_whole("exemplar of", size, own + MEASURING_BYTES[self.alignment(size)])
 
@@ -307,10 +345,11 @@ class Budget:
         base = BASE_BYTES if self.on_cpu else 0
         needed = base + width * height * LAYOUT_BYTES + own * SOURCE_BYTES
         if needed > self.limit:
-            raise PyengineError(
+            raise TooLarge(
                 f"start='patches' at {width}x{height} pixels needs about {needed / 1e9:.1f} GB ({needed} bytes), and "
                 f"{self.limit / 1e9:.1f} GB ({self.limit:.0f} bytes) may be used: "
-                "give more levels, more memory_limit, or start='noise'"
+                "give more levels, more memory_limit, or start='noise'",
+                needed,
             )
 
     def _check_whole(self, what: str, size: tuple[int, int], each: float) -> None:
@@ -320,7 +359,23 @@ class Budget:
         if needed > self.limit:
             side = int((max(self.limit - base, 0) / each) ** 0.5)
             remedy = f"at most {side} pixels on a side fit, or " if side >= LEAST_SIDE else ""
-            raise PyengineError(
+            raise TooLarge(
                 f"{what} {width}x{height} pixels needs about {needed / 1e9:.1f} GB ({needed} bytes), and "
-                f"{self.limit / 1e9:.1f} GB ({self.limit:.0f} bytes) may be used: {remedy}give more memory_limit"
+                f"{self.limit / 1e9:.1f} GB ({self.limit:.0f} bytes) may be used: {remedy}give more memory_limit",
+                needed,
             )
+
+
+def check_spilling(sizes: Sequence[tuple[int, int]], plans: Sequence[Plan]) -> None:
+    """Raise PyengineError where the optimiser's matrix of a level goes to a file that the disk has no room for.
+
+    Parameters
+    ----------
+    sizes : sequence of (width, height)
+        The levels' sizes.
+    plans : sequence of Plan
+        The levels' plans.
+    """
+    spilled = [width * height for (width, height), plan in zip(sizes, plans, strict=True) if plan.spill]
+    if spilled:
+        check_room(max(spilled) * IMAGE_BYTES * STATE)

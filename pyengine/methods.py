@@ -8,6 +8,7 @@ from typing import Literal
 
 from pyengine.losses.base import Weight
 from pyengine.network.graphs import OutputPadding
+from pyengine.pyramid import Start
 
 Method = Literal["histogram", "gatys"]
 
@@ -20,6 +21,8 @@ class Preset:
     ----------
     weights : dict of str to float
         Weights of the terms that are not automatic. Default: none.
+    start : {"noise", "patches"}
+        What a texture starts from. Default: "patches".
     padding : {"wrap", "zeros"}
         What the network sees beyond the border. Default: "wrap".
     levels, iterations : int, optional
@@ -28,6 +31,7 @@ class Preset:
     """
 
     weights: Mapping[str, Weight] = field(default_factory=dict)
+    start: Start = "patches"
     padding: OutputPadding = "wrap"
     levels: int | None = None
     iterations: int | None = None
@@ -35,5 +39,5 @@ class Preset:
 
 PRESETS: dict[Method, Preset] = {
     "histogram": Preset(),
-    "gatys": Preset({"gram": 1.0, "histogram": 0.0}, padding="zeros", levels=1, iterations=500),
+    "gatys": Preset({"gram": 1.0, "histogram": 0.0}, start="noise", padding="zeros", levels=1, iterations=500),
 }

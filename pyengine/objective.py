@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pyengine.arrays import Float32, Float64
 from pyengine.errors import PyengineError
 from pyengine.evaluation import Evaluator
+from pyengine.images.reading import plain
 from pyengine.kernels import Kernels
 from pyengine.losses.base import Loss
 from pyengine.stopwatch import Stopwatch, Watches
@@ -159,7 +160,10 @@ class Objective:
         return values
 
     def _checked(self, image: npt.NDArray[np.floating]) -> Float32:
-        array = np.asarray(image)
+        try:
+            array = plain(np.asanyarray(image), "image")
+        except (TypeError, ValueError):  # such as rows of different lengths
+            raise PyengineError(f"image, a {type(image).__name__}: expected a float array (height, width, 3)") from None
         if array.ndim != 3 or array.shape[2] != 3 or array.dtype.kind != "f":
             raise PyengineError(
                 f"image: expected a float array (height, width, 3) in [0, 1], got {array.dtype} {array.shape}"

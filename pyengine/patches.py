@@ -4,16 +4,20 @@ Texture optimisation (Kwatra et al. 2005), from coarse to fine. Each patch of th
 exemplar that is most like it; then each pixel becomes a mean of what the patches over it say, and so on until they
 agree. What has been used more than its share costs more (Kaspar et al. 2015), so that all of the exemplar is found
 again and nothing repeats. The first patches are large: they bring order, which small ones only keep.
+
+What is kept of a picture has its say in every round, the more the nearer it is (Wexler et al. 2007). In a layout,
+patches are of their region, and its border is part of what they look like.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pyengine.arrays import Float32
+from pyengine.images.masks import Flags, dilate
 from pyengine.kernels import Kernels
 from pyengine.level import Level
 from pyengine.pyramid import level_sizes
@@ -25,8 +29,19 @@ COARSEST = 32
 SIDE, FIRST_SIDE = 7, 17
 """Pixels on a side of a patch, and of those that the layout begins with."""
 
+STARTS = 4
+"""How often all is begun anew at the coarsest scale, where it costs little; the one whose patches fit best goes on."""
+
 ROUNDS = (10, 6, 4)
 """How often patches are looked for at the coarsest scale, at the next, and at each that follows."""
+
+LEFT, ORDER = 1.0, 1.0
+SEARCHED = 192
+"""Pixels on the shorter side from which on nothing is looked for any more: patches follow those of the coarser scale,
+which takes seconds where looking for the nearest of all would take minutes, and changes what they say but little."""
+
+FOLLOWED = 2
+"""How often patches follow their neighbours at such a scale."""
 
 DIMENSIONS = 24
 """Numbers that a patch is reduced to, by principal components."""
@@ -58,6 +73,22 @@ ROBUSTNESS = -0.6
 FALLOFF = 3.5
 """A patch's side over the standard deviation of the Gaussian by which its pixels have a say."""
 
+DISTANT = 1 / 1.1
+"""The say of a patch, for each pixel that it is farther from what is kept (Wexler et al. 2007; they have 1 / 1.3)."""
+
+PREFERENCE, FADING = 0.6, 2
+"""What a picture has to say where it may be kept, against all patches, and the power by which that fades towards where
+it can't: so that patches agree with it until they have to leave it for what is on the other side."""
+
+SAME, AROUND = 4 / 255, 2
+"""How much a pixel may differ from the picture's where it is kept for that, and how far around it no other may more."""
+
+BORDERS = 0.5
+"""What a region's border counts in a patch, against an edge from black to white."""
+
+STRANGE = 1e-3
+"""The say of a patch where it shows another region than is wanted there."""
+
 
 @dataclass(frozen=True, eq=False)
 class Layout:
@@ -67,11 +98,14 @@ class Layout:
     ----------
     image : float32 (H, W, 3)
     origins : int (H, W, 3)
-        Where each pixel comes from: the number of its exemplar, and the row and the column there.
+        Where each pixel comes from: the number of its exemplar, and the row and the column there; -1 where it is kept.
+    made : bool (H, W), optional
+        Where it is made, if the level leaves that to the layout; what lies beyond is kept. None if not.
     """
 
     image: Float32
     origins: Numbers
+    made: Flags | None = None
 
 
 def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> Layout:
@@ -80,7 +114,7 @@ def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> L
     Parameters
     ----------
     level : Level
-        Without regions in the output; of the exemplars' first masks, patches lie where all pixels count.
+        What is kept of its picture is kept. Patches lie where all of an exemplar's pixels count, for any region.
     generator : numpy.random.Generator
         What is left to chance: the blocks that are begun with, and who chooses first.
     kernels : Kernels
@@ -95,41 +129,83 @@ def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> L
     >>> layout.image.shape, layout.origins.shape
     ((32, 48, 3), (32, 48, 3))
     """
-    exemplars = tuple(exemplar for exemplar in level.exemplars if exemplar.factor > 0)
-    shortest = min(min(size) for size in (level.size, *(exemplar.size for exemplar in exemplars)))
+    kept = [k for k, exemplar in enumerate(level.exemplars) if exemplar.factor > 0]
+    level = replace(level, exemplars=tuple(level.exemplars[k] for k in kept))
+    shortest = min(min(size) for size in (level.size, *(exemplar.size for exemplar in level.exemplars)))
     scales = max((shortest // COARSEST).bit_length(), 1)
-    sizes = zip(*(level_sizes(e.size, scales) for e in exemplars), strict=True)
-    places: Numbers | None = None
+    sizes = zip(*(level_sizes(e.size, scales) for e in level.exemplars), strict=True)
+    found: _Search | None = None
     for scale, (size, own) in enumerate(zip(level_sizes(level.size, scales), sizes, strict=True)):
-        reduced = [exemplar.resized(s) for exemplar, s in zip(exemplars, own, strict=True)]
+        reduced = level.reduced(size, list(own))
         rounds = ROUNDS[min(scale, len(ROUNDS) - 1)]
-        for side in (SIDE,) if scale else (FIRST_SIDE, SIDE):
-            sources = Sources.of(reduced, side)
-            if places is None:
-                places = _blocks(size, sources, generator)
-            found = _Search(size, sources, kernels, generator, sources.numbers(_enlarged(places, size), kernels))
-            for _ in range(rounds):
-                found.improve()
-            places = sources.places[found.numbers]
-    pixels = found.vote()
-    kept = np.array([k for k, exemplar in enumerate(level.exemplars) if exemplar.factor > 0])
-    origins = sources.origins(pixels)
-    origins[:, :, 0] = kept[origins[:, :, 0]]
-    return Layout(sources.pixels[pixels], origins)
+        if found is None:
+            begun = (_begin(reduced, kernels, generator, rounds) for _ in range(STARTS))
+            found = min(begun, key=lambda search: search.badness)
+        else:
+            found = _Search(reduced, SIDE, kernels, generator, found.places)
+            if min(size) < SEARCHED:
+                found.improve(rounds)
+            else:
+                found.follow(FOLLOWED)
+    assert found is not None
+    image, origins = found.vote()
+    origins[:, :, 0] = np.array(kept)[origins[:, :, 0]]
+    made = None
+    if level.free is not None and level.picture is not None:
+        free = level.free
+        if level.needed is not None:
+            differs = (np.abs(image - level.picture).max(2) > SAME) & free
+            made = free = free & (level.needed | (dilate(differs.astype(np.float32), AROUND, wrap=True) > 0))
+        origins[~free] = -1
+        level = replace(level, free=free)
+    return Layout(level.keep(image), origins, made)
 
 
-def _blocks(size: tuple[int, int], sources: Sources, generator: np.random.Generator) -> Numbers:
-    """Places (H, W, 3) to begin with: blocks of a patch's size, each from anywhere."""
+def _begin(level: Level, kernels: Kernels, generator: np.random.Generator, rounds: int) -> _Search:
+    """The search at the coarsest scale: for large patches, then for small ones."""
+    first = _Search(level, FIRST_SIDE, kernels, generator, None)
+    first.improve(rounds, evenly=True)
+    found = _Search(level, SIDE, kernels, generator, first.places)
+    found.improve(rounds, evenly=True)
+    return found
+
+
+def _blocks(size: tuple[int, int], sources: Sources, members: Numbers, generator: np.random.Generator) -> Numbers:
+    """Places (H, W, 3) to begin with: blocks of a patch's size, each from around any of some of the sources."""
     width, height = size
     side = sources.side
     places = np.empty((height, width, 3), np.intp)
     for y in range(0, height, side):
         for x in range(0, width, side):
             rows, columns = np.mgrid[: min(side, height - y), : min(side, width - x)] - side // 2
-            k, row, column = sources.places[generator.integers(len(sources.places))]
+            k, row, column = sources.places[members[generator.integers(len(members))]]
             here = places[y : y + side, x : x + side]
             here[:, :, 0], here[:, :, 1], here[:, :, 2] = k, row + rows, column + columns
     return places
+
+
+def _nearness(free: Flags) -> Float32:
+    """By how much the distance to what is kept, also across the border, reduces what a patch has to say."""
+    from scipy.ndimage import distance_transform_edt
+
+    if free.all():
+        return np.ones(free.shape, np.float32)
+    height, width = free.shape
+    around = np.pad(free, ((height // 2,) * 2, (width // 2,) * 2), mode="wrap")
+    distance = distance_transform_edt(around)[height // 2 :, width // 2 :][:height, :width]
+    nearness: Float32 = (DISTANT**distance).astype(np.float32)
+    return nearness
+
+
+def _preference(level: Level) -> Float32 | None:
+    """How much the picture has to say (H, W) where the level leaves it to the layout whether it is kept."""
+    from scipy.ndimage import distance_transform_edt
+
+    if level.free is None or level.needed is None or level.picture is None:
+        return None
+    kept, made = distance_transform_edt(level.free), distance_transform_edt(~level.needed)
+    preference: Float32 = (PREFERENCE * (made / np.maximum(kept + made, 1)) ** FADING).astype(np.float32)
+    return preference
 
 
 def _enlarged(places: Numbers, size: tuple[int, int]) -> Numbers:
@@ -154,58 +230,187 @@ class _Search:
 
     Attributes
     ----------
-    numbers : int (H, W)
-        The source of the patch around each pixel.
+    distance : float
+        The mean of the patches' squared distances to their sources.
     """
 
     def __init__(
         self,
-        size: tuple[int, int],
-        sources: Sources,
+        level: Level,
+        side: int,
         kernels: Kernels,
         generator: np.random.Generator,
-        numbers: Numbers,
+        places: Numbers | None,
     ) -> None:
-        self.numbers = numbers
-        self._sources = sources
-        self._strides = sources.strides
+        self.distance = np.inf
+        self._level = level
         self._kernels = kernels
-        self._order = generator.permutation(numbers.size)
-        self._weights = np.ones(numbers.shape, np.float32)
+        width, height = level.size
+        sources = Sources.of(list(level.exemplars), side)
+        free = np.ones((height, width), np.bool_) if level.free is None else level.free
+        self._free = free
+        near = dilate(free.astype(np.float32), sources.side // 2, wrap=True) > 0
+        self._order = generator.permutation(np.flatnonzero(near))
+        self._near = (near * _nearness(free)).astype(np.float32)
+        self._weights = self._near
+        self._preferred = _preference(level)
+
+        regions = 1 if level.masks is None else len(level.masks)
+        labels = np.zeros((height, width), np.intp) if level.masks is None else level.masks.argmax(0)
+        self._labels = labels
+        # Of a region that has vanished at this scale, there is no patch: then any may be taken.
+        self._members = [np.flatnonzero(sources.labels[sources.centres] == k) for k in range(regions)]
+        self._members = [m if len(m) else np.arange(len(sources.centres)) for m in self._members]
+        shares = np.zeros(len(sources.centres))
+        for k, members in enumerate(self._members):
+            wanted = max(int((labels.ravel()[self._order] == k).sum()), len(members))
+            own = sources.shares[members]
+            shares[members] += own * (wanted / own.sum())
+        self._regions = sources.labels[sources.centres]
+        self._sources = replace(sources, shares=shares)
+        self._strides = sources.strides
+        self.numbers = self._begun(places, generator)
+
+        bits = np.arange((regions - 1).bit_length())
+        codes = BORDERS * ((np.arange(regions)[:, None] >> bits) & 1).astype(np.float32)
+        self._painted = codes[labels]
+        self._looks = np.concatenate([sources.pixels, codes[sources.labels]], axis=1)
         count = len(sources.centres)
         some = np.linspace(0, count - 1, min(count, FITTED)).astype(np.intp)
         self._mean, self._axes = _components(self._source_patches(some))
         vectors = [self._reduced(self._source_patches(part)) for part in _pieces(np.arange(count))]
-        together = np.concatenate(vectors, axis=1)
-        self._least_penalty = self._penalty = LEAST_PENALTY * float(together.var(1).sum())
-        self._vectors = kernels.upload(together)
+        self._vectors = np.concatenate(vectors, axis=1)
+        self._least_penalty = self._penalty = LEAST_PENALTY * float(self._vectors.var(1).sum())
 
-    def improve(self) -> None:
-        """Look for the sources again."""
-        image, kernels = self._mean_image(), self._kernels
+    @property
+    def places(self) -> Numbers:
+        """Exemplar, row and column (H, W, 3) of the source of the patch around each pixel."""
+        return self._sources.places[self.numbers]
+
+    def improve(self, rounds: int, *, evenly: bool = False) -> None:
+        """Look for the sources again, a few times.
+
+        Parameters
+        ----------
+        rounds : int
+            How often.
+        evenly : bool
+            Give what is made the exemplars' colours, each as often, before each round: else what is rare, or at the
+            exemplars' borders, where few patches lie, gets lost. Default: False.
+        """
+        for _ in range(rounds):
+            image = self._mean_image()
+            if evenly:
+                self._even(image)
+            self._improve(np.concatenate([image, self._painted], axis=2))
+
+    def _improve(self, looks: Float32) -> None:
+        """Look for the sources that look most like the picture."""
+        kernels, labels = self._kernels, self._labels.ravel()
         numbers = self.numbers.ravel()
-        distances = np.empty(numbers.size, np.float32)
+        distances = np.zeros(numbers.size, np.float32)
+        uploaded = [kernels.upload(np.ascontiguousarray(self._vectors[:, members])) for members in self._members]
         for part in np.array_split(self._order, PARTS):
-            cost = self._penalty * np.maximum(self._sources.use(numbers) - 1, 0)
-            costs = kernels.upload(cost.astype(np.float32))
-            for piece in _pieces(part):
-                queries = kernels.upload(self._reduced(self._patches_around(image, piece)))
-                found, sums = kernels.nearest(queries, self._vectors, costs)
-                numbers[piece] = kernels.download(found)
-                distances[piece] = np.maximum(kernels.download(sums) - cost[numbers[piece]], 0)
-        distance = float(distances.mean())
-        self._penalty = max(PENALTY * distance, self._least_penalty)
-        says = (distances + 0.1 * distance + 1e-6) ** ROBUSTNESS
-        self._weights = says.astype(np.float32).reshape(self.numbers.shape)
+            cost = self._penalty * np.maximum(self._sources.use(numbers[self._order]) - 1, 0)
+            for k, (members, vectors) in enumerate(zip(self._members, uploaded, strict=True)):
+                costs = kernels.upload(cost[members].astype(np.float32))
+                for piece in _pieces(part[labels[part] == k]):
+                    queries = kernels.upload(self._reduced(self._patches_around(looks, piece)))
+                    found, sums = kernels.nearest(queries, vectors, costs)
+                    numbers[piece] = members[kernels.download(found)]
+                    distances[piece] = np.maximum(kernels.download(sums) - cost[numbers[piece]], 0)
+        self._penalty = max(PENALTY * self._weigh(distances), self._least_penalty)
 
-    def vote(self) -> Numbers:
-        """The pixel of the exemplars that the patch with the most say gives each pixel, by its number."""
+    @property
+    def badness(self) -> float:
+        """How far the picture is from what it should be: patches from their sources, sources from the picture, order."""
+        looks = np.concatenate([self._mean_image(), self._painted], axis=2)
+        variance = max(float(self._vectors.var(1).sum()), 1e-12)
+        total = self.distance / variance
+        labels = self._labels.ravel()
+        left, count = 0.0, 0
+        for k, members in enumerate(self._members):
+            there = self._order[labels[self._order] == k]
+            if not len(there):
+                continue
+            some = members[np.linspace(0, len(members) - 1, min(len(members), FITTED)).astype(np.intp)]
+            made = np.concatenate(
+                [self._reduced(self._patches_around(looks, piece)) for piece in _pieces(there)], axis=1
+            )
+            _, sums = self._kernels.nearest(
+                self._kernels.upload(np.ascontiguousarray(self._vectors[:, some])), self._kernels.upload(made)
+            )
+            left += float(self._kernels.download(sums).clip(0).sum())
+            count += len(some)
+        total += LEFT * left / count / variance
+        if self._level.free is None and ORDER:
+            from pyengine.images.color import LUMINANCE
+            from pyengine.lattice import autocorrelation
+
+            found = autocorrelation(looks[:, :, :3] @ LUMINANCE)
+            worst = []
+            for e in self._level.exemplars:
+                expected = autocorrelation(e.image @ LUMINANCE)
+                reach = [min(a, b) // 2 for a, b in zip(expected.shape, found.shape)]
+                cut = lambda m: m[
+                    m.shape[0] // 2 - reach[0] : m.shape[0] // 2 + reach[0] + 1,
+                    m.shape[1] // 2 - reach[1] : m.shape[1] // 2 + reach[1] + 1,
+                ]
+                a, b = cut(expected), cut(found)
+                y, x = np.mgrid[-reach[0] : reach[0] + 1, -reach[1] : reach[1] + 1]
+                c = np.clip((abs(a) - 0.2) / 0.2, 0, 1) * (np.hypot(y, x) >= min(e.size) / 8)
+                if c.sum():
+                    worst.append(float((c * (a - b) ** 2).sum() / (c * a * a).sum()))
+            total += ORDER * (np.mean(worst) if worst else 0)
+        return total
+
+    def follow(self, rounds: int) -> None:
+        """Take the sources that lie beside those of the patches around, a few times, wherever they look more alike.
+
+        Parameters
+        ----------
+        rounds : int
+            How often.
+        """
+        sources = self._sources
+        table = np.full(len(sources.pixels), -1, np.intp)
+        table[sources.centres] = np.arange(len(sources.centres))
+        for _ in range(rounds):
+            looks = np.concatenate([self._mean_image(), self._painted], axis=2)
+            beside = []
+            for y, x in offsets_of(3):
+                there = np.roll(self.numbers, (y, x), (0, 1))
+                at = sources.centres[there] + y * self._strides[there] + x
+                beside.append(table[np.clip(at, 0, len(table) - 1)].ravel())
+            numbers, distances = self.numbers.ravel(), np.zeros(self.numbers.size, np.float32)
+            for piece in _pieces(self._order):
+                wanted = self._reduced(self._patches_around(looks, piece))
+                least, best = np.full(len(piece), np.inf, np.float32), numbers[piece]
+                for candidates in beside:
+                    numbered = candidates[piece]
+                    apart = ((wanted - self._vectors[:, numbered]) ** 2).sum(axis=0)
+                    # There is no patch beside one at the border, and of another region none is wanted.
+                    apart[(numbered < 0) | (self._regions[numbered] != self._regions[numbers[piece]])] = np.inf
+                    nearer = apart < least
+                    least[nearer], best[nearer] = apart[nearer], numbered[nearer]
+                numbers[piece], distances[piece] = best, least
+            self._weigh(distances)
+
+    def _weigh(self, distances: Float32) -> float:
+        """Let patches have their say by their squared distances (H W,), of which the mean is returned."""
+        self.distance = float(distances[self._order].mean())
+        says = (distances + 0.1 * self.distance + 1e-6) ** ROBUSTNESS
+        self._weights = self._near * says.astype(np.float32).reshape(self.numbers.shape)
+        return self.distance
+
+    def vote(self) -> tuple[Float32, Numbers]:
+        """The pixel that the patch with the most say gives each pixel, (H, W, 3), and where it comes from."""
         most = np.full(self.numbers.shape, -1, np.float32)
         picked = np.zeros(self.numbers.shape, np.intp)
         for say, pixels in self._votes():
             better = say > most
             most[better], picked[better] = say[better], pixels[better]
-        return picked
+        return self._sources.pixels[picked], self._sources.origins(picked)
 
     def _mean_image(self) -> Float32:
         total = np.zeros((*self.numbers.shape, 3), np.float32)
@@ -213,8 +418,29 @@ class _Search:
         for say, pixels in self._votes():
             total += say[:, :, None] * self._sources.pixels[pixels]
             mass += say[:, :, None]
-        total /= mass
-        return total
+        total /= np.maximum(mass, np.finfo(np.float32).tiny)
+        level = self._level
+        if self._preferred is not None:
+            total += self._preferred[:, :, None] * (level.picture - total)
+        return level.keep(total)
+
+    def _even(self, image: Float32) -> None:
+        """Give each region of an image the histograms of the exemplars' in it."""
+        for k in range(len(self._members)):
+            here = self._free & (self._labels == k)
+            for channel in range(3):
+                values = image[:, :, channel][here]
+                values[np.argsort(values, kind="stable")] = self._sources.quantiles(k, channel, len(values))
+                image[:, :, channel][here] = values
+
+    def _begun(self, places: Numbers | None, generator: np.random.Generator) -> Numbers:
+        """The sources to begin with: those at some places of another scale, or else blocks from anywhere."""
+        numbers = np.zeros(self._labels.shape, np.intp)
+        for k, members in enumerate(self._members):
+            at = _blocks(self._level.size, self._sources, members, generator) if places is None else places
+            here = self._labels == k
+            numbers[here] = self._sources.numbers(_enlarged(at, self._level.size)[here], self._kernels, members)
+        return numbers
 
     def _votes(self) -> Iterator[tuple[Float32, Numbers]]:
         """For each pixel of a patch: how much the patches have to say, and which pixel, where that pixel lies."""
@@ -222,21 +448,25 @@ class _Search:
         centres, strides = self._sources.centres[self.numbers], self._strides[self.numbers]
         for y, x in offsets_of(side):
             weight = np.float32(np.exp(-(y * y + x * x) / 2 * (FALLOFF / side) ** 2))
-            yield np.roll(weight * self._weights, (y, x), (0, 1)), np.roll(centres + y * strides + x, (y, x), (0, 1))
+            say = np.roll(weight * self._weights, (y, x), (0, 1))
+            pixels = np.roll(centres + y * strides + x, (y, x), (0, 1))
+            if len(self._members) > 1:
+                say[self._sources.labels[pixels] != self._labels] *= np.float32(STRANGE)
+            yield say, pixels
 
-    def _patches_around(self, image: Float32, where: Numbers) -> Float32:
-        """The image's patches (N, pixels) around some of its pixels."""
+    def _patches_around(self, looks: Float32, where: Numbers) -> Float32:
+        """The patches (N, values) of a map around some of its pixels."""
         height, width = self.numbers.shape
         rows, columns = np.divmod(where, width)
-        flat = image.reshape(-1, 3)
+        flat = looks.reshape(-1, looks.shape[2])
         offsets = offsets_of(self._sources.side)
         return np.concatenate([flat[(rows + y) % height * width + (columns + x) % width] for y, x in offsets], axis=1)
 
     def _source_patches(self, which: Numbers) -> Float32:
-        """Some of the sources (N, pixels)."""
+        """Some of the sources (N, values)."""
         centres, strides = self._sources.centres[which], self._strides[which]
         offsets = offsets_of(self._sources.side)
-        return np.concatenate([self._sources.pixels[centres + y * strides + x] for y, x in offsets], axis=1)
+        return np.concatenate([self._looks[centres + y * strides + x] for y, x in offsets], axis=1)
 
     def _reduced(self, patches: Float32) -> Float32:
         """Patches (N, pixels) as vectors (D, N)."""
@@ -248,7 +478,7 @@ class _Search:
 
 def _pieces(numbers: Numbers) -> list[Numbers]:
     """Parts of which each has few enough patches to have all their pixels in memory."""
-    return np.array_split(numbers, -(-len(numbers) // AT_A_TIME))
+    return [numbers[begin : begin + AT_A_TIME] for begin in range(0, len(numbers), AT_A_TIME)]
 
 
 def _components(patches: Float32) -> tuple[Float32, Float32]:

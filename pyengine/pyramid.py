@@ -14,9 +14,11 @@ from pyengine.level import Level
 
 Start = Literal["noise", "patches"]
 
-COARSEST: dict[Start, int] = {"noise": 32, "patches": 96}
-"""Pixels on the shorter side at the coarsest level, at least. There, the deepest feature maps span what noise becomes;
-patches have put everything in its place, and where they still are copies, finer levels have to follow."""
+COARSEST = 32
+"""Pixels on the shorter side at the coarsest level, at least: noise becomes what the deepest feature maps span there."""
+
+LAID_OUT = 1024
+"""Pixels on the longer side of a picture that is laid out from patches, at most: it takes 200 bytes for each."""
 
 LARGE, MULTIPLE = 256, 16
 """Sides of 256 pixels or more are multiples of 16 at coarser levels, so that an output that wraps round can be cut into
@@ -28,16 +30,21 @@ ROWS_AT_A_TIME = 256
 DETAIL = 0.3
 """The share of the exemplar's fine detail that enlarging makes up for with noise."""
 
-ITERATIONS: dict[Start, tuple[int, int]] = {"noise": (100, 60), "patches": (40, 25)}
-"""How many iterations each coarser level gets by default, and the finest."""
+ITERATIONS = 100, 60
+"""How many iterations each coarser level gets by default, and the finest: the coarse ones are cheap, and make what the
+fine ones refine."""
+
+ITERATIONS_AFTER_PATCHES = 40, 25
+"""How many the first level gets after the one that is laid out, and each finer one. With more, things that the patches
+left whole are deformed; with 25 after patches, seams remain."""
 
 
-def default_levels(*sizes: tuple[int, int], coarsest: int = COARSEST["noise"]) -> int:
-    """Number of levels for images of these (width, height): halved as often as the coarsest stays large enough.
+def most_levels(*sizes: tuple[int, int], coarsest: int) -> int:
+    """Number of levels for images of these (width, height) of which the coarsest has so many pixels on any side.
 
     Examples
     --------
-    >>> default_levels((256, 256), (512, 300)), default_levels((40, 40))
+    >>> most_levels((256, 256), (512, 300), coarsest=32), most_levels((40, 40), coarsest=32)
     (4, 1)
     """
     shortest = min(min(size) for size in sizes)
@@ -47,16 +54,50 @@ def default_levels(*sizes: tuple[int, int], coarsest: int = COARSEST["noise"]) -
     return levels
 
 
-def default_iterations(levels: int, start: Start = "noise") -> tuple[int, ...]:
-    """Iterations of each level, coarsest first: the coarse ones are cheap, and make what the fine ones refine.
+def default_levels(start: Start, size: tuple[int, int], *others: tuple[int, int]) -> int:
+    """Number of levels for an output of a (width, height), made from others.
+
+    Noise needs as many as the coarsest stays large enough. Patches are laid out at half the size, or less if that is
+    still large: things are in their places then, and all that is fine is new.
 
     Examples
     --------
-    >>> default_iterations(3)
-    (100, 100, 60)
+    >>> default_levels("noise", (512, 512), (300, 256)), default_levels("patches", (512, 512), (300, 256))
+    (4, 2)
     """
-    coarser, finest = ITERATIONS[start]
-    return (coarser,) * (levels - 1) + (finest,)
+    most = most_levels(size, *others, coarsest=COARSEST)
+    if start == "noise":
+        return most
+    wanted = 2
+    while max(size) > LAID_OUT * 2 ** (wanted - 1):
+        wanted += 1
+    return min(wanted, most)
+
+
+def default_iterations(levels: int, start: Start) -> tuple[int, ...]:
+    """Iterations of each level, coarsest first.
+
+    Examples
+    --------
+    >>> default_iterations(3, "noise"), default_iterations(3, "patches")
+    ((100, 100, 60), (0, 40, 25))
+    """
+    if start == "noise":
+        coarser, finest = ITERATIONS
+        return (coarser,) * (levels - 1) + (finest,)
+    first, finer = ITERATIONS_AFTER_PATCHES
+    return (0, first, *(finer,) * (levels - 2)) if levels > 1 else (first,)
+
+
+def equal_iterations(number: int, levels: int, start: Start) -> tuple[int, ...]:
+    """As many iterations at each level, coarsest first, but none where patches are laid out.
+
+    Examples
+    --------
+    >>> equal_iterations(20, 2, "noise"), equal_iterations(20, 2, "patches"), equal_iterations(20, 1, "patches")
+    ((20, 20), (0, 20), (20,))
+    """
+    return (number,) * levels if start == "noise" or levels == 1 else (0, *(number,) * (levels - 1))
 
 
 def level_sizes(size: tuple[int, int], levels: int, multiple: int = 1) -> list[tuple[int, int]]:

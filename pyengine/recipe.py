@@ -13,9 +13,9 @@ from typing import Any, Literal, TypedDict, TypeVar, get_args
 import numpy as np
 
 from pyengine.arrays import Float32
-from pyengine.checks import check_choice, check_flag, is_integer, is_number
+from pyengine.checks import check_choice, check_flag, is_integer, is_number, names_checked
 from pyengine.document import files_of, from_document, open_files, to_document, without_pictures
-from pyengine.errors import PyengineError
+from pyengine.errors import PyengineError, in_short
 from pyengine.images.color import luminance, match_colors, match_luminance
 from pyengine.images.masks import fill_by_reflection
 from pyengine.images.reading import Source
@@ -39,9 +39,18 @@ from pyengine.losses import KINDS
 from pyengine.losses.options import USUAL, LossOptions, Weights
 from pyengine.methods import PRESETS, Method, Preset
 from pyengine.network.graphs import LEAST_SIDE, OutputPadding, Pooling
-from pyengine.pyramid import COARSEST, MULTIPLE, Start, default_iterations, default_levels, level_sizes
+from pyengine.pyramid import (
+    MULTIPLE,
+    Start,
+    default_iterations,
+    default_levels,
+    equal_iterations,
+    level_sizes,
+    most_levels,
+)
 
 PreserveColor = Literal["luminance", "match"]
+Augmentation = Literal["flips", "turns"]
 
 MOST_SEEDS = 2**128
 """Seeds there are: as many as UUIDs."""
@@ -52,12 +61,13 @@ class Options(TypedDict, total=False):
 
     exemplars: Sequence[Source] | None
     exemplar_weights: Sequence[float] | None
+    augment: Sequence[Augmentation] | None
     size: tuple[int, int] | int | None
     fit: Fit | None
     content: Source | None
     content_strength: float
     init: Source | None
-    start: Start
+    start: Start | None
     style_scale: float
     preserve_color: PreserveColor | None
     exemplar_regions: RegionSource | Sequence[RegionSource] | None
@@ -131,18 +141,20 @@ class Recipe:
         return self.level.reduced(self.sizes[level], self.exemplar_sizes(level))
 
     @classmethod
+    @names_checked
     def create(
         cls,
         exemplar: Source | None = None,
         *,
         exemplars: Sequence[Source] | None = None,
         exemplar_weights: Sequence[float] | None = None,
+        augment: Sequence[Augmentation] | None = None,
         size: tuple[int, int] | int | None = None,
         fit: Fit | None = None,
         content: Source | None = None,
         content_strength: float = 1.0,
         init: Source | None = None,
-        start: Start = "noise",
+        start: Start | None = None,
         style_scale: float = 1.0,
         preserve_color: PreserveColor | None = None,
         exemplar_regions: RegionSource | Sequence[RegionSource] | None = None,
@@ -179,20 +191,18 @@ class Recipe:
         check_choice("method", method, tuple(PRESETS))
         for name in ("seamless", "structure"):
             check_flag(name, given[name])
-        check_choice("start", start, get_args(Start))
-        if start == "patches":
-            _check_texture(given, "start='patches'", "patches begin a texture that is made as a whole")
-        losses = _loss_options(given, PRESETS[method])
+        start = _chosen_start(given, PRESETS[method])
+        losses = _loss_options(given, PRESETS[method], start)
         if fit is not None:
             check_choice("fit", fit, get_args(Fit))
-            _check_texture(given, f"fit={fit!r}", "periods fit a texture that is made as a whole")
+            _check_fit(given)
             if losses.padding != "wrap":
                 raise PyengineError(f"fit={fit!r} with padding={losses.padding!r}: results tile only under 'wrap'")
         opened = open_files(given)
         pictures = load_exemplars(opened["exemplar"], opened["exemplars"])
         shown = None if content is None else load_picture(opened["content"], "content")
         begun = load_init(opened["init"], shown)
-        hole = Hole.create(pictures, begun, opened["keep"], opened["fill"], seamless)
+        hole = Hole.create(pictures, begun, opened["keep"], opened["fill"], seamless, follows=start == "patches")
         if hole:
             pictures = [replace(p, opaque=hole.known) if p is hole.picture else p for p in pictures]
         _check_hole(hole, shown, seamless, losses)
@@ -222,19 +232,21 @@ class Recipe:
                 colors, background = background, luminance(background)
                 kept = None if kept is None else background
                 begun = None if begun is None else replace(begun, image=luminance(begun.image))
+        made = [e.resized(size) for e, size in zip(made, scaled, strict=True)]
         level = Level(
             final,
-            tuple(e.resized(size) for e, size in zip(made, scaled, strict=True)),
+            tuple(turned for e in made for turned in _augmented(e, augment)),
             regions,
             painting.output if painting else None,
             background,
             kept,
             free,
+            None if hole is None else hole.needed,
             None if begun is None or hole else resize(begun.image, final),
         )
         planned = _planned_iterations([final, *scaled], levels, iterations, PRESETS[method], start)
         if not is_integer(seed) or not 0 <= seed < MOST_SEEDS:
-            raise PyengineError(f"seed={seed!r:.40}: give a whole number from 0 to 2**128 - 1")
+            raise PyengineError(f"seed={in_short(seed)}: give a whole number from 0 to 2**128 - 1")
         sizes = tuple(level_sizes(final, len(planned), MULTIPLE))
         return cls(level, sizes, planned, int(seed), losses, start, colors, without_pictures(opened))
 
@@ -298,7 +310,20 @@ def takes_options(function: Function) -> Function:
     return function
 
 
-def _loss_options(given: Mapping[str, Any], preset: Preset) -> LossOptions:
+def _chosen_start(given: Mapping[str, Any], preset: Preset) -> Start:
+    """What the coarsest level starts from: as given, or as the method has it where nothing else is to start from."""
+    start: Start | None = given["start"]
+    has_hole = given["seamless"] or given["keep"] is not None or given["fill"] is not None
+    others = [name for name in ("content", "init") if given[name] is not None and not (has_hole and name == "init")]
+    if start is None:
+        return "noise" if others else preset.start
+    check_choice("start", start, get_args(Start))
+    if start == "patches" and others:
+        raise PyengineError(f"start='patches' with {others[0]}, which is a start of its own: leave one of them out")
+    return start
+
+
+def _loss_options(given: Mapping[str, Any], preset: Preset, start: Start) -> LossOptions:
     content, weights = given["content"] is not None, given["weights"]
     for name, is_usual in (
         ("content_layers", given["content_layers"] is None),
@@ -310,7 +335,7 @@ def _loss_options(given: Mapping[str, Any], preset: Preset) -> LossOptions:
         weights = {**preset.weights, **(weights or {})} or "auto"
     layers = {kind: given[f"{kind}_layers"] for kind in KINDS if given.get(f"{kind}_layers") is not None}
     # What patches put in its place must not be moved by what it is to look like; noise is left to the paper's losses.
-    asked_for = {"structure": given["structure"], "content": content, "correlation": given["start"] == "patches"}
+    asked_for = {"structure": given["structure"], "content": content, "correlation": start == "patches"}
     return LossOptions(
         weights,
         layers,
@@ -331,11 +356,13 @@ def _check_hole(hole: Hole | None, shown: Picture | None, seamless: bool, losses
         raise PyengineError(f"seamless=True with padding={losses.padding!r}: borders meet only under 'wrap'")
 
 
-def _check_texture(given: Mapping[str, Any], asked_for: str, reason: str) -> None:
-    """Raise PyengineError for what goes only with a texture, where something else is asked for."""
+def _check_fit(given: Mapping[str, Any]) -> None:
+    """Raise PyengineError for what periods can't be fitted to."""
     for name in ("init", "content", "keep", "fill", "seamless", "exemplar_regions", "output_regions"):
         if given[name] is not None and given[name] is not False:
-            raise PyengineError(f"{asked_for} with {name}: {reason}: leave one of them out")
+            raise PyengineError(
+                f"fit={given['fit']!r} with {name}: periods fit a texture made as a whole: leave one of them out"
+            )
 
 
 def _final_size(size: Any, natural: tuple[int, int], hole: Hole | None, painting: Painting | None) -> tuple[int, int]:
@@ -343,10 +370,12 @@ def _final_size(size: Any, natural: tuple[int, int], hole: Hole | None, painting
     size = natural if size is None else size
     pair = (size, size) if is_integer(size) else size
     if not (isinstance(pair, Sequence) and len(pair) == 2 and all(map(is_integer, pair))):
-        raise PyengineError(f"size={size!r}: give (width, height) in pixels, or one number for a square")
+        raise PyengineError(f"size={in_short(size)}: give (width, height) in pixels, or one number for a square")
     width, height = int(pair[0]), int(pair[1])
     if min(pair) < LEAST_SIDE or max(pair) > LARGEST_SIDE:
-        raise PyengineError(f"size {width}x{height}: both sides must be {LEAST_SIDE} to {LARGEST_SIDE} pixels")
+        raise PyengineError(
+            f"size {in_short(width)}x{in_short(height)}: both sides must be {LEAST_SIDE} to {LARGEST_SIDE} pixels"
+        )
     if hole and (width, height) != hole.size:
         raise PyengineError(f"size {width}x{height}: with keep, fill or seamless it is the picture's: leave it out")
     if painting and painting.size != (width, height):
@@ -387,6 +416,25 @@ def _masked_exemplars(pictures: list[Picture], factors: list[float], painting: P
     return made
 
 
+def _augmented(exemplar: Exemplar, augment: Any) -> list[Exemplar]:
+    """An exemplar, and what flips and turns make of it, which share its weight."""
+    asked_for = () if augment is None else augment
+    allowed = get_args(Augmentation)
+    if not isinstance(asked_for, (list, tuple)) or not all(
+        isinstance(name, str) and name in allowed for name in asked_for
+    ):
+        raise PyengineError(
+            f"augment={in_short(augment)}: give a list of {' and '.join(map(repr, allowed))}, or of one of them"
+        )
+    turns = range(4) if "turns" in asked_for else (0, 2) if "flips" in asked_for else (0,)
+    made = [
+        exemplar.turned(quarters, mirrored=mirrored)
+        for quarters in turns
+        for mirrored in ((False, True) if "flips" in asked_for else (False,))
+    ]
+    return [replace(one, factor=exemplar.factor / len(made)) for one in made]
+
+
 def _check_regions(names: tuple[str, ...], exemplars: list[Exemplar]) -> None:
     """Raise PyengineError for a region of which no exemplar has a pixel that counts."""
     for region, name in enumerate(names):
@@ -401,22 +449,25 @@ def _planned_iterations(
     sizes: list[tuple[int, int]], levels: Any, iterations: Any, preset: Preset, start: Start
 ) -> tuple[int, ...]:
     """How many iterations at each level of a pyramid for images of these (width, height)s."""
-    most = default_levels(*sizes, coarsest=LEAST_SIDE)
+    most = most_levels(*sizes, coarsest=LEAST_SIDE)
     if levels is None:
-        levels = preset.levels or default_levels(*sizes, coarsest=COARSEST[start])
+        levels = preset.levels or default_levels(start, *sizes)
     elif not is_integer(levels) or not 1 <= levels <= most:
         raise PyengineError(
-            f"levels={levels!r}: give 1 to {most}; the coarsest level's sides must be at least {LEAST_SIDE}"
+            f"levels={in_short(levels)}: give 1 to {most}; the coarsest level's sides must be at least {LEAST_SIDE}"
         )
     if iterations is None:
         iterations = preset.iterations or default_iterations(levels, start)
-    planned = (iterations,) * levels if is_integer(iterations) else iterations
+    levels = int(levels)
+    planned = equal_iterations(iterations, levels, start) if is_integer(iterations) else iterations
+    if isinstance(planned, np.ndarray):
+        planned = planned.tolist()
     if (
-        not isinstance(planned, (Sequence, np.ndarray))
+        not isinstance(planned, Sequence)
         or len(planned) != levels
         or not all(is_integer(n) and n >= 0 for n in planned)
     ):
         raise PyengineError(
-            f"iterations={planned!r}: give one number, or {levels} of them, one a level, coarsest first"
+            f"iterations={in_short(planned)}: give one number, or {levels} of them, one a level, coarsest first"
         )
     return tuple(int(n) for n in planned)

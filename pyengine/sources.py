@@ -32,18 +32,24 @@ class Sources:
         The number of each exemplar's first pixel.
     sizes : list of (height, width)
         The exemplars'.
+    labels : int (N,)
+        The region that each pixel belongs to most.
+    weights : float (N,)
+        How much each pixel counts, 0 where it counts too little for a patch to lie there.
     centres : int (S,)
         The number of each patch's pixel in the middle.
     places : int (S, 3)
         The same as exemplar, row and column.
     shares : float (S,)
-        How often each is to be used, against the others.
+        How often each is to be used.
     """
 
     side: int
     pixels: Float32
     begins: Numbers
     sizes: list[tuple[int, int]]
+    labels: Numbers
+    weights: Float64
     centres: Numbers
     places: Numbers
     shares: Float64
@@ -53,10 +59,12 @@ class Sources:
         """The patches of a side, or of the largest below it that finds room."""
         sizes = [(e.size[1], e.size[0]) for e in exemplars]
         side = min(side, *(max((min(size) // 2 - 1) | 1, 1) for size in sizes))
-        counting = []
+        counting, labels = [], []
         for exemplar, size in zip(exemplars, sizes, strict=True):
-            mask = np.ones(size, np.float32) if exemplar.masks is None else exemplar.masks[0]
+            masks = np.ones((1, *size), np.float32) if exemplar.masks is None else exemplar.masks
+            mask = masks.max(0)
             counting.append(mask >= min(COUNTS, mask.max()))
+            labels.append(masks.argmax(0).ravel())
         while True:
             inside = [_window_sums(mask, side) > side * side - 0.5 for mask in counting]
             if side == 1 or any(mask.any() for mask in inside):
@@ -66,14 +74,18 @@ class Sources:
         places = np.concatenate([np.insert(np.argwhere(mask), 0, k, axis=1) for k, mask in enumerate(inside)])
         widths = np.array([width for _, width in sizes])
         k = places[:, 0]
+        centres = begins[k] + places[:, 1] * widths[k] + places[:, 2]
+        weights = np.concatenate([e.factor * mask.ravel() for e, mask in zip(exemplars, counting, strict=True)])
         return cls(
             side,
             np.concatenate([exemplar.image.reshape(-1, 3) for exemplar in exemplars]),
             begins,
             sizes,
-            begins[k] + places[:, 1] * widths[k] + places[:, 2],
+            np.concatenate(labels),
+            weights,
+            centres,
             places,
-            np.array([exemplar.factor for exemplar in exemplars])[k],
+            weights[centres],
         )
 
     @property
@@ -87,25 +99,34 @@ class Sources:
         widths = np.array([width for _, width in self.sizes])[k]
         return np.stack([k, *np.divmod(pixels - self.begins[k], widths)], axis=-1)
 
-    def numbers(self, places: Numbers, kernels: Kernels) -> Numbers:
-        """The number of the patch at each place (H, W, 3), or of the nearest to it."""
-        k = places[:, :, 0]
+    def quantiles(self, region: int, channel: int, count: int) -> Float32:
+        """So many values, in order, that are spread as those of a region's pixels in a channel."""
+        mass = self.weights * (self.labels == region)
+        order = np.argsort(self.pixels[:, channel])
+        summed = mass[order].cumsum()
+        picked = order[np.searchsorted(summed, (np.arange(count) + 0.5) / count * summed[-1])]
+        quantiles: Float32 = self.pixels[picked, channel]
+        return quantiles
+
+    def numbers(self, places: Numbers, kernels: Kernels, members: Numbers) -> Numbers:
+        """Which of some patches is at each place (N, 3), or nearest to it."""
+        k = places[:, 0]
         heights, widths = np.array(self.sizes).T
-        rows, columns = np.clip(places[:, :, 1], 0, heights[k] - 1), np.clip(places[:, :, 2], 0, widths[k] - 1)
+        rows, columns = np.clip(places[:, 1], 0, heights[k] - 1), np.clip(places[:, 2], 0, widths[k] - 1)
         table = np.full(len(self.pixels), -1, np.intp)
-        table[self.centres] = np.arange(len(self.centres))
+        table[self.centres[members]] = members
         numbers: Numbers = table[self.begins[k] + rows * widths[k] + columns]
         missing = numbers < 0
         if missing.any():
             apart = 2 * max(map(max, self.sizes))  # exemplars are farther from one another than anything within one
             at = np.stack([k[missing] * apart, rows[missing], columns[missing]]).astype(np.float32)
-            have = (self.places.T * [[apart], [1], [1]]).astype(np.float32)
+            have = (self.places[members].T * [[apart], [1], [1]]).astype(np.float32)
             found, _ = kernels.nearest(kernels.upload(at), kernels.upload(np.ascontiguousarray(have)))
-            numbers[missing] = kernels.download(found)
+            numbers[missing] = members[kernels.download(found)]
         return numbers
 
     def use(self, numbers: Numbers) -> Float64:
-        """How often what is around each patch is used, against its share: 1 on an average."""
+        """How often what is around each patch is used, against its share."""
         counts = np.bincount(self.centres[numbers.ravel()], minlength=len(self.pixels))
         shares = np.bincount(self.centres, self.shares, minlength=len(self.pixels))
         around = []
@@ -115,7 +136,7 @@ class Sources:
                 for values in (counts, shares)
             )
             around.append(used / np.maximum(meant, 1e-9))
-        use: Float64 = np.concatenate(around)[self.centres] * (self.shares.sum() / numbers.size)
+        use: Float64 = np.concatenate(around)[self.centres]
         return use
 
 

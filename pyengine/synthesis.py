@@ -11,6 +11,7 @@ import numpy as np
 
 from pyengine.arrays import Float32, Float64
 from pyengine.images.color import with_colors_of
+from pyengine.images.masks import Flags
 from pyengine.level import Level
 from pyengine.losses.options import LossOptions
 from pyengine.losses.weighting import REFRESHED_AFTER, threshold_weights
@@ -74,6 +75,7 @@ class Synthesis:
         self._watch = Stopwatch(self._kernels)
         self._generator = np.random.default_rng(recipe.seed)
         self._start = time.perf_counter()
+        self._made: Flags | None = None
 
     @property
     def timings(self) -> dict[str, float]:
@@ -85,8 +87,11 @@ class Synthesis:
         image: Float32 | None = None
         for k in range(len(self._recipe.sizes)):
             level = self._recipe.at(k)
-            image = level.keep(self._begin(level, image))
-            if not self.stopped:
+            image = self._begin(level, image)
+            if self._made is not None:
+                level = level.made_where(self._made)
+            image = level.keep(image)
+            if not self.stopped and self._recipe.iterations[k]:
                 image = self._run_level(k, level, image)
         assert image is not None
         if self._recipe.colors is not None:
@@ -101,7 +106,9 @@ class Synthesis:
             if self._recipe.start == "noise":
                 return white_noise(level, self._generator)
             with self._watch("start"):
-                return lay_out(level, self._generator, self._kernels).image
+                layout = lay_out(level, self._generator, self._kernels)
+            self._made = layout.made
+            return layout.image
         self._pool.drop_tiled()
         image: Float32 = self._kernels.download(self._kernels.upsample(self._kernels.upload(coarser), level.size))
         return image if self.stopped else add_detail(image, level, self._generator)
@@ -158,11 +165,16 @@ class Synthesis:
         def after_iteration(pixels: Float32, terms: list[float]) -> None:
             nonlocal done
             done += 1
-            named = dict(zip(objective.names, terms, strict=True))
-            self.history.append(Iteration(k, done, sum(terms), named, objective.weights))
+
+            def state() -> Iteration:
+                named = dict(zip(objective.names, terms, strict=True))
+                return Iteration(k, done, sum(terms), named, dict(objective.weights))
+
+            self.history.append(state())
             if self._callback is None:
                 return
-            progress = Progress(self.history[-1], self._recipe, np.array(self._kernels.download(pixels)))
+            # What it is given is its own: it may write to it.
+            progress = Progress(state(), self._recipe, np.array(self._kernels.download(pixels)))
             try:
                 self._callback(progress)
             except StopIteration:  # SciPy's callbacks end a run so

@@ -102,7 +102,7 @@ def test_an_engine_shows_every_option_with_its_default(method):
 
 
 def test_every_argument_is_passed_on(monkeypatch):
-    """Each to where it belongs: the recipe, the engine, or the run."""
+    """Each to where it belongs: to the engine, or to what it is asked for."""
     passed = {}
 
     class Recorder:
@@ -115,12 +115,10 @@ def test_every_argument_is_passed_on(monkeypatch):
         def __exit__(self, *_):
             pass
 
-        def run(self, recipe, callback):
-            passed.update(callback=callback)
-            return recipe
+        def synthesize(self, exemplar, **options):
+            passed.update(exemplar=exemplar, **options)
 
     monkeypatch.setattr(api, "Engine", Recorder)
-    monkeypatch.setattr(api.Recipe, "create", lambda exemplar, **options: passed.update(exemplar=exemplar, **options))
     given = {name: object() for name in inspect.signature(pyengine.synthesize).parameters}
     pyengine.synthesize(**given)
     assert passed == given

@@ -164,7 +164,7 @@ def test_every_parameter_has_an_option(function: str, positional: set[str]) -> N
 def test_what_is_no_parameter() -> None:
     command = COMMANDS["synthesize"]
     own = {option.name for option in command.params if not isinstance(option, ParameterOption)}
-    assert own == {"exemplars", "output", "recipe_file", "thresholds", "as_json", "quiet", "verbose"}
+    assert own == {"exemplars", "output", "recipe_file", "thresholds", "as_json", "quiet", "verbose", "debug"}
 
 
 # -------------------------------------------------------- words and silence
@@ -176,7 +176,7 @@ LEAVES = [name for name, command in COMMANDS.items() if not isinstance(command, 
 @pytest.mark.parametrize("name", LEAVES)
 def test_every_command_can_be_quiet_and_verbose(name: str) -> None:
     names = {text for option in COMMANDS[name].params for text in option.opts}
-    assert {"--json", "-q", "--quiet", "-v", "--verbose"} <= names
+    assert {"--json", "-q", "--quiet", "-v", "--verbose", "--debug"} <= names
 
 
 def test_quiet_and_verbose() -> None:

@@ -30,7 +30,7 @@ def test_inspect(board: Path) -> None:
         "period: 12.7 pixels at -45 degrees",
         "regularity: 1.00",
         "sizes that tile: 72x72, 144x144, 288x288",
-        "suggested: --fit size --start patches",
+        "suggested: --fit size",
     ]
 
 

@@ -159,7 +159,7 @@ def test_a_recipe_of_another_version_is_warned_of(pictures):
         ("{", r"recipe: this is not JSON \("),
         ("[1]", r"recipe: this JSON is no recipe"),
         ('{"recipe": 3}', r"recipe: this JSON is no recipe"),
-        ('{"sizes": 3}', r"recipe: there is no argument 'sizes': choose content, "),
+        ('{"sizes": 3}', r"recipe: there is no argument 'sizes': did you mean 'size'\?$"),
         ('{"exemplar": "none.png"}', r"exemplar .*none.png: no such file"),
         ('{"exemplar": 3}', r"recipe: exemplar=3: give a file's path"),
         ('{"exemplar": {"path": "a.png"}}', r"recipe: exemplar=.*: give a file's path"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -101,3 +102,92 @@ def test_only_recipes_are_run(engine, recipe):
 def test_a_memory_limit_beyond_all_memory_is_none(natural):
     with Engine(threads=1, memory_limit=10**400) as engine:
         assert engine.synthesize(natural, iterations=0).image.shape == natural.shape
+
+
+# ------------------------------------------------------------------ callbacks
+
+
+@pytest.fixture
+def short(natural):
+    return {"exemplar": natural[:32, :32], "levels": 2, "iterations": [2, 2], "size": 64}
+
+
+def test_what_a_callback_writes_to_is_its_own(engine, short):
+    expected = engine.synthesize(**short)
+
+    def spoil(progress):
+        progress.pixels[:] = np.nan
+        progress.state.terms.clear()
+        progress.state.weights.update(dict.fromkeys(progress.state.weights, 0.0))
+
+    found = engine.synthesize(**short, callback=spoil)
+    assert np.array_equal(found.image, expected.image)
+    assert found.history == expected.history
+
+
+def test_a_callback_may_use_the_engine(engine, short):
+    expected = engine.synthesize(**short)
+    inner = []
+    found = engine.synthesize(**short, callback=lambda _: inner.append(engine.synthesize(**short).image))
+    assert len(inner) == 4
+    assert all(np.array_equal(image, expected.image) for image in (*inner, found.image))
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), SystemExit(3), PyengineError("mine")])
+def test_what_a_callback_raises_comes_out(engine, short, error):
+    expected = engine.synthesize(**short)
+
+    def fail(_):
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        engine.synthesize(**short, callback=fail)
+    assert raised.value is error
+    assert np.array_equal(engine.synthesize(**short).image, expected.image)
+
+
+# ----------------------------------------------------------------------- fork
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_fork_has_memory_of_its_own():
+    """An engine's arrays were shared with it, and both wrote to them."""
+    code = """if True:
+        import os
+        from pyengine.kernels.cpu import CpuKernels
+
+        array = CpuKernels(threads=1).allocate({"x": (4,)})["x"]
+        array[:] = 1
+        if os.fork() == 0:
+            array[:] = 2
+            os._exit(0)
+        os.wait()
+        print(array.max())
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1.0"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_engines_work_after_a_fork():
+    """The one from before, though it has only the thread that forked, and one made after it."""
+    code = """if True:
+        import os
+        import numpy as np
+        from pyengine import Engine
+
+        def image(engine):
+            exemplar = np.random.default_rng(0).random((32, 32, 3))
+            return engine.synthesize(exemplar, size=128, levels=2, iterations=1).image
+
+        before = Engine("cpu")
+        expected = image(before)
+        child = os.fork()
+        if child == 0:
+            same = all(np.array_equal(image(engine), expected) for engine in (before, Engine("cpu")))
+            os._exit(0 if same else 1)
+        same = np.array_equal(image(before), expected)
+        print(same, os.waitpid(child, 0)[1])
+    """
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.stdout.split() == ["True", "0"], done.stderr

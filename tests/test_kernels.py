@@ -1332,13 +1332,3 @@ def test_unaligned_arrays_are_refused(call, arguments, name):
     size = arguments[name].itemsize
     with pytest.raises(ValueError, match=rf"^{name}: expected memory aligned to {size} bytes, .* got unaligned"):
         call(**{**arguments, name: unaligned(arguments[name])})
-
-
-@pytest.mark.parametrize(("text", "expected"), [("1000000\n", 1_000_000), ("max\n", None), (None, None)])
-def test_memory_is_the_containers(text, expected, tmp_path, monkeypatch):
-    limit = tmp_path / "memory.max"
-    if text is not None:
-        limit.write_text(text)
-    monkeypatch.setattr("pyengine.kernels.cpu.CONTAINER_LIMIT", limit)
-    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}[name], raising=False)
-    assert CpuKernels(threads=1).free_bytes() == (expected or 4_096_000)

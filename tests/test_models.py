@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import json
+import os
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -318,7 +323,7 @@ def test_missing(tmp_path: Path) -> None:
     refused(tmp_path, tmp_path / "folder.npz", "folder.npz", "directory")
 
 
-@pytest.mark.parametrize("name", ["theirs.pth", "theirs", "theirs.npy"])
+@pytest.mark.parametrize("name", ["theirs.h5", "theirs", "theirs.npy"])
 def test_unknown_suffix(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"something")
     refused(tmp_path, tmp_path / name, name, ".onnx, .npz, .safetensors")
@@ -486,7 +491,7 @@ class Payload:
 
 def test_pickles_are_not_loaded(tmp_path: Path) -> None:
     np.savez(tmp_path / "theirs.npz", conv1_1_W=np.array([Payload()], object))
-    refused(tmp_path, tmp_path / "theirs.npz", "allow_pickle")
+    refused(tmp_path, tmp_path / "theirs.npz", "'conv1_1_W' holds object")
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "two words", "mine.onnx", "-o"])
@@ -760,3 +765,79 @@ def test_shipped_file_is_what_would_be_written_today(models: Path) -> None:
     """Byte for byte, so that it can be made again from where it came from."""
     (path,) = (model.path for model in pyengine.list_models() if model.name == "vgg16")
     assert model_file(load(path), half=True).SerializeToString() == path.read_bytes()
+
+
+# ------------------------------------------------- what is not read
+
+
+def peak_of_import(file: Path) -> tuple[str, float]:
+    """The message, and the megabytes that the import takes at most, in a process of its own."""
+    code = """if True:
+        import resource, sys
+        from pathlib import Path
+        from pyengine import PyengineError
+        from pyengine.network.importing import read_foreign
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        try:
+            read_foreign(Path(sys.argv[1]), "mine", preprocessing="caffe")
+        except PyengineError as error:
+            print(error)
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    """
+    done = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True, timeout=60, check=True)
+    message, megabytes = done.stdout.splitlines()
+    return message, float(megabytes)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of memory is Linux's")
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("features.0.weight", "has shape"), ("features.0.bias", "has shape"), ("other", "no convolution")],
+)
+def test_a_small_file_of_huge_arrays(name: str, expected: str, tmp_path: Path) -> None:
+    """Zeros are packed to a thousandth: 0.5 MB here are 500, of which no more than the shape is read."""
+    arrays = {"features.0.weight": np.zeros((64, 3, 3, 3), np.float32), "features.0.bias": np.zeros(64, np.float32)}
+    shape = (125_000_000,) if name.endswith("bias") else (1_250_000, 4, 5, 5)
+    if name == "other":
+        arrays = {}
+    arrays[name] = np.zeros(shape, np.float32)
+    np.savez_compressed(tmp_path / "theirs.npz", **arrays)
+    assert (tmp_path / "theirs.npz").stat().st_size < 1e6
+    message, megabytes = peak_of_import(tmp_path / "theirs.npz")
+    assert expected in message
+    assert megabytes < 50
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and devices are POSIX's")
+def test_a_file_without_an_end(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyengine.files.MOST_BYTES", 10_000_000)
+    for suffix in (".onnx", ".npz", ".safetensors"):
+        (tmp_path / f"endless{suffix}").symlink_to("/dev/zero")
+        refused(tmp_path, tmp_path / f"endless{suffix}", "cannot be read (more than 10000000 bytes)")
+    with pytest.raises(PyengineError, match=r"endless\.onnx: cannot be read \(more than 10000000 bytes\)"):
+        load(tmp_path / "endless.onnx")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".PTH"])
+def test_pytorchs_pickles_are_to_be_converted(suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"theirs{suffix}"
+    file.write_bytes(pickle.dumps(Payload()))
+    refused(tmp_path, file, "a pickle, which may run code, is not opened", 's.save_file(torch.load("', ".safetensors")
+
+
+def test_the_shipped_model_is_described(models: Path) -> None:
+    lines = CliRunner().invoke(main, ["models", "list"]).stdout.splitlines()
+    what = "VGG-16 by the Visual Geometry Group, University of Oxford, trained on ImageNet, CC BY 4.0"
+    assert lines[1] == f"  {what}; read from a file of sha256 3be917fb4375"
+
+
+def test_names_in_a_model_file_are_only_text(models: Path, tmp_path: Path) -> None:
+    file = onnx.load(str(importlib.resources.files("pyengine.models") / "vgg16.onnx"))
+    for entry in file.metadata_props:
+        if entry.key in ("origin", "architecture"):
+            entry.value = "\x1b[31mred\x07"
+    models.mkdir(parents=True)
+    onnx.save(file, models / "odd.onnx")
+    text = CliRunner().invoke(main, ["models", "list"]).stdout
+    assert "odd: \\x1b[31mred\\x07, relu1_1" in text
+    assert text.replace("\n", "").isprintable()

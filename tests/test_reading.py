@@ -7,7 +7,11 @@ import io
 import os
 import re
 import struct
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +20,8 @@ import pytest
 from pictures import needs_permissions, noise, smooth, write
 from PIL import Image, ImageCms
 
-from pyengine.errors import PyengineError
-from pyengine.images import reading, writing
+from pyengine.errors import PyengineError, printable
+from pyengine.images import formats, reading, writing
 
 
 def refused(source: Any, *expected: str, load: Callable[..., Any] = reading.load) -> None:
@@ -28,7 +32,7 @@ def refused(source: Any, *expected: str, load: Callable[..., Any] = reading.load
     assert "\n" not in message
     assert message.startswith("content")
     if isinstance(source, (str, os.PathLike)):
-        assert os.fspath(source) in message
+        assert printable(os.fspath(source)) in message
     for text in expected:
         assert text in message
 
@@ -715,3 +719,107 @@ def test_decompression_bomb_with_warnings_as_errors(tmp_path: Path, monkeypatch:
     path = write(tmp_path, ".png", noise(6, 4))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
     refused(path, "more pixels than Pillow trusts")
+
+
+# ------------------------------------------- formats that are not read
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+def encoded(pixels: np.ndarray, kind: str) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PCX", "SGI", "ICO", "DDS"])
+def test_only_what_the_table_names_is_tried(kind: str, tmp_path: Path) -> None:
+    """Whatever a file is called."""
+    path = tmp_path / "photo.png"
+    path.write_bytes(POSTSCRIPT if kind == "EPS" else encoded(noise(16, 16), kind))
+    refused(path, "not an image in a format that is read here: convert it to PNG or JPEG")
+
+
+def test_ghostscript_is_never_called(tmp_path: Path) -> None:
+    called = tmp_path / "called"
+    for name in ("gs", "gswin64c"):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho $0 >>{called}\n")
+        (tmp_path / name).chmod(0o755)
+    path = tmp_path / "photo.png"
+    path.write_bytes(POSTSCRIPT)
+    code = """if True:
+        import pyengine, sys
+        try:
+            pyengine.compare(sys.argv[1], sys.argv[1])
+        except pyengine.PyengineError:
+            print("refused")
+    """
+    environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    command = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert (done.stdout, done.stderr, called.exists()) == ("refused\n", "", False)
+
+
+@pytest.mark.parametrize("kind", [row for row in formats.readable() if row not in ("PSD", "AVIF")])
+def test_every_format_of_the_table_is_read(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(encoded(smooth(), kind))
+    assert reading.load(path).shape == (*smooth().shape[:2], 3)
+
+
+def test_frames_are_counted_before_any_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, ".gif", noise(), save_all=True, append_images=[Image.fromarray(noise(seed=1))])
+
+    def decoded(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(Image.Image, "load", decoded)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decoded)
+    refused(path, "2 frames")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of memory is Linux's")
+def test_memory_of_a_large_picture(tmp_path: Path) -> None:
+    """A GIF of 35 bytes has as many pixels as any: they are there once in float32, and once as they are decoded."""
+    screen = struct.pack("<HHBBB", 4000, 4000, 0x80, 0, 0) + bytes(3) + b"\xff\xff\xff"
+    frame = b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00;"
+    (tmp_path / "large.gif").write_bytes(b"GIF89a" + screen + frame)
+    code = """if True:
+        import resource, sys
+        from pyengine.images.reading import load
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        load(sys.argv[1])
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 4000**2)
+    """
+    command = [sys.executable, "-c", code, str(tmp_path / "large.gif")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert float(done.stdout) < 12 + 4 + 1  # bytes a pixel
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "jpeg"])
+def test_libraries_say_nothing(compression: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = io.BytesIO()
+    Image.fromarray(noise(64, 64)).save(file, "TIFF", compression=compression)
+    content = bytearray(file.getvalue())
+    content[1000:1200] = b"\xff" * 200
+    (tmp_path / "damaged.tif").write_bytes(content)
+    with suppress(PyengineError):
+        reading.load(tmp_path / "damaged.tif")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="devices are POSIX's")
+def test_a_file_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyengine.files.MOST_BYTES", 10_000_000)
+    refused("/dev/zero", "cannot be read (more than 10000000 bytes)")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes are POSIX's")
+def test_a_picture_from_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    thread = threading.Thread(target=pipe.write_bytes, args=(encoded(noise(), "PNG"),))
+    thread.start()
+    np.testing.assert_array_equal(writing.to_uint8(reading.load(pipe)), noise())
+    thread.join()

@@ -198,20 +198,19 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({**CONTENT, "preserve_color": "hue"}, r"preserve_color='hue': choose 'luminance' or 'match'"),
     ({**CONTENT, "preserve_color": True}, r"preserve_color=True: choose"),
     ({"start": "squares"}, r"start='squares': choose 'noise' or 'patches'"),
+    ({"augment": ["flip"]}, r"augment=\['flip'\]: give a list of 'flips' and 'turns', or of one of them"),
+    ({"augment": "flips"}, r"augment='flips': give a list"),
     (
         {"start": "patches", **CONTENT},
-        r"start='patches' with content: patches begin a texture .* leave one of them out",
+        r"start='patches' with content, which is a start of its own: leave one of them out",
     ),
-    ({"start": "patches", "init": "noise"}, r"start='patches' with init: patches begin a texture"),
-    ({"start": "patches", "seamless": True}, r"start='patches' with seamless: patches begin a texture"),
-    ({"start": "patches", **REGIONS}, r"start='patches' with exemplar_regions: patches begin a texture"),
-    ({"start": "patches", "keep": np.ones((48, 64))}, r"start='patches' with keep: patches begin a texture"),
     ({"fit": "width"}, r"fit='width': choose 'size' or 'scale'"),
     ({"fit": "size", **CONTENT}, r"fit='size' with content: periods fit a texture .* leave one of them out"),
     ({"fit": "scale", "fill": mask(64, 48)}, r"fit='scale' with fill: periods fit a texture"),
     ({"fit": "scale", "seamless": True}, r"fit='scale' with seamless: periods fit a texture"),
     ({"fit": "size", **REGIONS}, r"fit='size' with exemplar_regions: periods fit a texture"),
     ({"fit": "size", "padding": "zeros"}, r"fit='size' with padding='zeros': results tile only under 'wrap'"),
+    ({"start": "patches", "init": "noise"}, r"start='patches' with init, which is a start of its own"),
     # regions
     ({"exemplar_regions": halves(64, 48)}, r"exemplar_regions without output_regions: give the layout"),
     ({"output_regions": np.zeros((48, 64), int)}, r"output_regions: nothing but 0, which is no region"),
@@ -319,3 +318,24 @@ def test_periods_fit(options, output, measured):
     assert recipe.sizes[-1] == recipe.level.size == output
     assert [exemplar.size for exemplar in recipe.level.exemplars] == measured
     assert recipe.arguments["fit"] == options["fit"]
+
+
+@pytest.mark.parametrize(
+    ("augment", "count"), [(None, 1), ([], 1), (["flips"], 4), (["turns"], 4), (["flips", "turns"], 8)]
+)
+def test_flips_and_turns_are_exemplars_that_share_its_weight(augment, count):
+    image = picture(30, 20)
+    labels = np.repeat([1, 2], [12, 18])[None].repeat(20, axis=0)
+    recipe = Recipe.create(image, augment=augment, exemplar_regions=labels, output_regions=labels)
+    exemplars = recipe.level.exemplars
+    assert len({exemplar.image.tobytes() for exemplar in exemplars}) == len(exemplars) == count
+    assert sum(exemplar.factor for exemplar in exemplars) == pytest.approx(1)
+    sizes = {exemplar.size for exemplar in exemplars}
+    assert sizes == ({(30, 20), (20, 30)} if augment and "turns" in augment else {(30, 20)})
+    first = exemplars[0]
+    for other in exemplars:
+        assert other.image[other.masks[0] == 1].sum() == pytest.approx(first.image[first.masks[0] == 1].sum())
+    assert sorted(recipe.exemplar_sizes(0)) == sorted(e.size for e in recipe.at(0).exemplars)
+    if augment == ["flips"]:
+        for flipped in (first.image[::-1], first.image[:, ::-1], first.image[::-1, ::-1]):
+            assert any(np.array_equal(flipped, other.image) for other in exemplars)

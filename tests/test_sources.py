@@ -49,10 +49,13 @@ def test_the_patch_at_a_place_or_the_nearest():
     mask = np.ones((40, 40))
     mask[:, 20:] = 0
     sources = Sources.of([exemplar(40, 40, mask), exemplar(30, 44)], 7)
-    places = np.array([[[0, 5, 6], [0, 5, 30], [0, -9, 3]], [[1, 29, 90], [1, 4, 9], [0, 90, 90]]])
-    found = sources.places[sources.numbers(places, KERNELS)]
-    expected = [[[0, 5, 6], [0, 5, 16], [0, 3, 3]], [[1, 26, 40], [1, 4, 9], [0, 36, 16]]]
+    places = np.array([[0, 5, 6], [0, 5, 30], [0, -9, 3], [1, 29, 90], [1, 4, 9], [0, 90, 90]])
+    all_of_them = np.arange(len(sources.centres))
+    found = sources.places[sources.numbers(places, KERNELS, all_of_them)]
+    expected = [[0, 5, 6], [0, 5, 16], [0, 3, 3], [1, 26, 40], [1, 4, 9], [0, 36, 16]]
     np.testing.assert_array_equal(found, expected)
+    below = all_of_them[(sources.places[:, 0] == 0) & (sources.places[:, 1] > 5)]
+    np.testing.assert_array_equal(sources.places[sources.numbers(places[:1], KERNELS, below)], [[0, 6, 6]])
 
 
 def test_use_is_against_the_shares():
@@ -60,13 +63,26 @@ def test_use_is_against_the_shares():
     once = np.arange(len(sources.centres))[None]
     first, second = (sources.places[:, 0] == k for k in range(2))
     by_share = np.concatenate([once, once[:, second]], axis=1)
-    np.testing.assert_allclose(sources.use(by_share), 1)
+    np.testing.assert_allclose(sources.use(by_share), 1)  # the shares are 1 and 2
     use = sources.use(once)
     assert use[first] == pytest.approx(2 * use[second][0])
     one = sources.use(np.zeros((9, 9), np.intp))  # the patch in the corner, and nothing else
     near = np.abs(sources.places - sources.places[0]).max(1) <= 3
     assert (one[near & first] > 0).all()
     assert (one[~(near & first)] == 0).all()
+
+
+def test_quantiles_are_of_what_counts():
+    mask = np.zeros((2, 20, 20))
+    mask[0, :, :10] = 1
+    mask[1, :5, 10:] = 1
+    image = np.zeros((20, 20, 3), np.float32)
+    image[:, 10:] = 0.5
+    image[5:, 10:] = 1.0
+    sources = Sources.of([Exemplar(image, mask.astype(np.float32)), Exemplar(image[:, ::-1] * 0 + 0.25, None, 3.0)], 3)
+    np.testing.assert_array_equal(sources.quantiles(1, 0, 3), [0.5] * 3)
+    of_first = sources.quantiles(0, 2, 1400)  # 200 pixels of the first, and 400 of the other that count thrice
+    assert [(value, int((of_first == value).sum())) for value in (0, 0.25)] == [(0, 200), (0.25, 1200)]
 
 
 def test_offsets():

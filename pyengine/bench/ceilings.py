@@ -42,7 +42,7 @@ def gemm(threads: int, side: int = 2048) -> Callable[[], float]:
     model = graph.model("gemm", {name: (side, side) for name in ("a", "b")}, {"product": (side, side)})
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.force_spinning_stop", "1")  # the networks' sessions do so too
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as the networks' sessions
     session = ort.InferenceSession(model.SerializeToString(), options, providers=[CPU])
     generator = np.random.default_rng(0)
     matrices = {name: generator.random((side, side), np.float32) for name in ("a", "b")}

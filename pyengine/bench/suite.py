@@ -21,10 +21,11 @@ from pyengine.arrays import Float32, Float64
 from pyengine.bench import load_torch_baseline
 from pyengine.bench.ceilings import copy_gb_per_second, gemm
 from pyengine.bench.cold import first_evaluation, import_seconds
-from pyengine.engine import Engine, usable_cores
+from pyengine.engine import Engine
 from pyengine.errors import PyengineError
 from pyengine.kernels import Kernels
 from pyengine.losses.options import LossOptions
+from pyengine.machine import cores
 from pyengine.network.graphs import LEAST_SIDE
 from pyengine.network.model import Model
 from pyengine.optimizers.lbfgs import PAIRS, minimize
@@ -237,7 +238,7 @@ def page_faults() -> int:
 
 def _machine() -> dict[str, Any]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9 if hasattr(os, "sysconf") else None
-    return {"cpu": _processor(), "cores": usable_cores(), "memory_gb": memory, "os": platform.platform()}
+    return {"cpu": _processor(), "cores": cores(), "memory_gb": memory, "os": platform.platform()}
 
 
 def _processor() -> str:

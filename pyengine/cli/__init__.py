@@ -6,51 +6,98 @@ A command is a file in `commands`, found by its name. Whatever is slow to import
 
 from __future__ import annotations
 
+import io
+import sys
 import warnings
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import click
 
 from pyengine import __version__
 from pyengine.cli.commands import Commands
-from pyengine.errors import PyengineError
+from pyengine.cli.output import ReaderGone, debug, settle, tell
+from pyengine.errors import PyengineError, printable
 
+FAILED, INTERRUPTED = 2, 130
+"""Exit codes: that of click's own errors, and what the shell says of a program that Ctrl-C ended."""
 
-class _Failure(click.ClickException):
-    """Ends the program with one line."""
-
-    exit_code = 2  # as click's own errors do
-
-
-class _Interrupted(_Failure):
-    exit_code = 130  # as the shell says of a program that Ctrl-C ended
+SHORTAGES = ("alloc", "failed to map segment", "failed to serialize")
+"""How libraries say in their errors that memory is short."""
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"Warning: {message}", err=True)
+    tell(f"Warning: {message}")
 
 
 class _Main(Commands):
-    """Commands whose errors are one line each."""
+    """The guard around all commands: what went wrong is one line, whatever it is."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command, and in the standalone mode end the program with its exit code."""
+        run = partial(super().main, args, prog_name, complete_var, standalone_mode=False, **extra)
+        if not standalone_mode:
+            return run()
+        code = 0
+        try:
+            code = run() or 0
+        except click.UsageError as error:
+            text = io.StringIO()
+            error.show(text)  # with the command's usage, and what it was close to
+            tell(text.getvalue().rstrip("\n"))
+            code = FAILED
+        except click.Abort:
+            tell("Error: interrupted")
+            code = INTERRUPTED
+        except ReaderGone:
+            pass
+        except Exception as error:
+            if "--debug" in (sys.argv if args is None else args):
+                import traceback
+
+                tell(traceback.format_exc())
+            tell(f"Error: {printable(_line(error))}")
+            code = FAILED
+        finally:
+            settle()
+        sys.exit(code)
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            with warnings.catch_warnings():
-                warnings.showwarning = _show_warning
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\b")  # what matters of it is an error of ours
+            warnings.showwarning = _show_warning
+            try:
                 return super().invoke(ctx)
-        except PyengineError as error:
-            raise _Failure(str(error)) from error
-        except ImportError as error:  # such as of the compiled module, for an instruction set that there is not
-            raise _Failure(str(error)) from error
-        except click.BadParameter as error:
-            raise _Failure(error.format_message()) from error
-        except KeyboardInterrupt:
-            raise _Interrupted("interrupted; nothing was written") from None
+            except click.BadParameter as error:  # one line, without the usage
+                raise PyengineError(error.format_message()) from error
+
+
+def _line(error: Exception) -> str:
+    """What went wrong and what to do about it."""
+    if isinstance(error, PyengineError):
+        return str(error)
+    kind, words = type(error).__name__, str(error)
+    if isinstance(error, MemoryError) or any(shortage in words.lower() for shortage in SHORTAGES):
+        return f"memory is short ({kind}): make a smaller --size, give a lower --memory-limit, or free some"
+    if isinstance(error, ImportError):  # such as of the compiled module, for an instruction set that there is not
+        return next((line for line in reversed(words.splitlines()) if line.strip()), kind)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror if error.filename is None else f'{error.filename}: {error.strerror}'} ({kind})"
+    return f"{kind}: {words}; this should not happen: please report it, with what --debug and `pyengine info` show"
 
 
 @click.group(
     "pyengine", cls=_Main, package="pyengine.cli.commands", context_settings={"help_option_names": ["-h", "--help"]}
 )
 @click.version_option(__version__)
+@debug
 def main() -> None:
     """Neural texture synthesis and style transfer: new images, of any size, that look like the ones you give."""

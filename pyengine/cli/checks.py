@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from pyengine.errors import PyengineError
@@ -9,8 +10,10 @@ from pyengine.errors import PyengineError
 
 def check_not_an_input(output: Path, *inputs: Path) -> None:
     """Raise PyengineError for a file that is to be written, but is read as well."""
-    if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
-        raise PyengineError(f"{output} is one of the images to read: write to another file")
+    for path in inputs:
+        with suppress(OSError, ValueError):  # one of them is not there, or can't be
+            if output.samefile(path):
+                raise PyengineError(f"{output} is one of the images to read: write to another file")
 
 
 def check_plot(plot: Path, *inputs: Path) -> None:

@@ -126,6 +126,20 @@ def typed(path: str) -> dict[str, Any]:
 file = click.Path(path_type=Path)
 """The type of what is the path of a file."""
 
+
+def output(metavar: str, text: str, *, required: bool = False) -> Decorator:
+    """The option of the file to write, of which there is one: of two, none would be missed before the work is done."""
+    return click.option(
+        "-o", "--output", type=file, metavar=metavar, required=required, multiple=True, callback=_only, help=text
+    )
+
+
+def _only(context: click.Context, option: click.Parameter, values: tuple[Path, ...]) -> Path | None:
+    if len(values) > 1:
+        raise click.BadParameter(f"given {len(values)} times: give one file", context, option)
+    return values[0] if values else None
+
+
 exemplar = click.argument("exemplar", type=file)
 exemplars = click.argument("exemplars", metavar="EXEMPLAR...", nargs=-1, required=True, type=file)
 

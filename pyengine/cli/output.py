@@ -2,16 +2,51 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from pyengine.errors import PyengineError
+from pyengine.errors import PyengineError, printable
+
+
+class ReaderGone(Exception):
+    """Nobody reads standard output any more, as behind ``| head -1``: there is nothing left to do."""
+
+
+def tell(text: str) -> None:
+    """Say something on standard error, if anybody listens: no work is lost for want of a place to talk of it.
+
+    Examples
+    --------
+    >>> tell("level 1/2 done")
+    """
+    with suppress(OSError):
+        _print(text, err=True)
+
+
+def _print(text: str, *, err: bool) -> None:
+    """Print lines that no terminal takes for anything but text."""
+    click.echo("\n".join(map(printable, text.split("\n"))), err=err)
+
+
+def settle() -> None:
+    """Drop what the standard streams could not write: Python would try again at the end, and complain."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)
 
 
 @dataclass(frozen=True)
@@ -33,22 +68,52 @@ class Output:
     verbose: bool
 
     def say(self, text: str) -> None:
-        """Print text for the eye, unless it is not wanted."""
+        """Print what was found, for the eye, unless it is not wanted.
+
+        Raises
+        ------
+        PyengineError
+            Standard output can't be written to.
+        ReaderGone
+            Whoever read it has seen enough.
+        """
         if not (self.as_json or self.quiet):
-            click.echo(text)
+            _give(text)
+
+    def remark(self, text: str) -> None:
+        """Print what was done, unless it is not wanted or can't be written: the work itself is elsewhere."""
+        if not (self.as_json or self.quiet):
+            with suppress(OSError):
+                _print(text, err=False)
 
     def document(self, document: Any) -> None:
-        """Print a document as JSON, if that is wanted."""
+        """Print a document as JSON, if that is wanted; the errors are those of `say`."""
         if self.as_json:
-            click.echo(json.dumps(document))
+            _give(json.dumps(document).replace("\x7f", "\\u007f"))  # the only character that JSON leaves a terminal
+
+
+def _give(text: str) -> None:
+    try:
+        _print(text, err=False)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise ReaderGone from None
+        raise PyengineError(f"standard output: cannot be written ({error.strerror}): choose another place") from error
+
+
+debug = click.option(
+    "--debug", is_flag=True, expose_value=False, help="Show on standard error where in the code an error comes from."
+)
+"""The option that the guard around all commands looks for."""
 
 
 def reports(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command --json, --quiet and --verbose, and its function an `Output` as the argument `out`."""
+    """Give a command --json, --quiet, --verbose and --debug, and its function an `Output` as the argument `out`."""
 
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
     @click.option("-q", "--quiet", is_flag=True, help="Print no text and show no progress; errors and warnings stay.")
     @click.option("-v", "--verbose", is_flag=True, help="Tell what happens on standard error.")
+    @debug
     @functools.wraps(function)
     def command(*arguments: Any, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> Any:
         if quiet and verbose:
@@ -66,7 +131,7 @@ def _logged() -> Iterator[None]:
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            click.echo(record.getMessage(), err=True)
+            tell(record.getMessage())
 
     logger, handler = logging.getLogger("pyengine"), Handler()
     level = logger.level

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from pyengine.errors import in_short
+
 UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30, "b": 1, "": 1}
 
 
@@ -19,7 +21,9 @@ def size(text: str) -> tuple[int, int]:
     try:
         width, height = map(int, sides * 2 if len(sides) == 1 else sides)
     except ValueError:
-        raise click.BadParameter(f"{text!r}: give WIDTHxHEIGHT in pixels, such as 512x256, or one number") from None
+        raise click.BadParameter(
+            f"{in_short(text)}: give WIDTHxHEIGHT in pixels, such as 512x256, or one number"
+        ) from None
     return width, height
 
 
@@ -34,7 +38,7 @@ def sides(text: str) -> list[int]:
     try:
         return [int(side) for side in text.split(",")]
     except ValueError:
-        raise click.BadParameter(f"{text!r}: give pixels on a side, such as 128,256,512") from None
+        raise click.BadParameter(f"{in_short(text)}: give pixels on a side, such as 128,256,512") from None
 
 
 def seeds(text: str) -> list[int]:
@@ -62,7 +66,7 @@ def iterations(text: str) -> int | list[int]:
     try:
         counts = [int(count) for count in text.split(",")]
     except ValueError:
-        raise click.BadParameter(f"{text!r}: give a number, or one a level, such as 100,100,60") from None
+        raise click.BadParameter(f"{in_short(text)}: give a number, or one a level, such as 100,100,60") from None
     return counts[0] if len(counts) == 1 else counts
 
 
@@ -78,7 +82,7 @@ def weight(text: str) -> tuple[str, str | float]:
     try:
         return term, number if number == "auto" else float(number)
     except ValueError:
-        raise click.BadParameter(f"{text!r}: give TERM=NUMBER, such as histogram=0, or TERM=auto") from None
+        raise click.BadParameter(f"{in_short(text)}: give TERM=NUMBER, such as histogram=0, or TERM=auto") from None
 
 
 def numbers(text: str) -> list[float]:
@@ -92,7 +96,7 @@ def numbers(text: str) -> list[float]:
     try:
         return [float(number) for number in text.split(",")]
     except ValueError:
-        raise click.BadParameter(f"{text!r}: give numbers with commas in between, such as 2,1") from None
+        raise click.BadParameter(f"{in_short(text)}: give numbers with commas in between, such as 2,1") from None
 
 
 def names(text: str) -> list[str]:
@@ -119,4 +123,4 @@ def byte_count(text: str) -> int:
     try:
         return round(float(number) * UNITS[unit])
     except (ValueError, KeyError, OverflowError):
-        raise click.BadParameter(f"{text!r}: give bytes with a unit, such as 3GB, 1.5GB or 800MB") from None
+        raise click.BadParameter(f"{in_short(text)}: give bytes with a unit, such as 3GB, 1.5GB or 800MB") from None

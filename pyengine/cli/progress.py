@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import click
-
-from pyengine.cli.output import Output
+from pyengine.cli.output import Output, tell
 
 if TYPE_CHECKING:
     from pyengine.result import Progress
@@ -51,8 +49,7 @@ def _print(progress: Progress) -> None:
     iterations = recipe.iterations[state.level]
     if state.iteration % LOGGED == 0 or state.iteration == iterations:
         width, height = recipe.sizes[state.level]
-        click.echo(
+        tell(
             f"level {state.level + 1}/{len(recipe.sizes)} ({width}x{height}), "
-            f"iteration {state.iteration}/{iterations}: value {state.value:.4g}",
-            err=True,
+            f"iteration {state.iteration}/{iterations}: value {state.value:.4g}"
         )

@@ -51,6 +51,22 @@ FORMATS = (
 )
 
 
+READ_TOO = ("BMP", "GIF", "PPM", "TGA", "PSD", "JPEG2000", "AVIF")
+"""What is read besides, by Pillow's names. It knows more formats, of which some are programs: PostScript, in a file of
+whatever name, it would hand to Ghostscript."""
+
+
+def readable() -> tuple[str, ...]:
+    """What Pillow may try to read a file as, by its names for formats.
+
+    Examples
+    --------
+    >>> readable()[:3]
+    ('PNG', 'JPEG', 'TIFF')
+    """
+    return (*(row.name for row in FORMATS), *READ_TOO)
+
+
 def format_of(path: str | os.PathLike[str]) -> Format:
     """The format that a path's suffix names.
 

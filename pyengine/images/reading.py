@@ -11,9 +11,10 @@ import hashlib
 import io
 import logging
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,8 +24,9 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
-from pyengine.files import one_line
-from pyengine.images.formats import KEYWORD
+from pyengine.files import one_line, pieces
+from pyengine.images.formats import KEYWORD, readable
+from pyengine.machine import check_picture
 
 LOGGER = logging.getLogger(__name__)
 
@@ -89,7 +91,7 @@ class ImageFile:
         """
         name = f"{name} {os.fspath(path)}"
         try:
-            content = Path(path).read_bytes()
+            content = b"".join(pieces(path))
         except FileNotFoundError:
             raise PyengineError(f"{name}: no such file: check the path") from None
         except IsADirectoryError:
@@ -183,7 +185,8 @@ def load_with_alpha(source: Source, name: str = "exemplar") -> tuple[Float32, Fl
     colors, alpha = _split(_as_pixels(array, name))
     if alpha is not None:
         colors = _composite(colors, alpha[:, :, None], name)
-    return np.array(np.broadcast_to(colors, (*colors.shape[:2], 3)), order="C"), alpha
+    # They are a new array already, which is not to be there twice: a picture may be as large as all the rest.
+    return np.repeat(colors, 3, axis=2) if colors.shape[2] == 1 else np.ascontiguousarray(colors), alpha
 
 
 def load_mask(source: Source, name: str) -> Float32:
@@ -305,20 +308,66 @@ def _read(source: Source, name: str, decode: Callable[[Image.Image], NDArray[Any
     if isinstance(source, Image.Image):
         return _from_pillow(source, name, decode), name
     if isinstance(source, np.ndarray):
-        return source, name
+        return plain(source, name), name
     raise PyengineError(f"{name}: pass a path, a PIL image or a numpy array, not {type(source).__name__}")
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Keep libtiff from writing to standard error what comes as an exception as well, if it comes to anything."""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):  # where it is no library of its own
+        library = ctypes.CDLL(sys.modules["PIL._imaging"].__file__ or "")
+        for handler in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
+            handler(None)
+
+
+def plain(array: NDArray[Any], name: str) -> NDArray[Any]:
+    """The same as an array of NumPy's own class: a matrix has two axes whatever is done to it.
+
+    Raises
+    ------
+    PyengineError
+        Some of it is masked, so that there is no saying what is there.
+
+    Examples
+    --------
+    >>> plain(np.ma.masked_less([0.5, 2.0], 1), "content")
+    Traceback (most recent call last):
+    ...
+    pyengine.errors.PyengineError: content: 1 values are masked: fill them, see numpy.ma.filled, or give a mask as well
+    """
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        masked = np.count_nonzero(np.ma.getmaskarray(array))
+        raise PyengineError(
+            f"{name}: {masked} values are masked: fill them, see numpy.ma.filled, or give a mask as well"
+        )
+    return np.asarray(array)
+
+
+def _identified(content: bytes) -> Image.Image:
+    """Open an image in one of the formats that the table names."""
+    Image.preinit()  # the few that are usual; to import all takes as long as to read a picture
+    with contextlib.suppress(UnidentifiedImageError):
+        return Image.open(io.BytesIO(content), formats=[name for name in readable() if name in Image.OPEN])
+    Image.init()
+    return Image.open(io.BytesIO(content), formats=[name for name in readable() if name in Image.OPEN])
 
 
 def _open(content: bytes, name: str) -> Image.Image:
     try:
-        image = Image.open(io.BytesIO(content))
+        image = _identified(content)
     except UnidentifiedImageError:
-        raise PyengineError(f"{name}: not an image in a format that Pillow reads: convert it to PNG or JPEG") from None
+        raise PyengineError(f"{name}: not an image in a format that is read here: convert it to PNG or JPEG") from None
     except Exception as error:
         raise _undecodable(name, error) from error
+    if image.format == "TIFF":
+        _silence_libtiff()
     limit = Image.MAX_IMAGE_PIXELS  # Pillow itself only warns up to twice of it
     if limit is not None and image.width * image.height > limit:
         raise _too_large(name, f"{image.width}x{image.height} is more pixels than Pillow trusts")
+    check_picture(name, *image.size, transparent=image.has_transparency_data)
     return image
 
 
@@ -400,7 +449,8 @@ def _as_pixels(array: NDArray[Any], name: str) -> Float32:
     """Turn an array of any accepted shape and type into a new one: float32 (H, W, C) in [0, 1]."""
     _check_shape(array, name)
     if array.dtype.kind == "u" and array.dtype.itemsize <= 2:
-        pixels = array.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
+        pixels = array.astype(np.float32)
+        pixels /= np.float32(np.iinfo(array.dtype).max)
     elif array.dtype.kind == "f":
         pixels = _in_range(array, name)
     else:

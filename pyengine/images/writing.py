@@ -86,7 +86,6 @@ def save(image: ByteImage, path: str | os.PathLike[str], *, metadata: str | None
     if form.carries_text and metadata is not None:
         options["pnginfo"] = PngInfo()
         options["pnginfo"].add_itxt(KEYWORD, metadata)
-    # Into memory first: Pillow's encoders write to a file's descriptor themselves, and some take a full disk for done.
     encoded = io.BytesIO()
     Image.fromarray(image).save(encoded, form.name, **options)
-    write_atomically(path, lambda file: file.write(encoded.getbuffer()))
+    write_atomically(path, encoded.getbuffer())

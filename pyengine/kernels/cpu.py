@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 import mmap
-import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +16,7 @@ from pyengine import _core
 from pyengine.arrays import Float32, Float64, Int32
 from pyengine.images.resampling import upsample_circular
 from pyengine.kernels import Coverage, Unpool
-
-CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
-"""Where Linux says how many bytes the processes of a container may take together."""
+from pyengine.machine import memory
 
 
 @dataclass(frozen=True)
@@ -50,10 +46,11 @@ class CpuKernels:
     def allocate(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Float32]:
         """See `Kernels.allocate`. All are in one piece: the C library would keep memory below 32 MB for itself."""
         sizes = {name: -(-math.prod(shape) // 16) * 16 for name, shape in shapes.items()}  # whole cache lines
-        memory = np.frombuffer(mmap.mmap(-1, 4 * sum(sizes.values())), np.float32)
+        # By default, a process and those forked from it would write to the same memory.
+        piece = np.frombuffer(mmap.mmap(-1, 4 * sum(sizes.values()), access=mmap.ACCESS_COPY), np.float32)
         ends = np.cumsum(list(sizes.values()))
         return {
-            name: memory[end - size : end][: math.prod(shapes[name])].reshape(shapes[name])
+            name: piece[end - size : end][: math.prod(shapes[name])].reshape(shapes[name])
             for (name, size), end in zip(sizes.items(), ends, strict=True)
         }
 
@@ -82,13 +79,8 @@ class CpuKernels:
         return end - start
 
     def free_bytes(self) -> int | None:
-        """See `Kernels.free_bytes`: here, all that the machine has, or that its container may take."""
-        if not hasattr(os, "sysconf"):
-            return None
-        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        with suppress(OSError, ValueError):  # there is no such file, or it says "max"
-            return min(machine, int(CONTAINER_LIMIT.read_text()))
-        return machine
+        """See `Kernels.free_bytes`: here, all that the machine has, or that this process may have of it."""
+        return memory()
 
     def cover(self, values: Float32, total: float | None = None) -> Coverage:
         """See `Kernels.cover`."""

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 
 from pyengine.checks import check_choice, is_number
-from pyengine.errors import PyengineError
+from pyengine.errors import PyengineError, in_short
 from pyengine.losses import KINDS
 from pyengine.losses.base import IMAGE, Weight
 from pyengine.network.architecture import Architecture
@@ -17,6 +17,10 @@ from pyengine.network.graphs import OutputPadding, Pooling
 
 Weights: TypeAlias = Literal["auto", "thresholds"] | Mapping[str, Weight]
 """How all terms are weighted, or numbers by kind ("gram") or by kind and layer ("gram/relu1_1")."""
+
+MOST_WEIGHT, MOST_STRENGTH = 1e15, 1e6
+"""The largest weight, and the largest factor of the content's: a term's gradient, in float32, may be 1e17 before it is
+weighted, where those of the published losses are below 1e9; published weights are at most 1e6."""
 
 USUAL = tuple(kind.kind for kind in KINDS.values() if not kind.optional and kind.source == "exemplars")
 """The kinds that are in use where nobody says anything."""
@@ -75,7 +79,7 @@ class LossOptions:
             if isinstance(layers, str) or not (
                 isinstance(layers, Sequence) and all(isinstance(x, str) for x in layers)
             ):
-                raise PyengineError(f"{kind}_layers={layers!r}: give a sequence of names, such as ('relu4_1',)")
+                raise PyengineError(f"{kind}_layers={in_short(layers)}: give a sequence of names, such as ('relu4_1',)")
         object.__setattr__(self, "layers", {kind: tuple(layers) for kind, layers in self.layers.items()})
         if isinstance(self.weights, Mapping):  # numbers of Python, which JSON holds
             plain = {k: w.item() if isinstance(w, np.generic) else w for k, w in self.weights.items()}
@@ -83,31 +87,41 @@ class LossOptions:
         self._check_weights()
         if not any(self._may_be_used(name) for name, kind in KINDS.items() if kind.source == "exemplars"):
             raise PyengineError("nothing is left to match: give gram or histogram a layer and a weight that is not 0")
-        if not (is_number(self.content_strength) and 0 < self.content_strength < float("inf")):
-            raise PyengineError(f"content_strength={self.content_strength!r}: give a number above 0")
+        if not (is_number(self.content_strength) and 0 < self.content_strength <= MOST_STRENGTH):
+            raise PyengineError(
+                f"content_strength={in_short(self.content_strength)}: give a number above 0, at most {MOST_STRENGTH:g}"
+            )
         check_choice("padding", self.padding, get_args(OutputPadding))
         check_choice("pooling", self.pooling, get_args(Pooling))
 
     def _check_weights(self) -> None:
-        if self.weights in ("auto", "thresholds"):
+        if isinstance(self.weights, str) and self.weights in ("auto", "thresholds"):
             return
         if not isinstance(self.weights, Mapping):
             raise PyengineError(
-                f"weights={self.weights!r}: give 'auto', 'thresholds', or numbers by term, such as {{'histogram': 0}}"
+                f"weights={in_short(self.weights)}: give 'auto', 'thresholds', or numbers by term, such as "
+                "{'histogram': 0}"
             )
         for term, weight in self.weights.items():
             kind, slash, layer = str(term).partition("/")
             layers = self.layers.get(kind)
             if kind not in KINDS or (slash and (not layer or (layers is not None and layer not in layers))):
                 raise PyengineError(
-                    f"weights: there is no term {term!r}: choose {', '.join(KINDS)}, or one layer's, as gram/relu1_1"
+                    f"weights: there is no term {in_short(term)}: choose {', '.join(KINDS)}, or one layer's, as "
+                    "gram/relu1_1"
                 )
-            if weight != "auto" and not (is_number(weight) and 0 <= weight < float("inf")):
-                raise PyengineError(f"weights: {term}={weight!r}: give a number that is not negative, or 'auto'")
+            fits = weight == "auto" if isinstance(weight, str) else is_number(weight) and 0 <= weight <= MOST_WEIGHT
+            if not fits:
+                raise PyengineError(
+                    f"weights: {term}={in_short(weight)}: give a number that is not negative, and at most "
+                    f"{MOST_WEIGHT:g}, or 'auto'"
+                )
             if weight and KINDS[kind].source == "content" and not self.content:
-                raise PyengineError(f"weights: {term}={weight!r}: there is no content; give one, or leave it out")
+                raise PyengineError(f"weights: {term}={weight}: there is no content; give one, or leave it out")
             if weight and layers == ():
-                raise PyengineError(f"weights: {term}={weight!r}: there is no layer for it; name one, or leave it out")
+                raise PyengineError(
+                    f"weights: {term}={in_short(weight)}: there is no layer for it; name one, or leave it out"
+                )
 
     def _may_be_used(self, kind: str) -> bool:
         """Whether a kind has a map of the network to be measured on, as far as is known before `on`."""

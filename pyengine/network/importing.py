@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+import zipfile
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyengine.errors import PyengineError
+from pyengine.files import one_line, pieces
 from pyengine.network.architecture import RESERVED, USABLE_NAME, Architecture, Layer
 from pyengine.network.chain import (
     Link,
@@ -46,14 +50,22 @@ class _NotVgg(PyengineError):
 
 
 @dataclass(frozen=True)
+class _Stored:
+    """An array in a file, which is read once its shape is known to be right: a small file may hold a huge one."""
+
+    shape: tuple[int, ...]
+    read: Callable[[], Array]
+
+
+@dataclass(frozen=True)
 class _Found:
     """A convolution in a file: who names it so, the numbers in its name, its arrays."""
 
     name: str
     framework: str | None
     numbers: tuple[int, ...]
-    filters: Array
-    bias: Array
+    filters: _Stored
+    bias: _Stored
 
 
 def read_foreign(path: Path, name: str, *, preprocessing: str | None = None, deepest: str | None = None) -> Model:
@@ -92,13 +104,21 @@ def read_foreign(path: Path, name: str, *, preprocessing: str | None = None, dee
         raise PyengineError(f"preprocessing {preprocessing!r}: give {' or '.join(PREPROCESSINGS)}")
     readers = {".onnx": _read_onnx, ".npz": _read_npz, ".safetensors": _read_safetensors}
     suffix = path.suffix.lower()
+    if suffix in (".pth", ".pt"):
+        command = (
+            "import torch, safetensors.torch as s; "
+            f's.save_file(torch.load("{path}", weights_only=True), "{path.stem}.safetensors")'
+        )
+        raise PyengineError(
+            f"{path}: a pickle, which may run code, is not opened: convert it where PyTorch is: python -c '{command}'"
+        )
     if suffix not in readers:
         raise PyengineError(f"{path}: not a file that weights can be imported from: {', '.join(readers)}")
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise PyengineError(f"{path}: cannot be read ({error.strerror})") from None
-    if not content:
+        size, sha256 = _measured(path)
+    except (OSError, ValueError) as error:
+        raise PyengineError(f"{path}: cannot be read ({one_line(error)})") from None
+    if not size:
         raise PyengineError(f"{path}: the file is empty")
     try:
         model = readers[suffix](path, preprocessing)
@@ -107,9 +127,18 @@ def read_foreign(path: Path, name: str, *, preprocessing: str | None = None, dee
     except Exception as error:  # these parsers raise whatever broken bytes lead them to
         raise PyengineError(f"{path}: broken or truncated {suffix} file ({reason(error)})") from None
     if not model.origin:
-        model = replace(model, origin=f"{path.name} sha256:{hashlib.sha256(content).hexdigest()}")
+        model = replace(model, origin=f"{path.name} sha256:{sha256}")
     model = replace(model, name=name)
     return model if deepest is None else model.up_to(deepest)
+
+
+def _measured(path: Path) -> tuple[int, str]:
+    """Size and hash of a file, which never lies in memory as a whole."""
+    digest, size = hashlib.sha256(), 0
+    for piece in pieces(path):
+        digest.update(piece)
+        size += len(piece)
+    return size, digest.hexdigest()
 
 
 def _read_onnx(path: Path, preprocessing: str | None) -> Model:
@@ -183,9 +212,13 @@ def _as_vgg(path: Path, found: list[_Found], preprocessing: str | None) -> Model
     architecture = VGGS[name].up_to(VGGS[name].names[len(found) - 1])
     convolutions = []
     for layer, f in zip(architecture.layers, found, strict=True):
-        filters = f.filters if f.filters.shape == _shape(layer) else f.filters.transpose(3, 2, 0, 1)
         try:
-            convolutions.append(Convolution(layer, *as_float32(f.name, filters, f.bias)))
+            if f.bias.shape != (layer.channels,):
+                raise ValueError(f"bias of {f.name!r} has shape {f.bias.shape}, not {(layer.channels,)}")
+            filters = f.filters.read()
+            if filters.shape != _shape(layer):
+                filters = filters.transpose(3, 2, 0, 1)
+            convolutions.append(Convolution(layer, *as_float32(f.name, filters, f.bias.read())))
         except ValueError as error:
             raise PyengineError(f"{path}: {error}") from None
     if preprocessing is None:
@@ -243,35 +276,62 @@ def _convolutions_of(path: Path, graph: onnx.GraphProto) -> list[_Found]:
             except ValueError as error:
                 raise _NotVgg(f"{path}: not a VGG-16 or VGG-19: {error}") from None
             framework, numbers = _identify([node.input[1], *node.output, node.name])
-            found.append(_Found(name_of(node), framework, numbers, filters, bias))
+            found.append(_Found(name_of(node), framework, numbers, _held(filters), _held(bias)))
         elif node.op_type in ("Flatten", "Gemm", "MatMul"):  # the classifier: what it normalises is its own business
             break
     return found
 
 
+def _held(array: Array) -> _Stored:
+    """An array that is in memory already."""
+    return _Stored(array.shape, lambda: array)
+
+
 def _read_npz(path: Path, preprocessing: str | None) -> Model:
-    # Given a path, NumPy leaves the file open where it can't read it.
-    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-        return _as_vgg(path, _pair(path, dict(file.items())), preprocessing)
+    with zipfile.ZipFile(path) as archive:
+        members = {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
+
+        def read(member: str) -> Array:
+            with archive.open(member) as file:
+                array: Array = np.lib.format.read_array(file, allow_pickle=False)
+                return array
+
+        def stored(name: str, member: str) -> _Stored:
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+                shape, _, dtype = header[version](file)
+            if dtype.hasobject or dtype.itemsize > np.dtype(np.longdouble).itemsize:  # others are refused once read
+                raise PyengineError(f"{path}: {name!r} holds {dtype}; save it as float32 and import that")
+            return _Stored(shape, partial(read, member))
+
+        return _as_vgg(path, _pair(path, members, lambda name: stored(name, members[name])), preprocessing)
 
 
 def _read_safetensors(path: Path, preprocessing: str | None) -> Model:
-    from safetensors.numpy import load_file
+    from safetensors import safe_open
 
     with suppress(ImportError):  # onnx brings it since 1.19; it teaches numpy bfloat16
         import ml_dtypes  # noqa: F401
-    return _as_vgg(path, _pair(path, load_file(path)), preprocessing)
+    with safe_open(path, framework="numpy") as file:
+
+        def stored(name: str) -> _Stored:
+            return _Stored(tuple(file.get_slice(name).get_shape()), partial(file.get_tensor, name))
+
+        return _as_vgg(path, _pair(path, file.keys(), stored), preprocessing)
 
 
-def _pair(path: Path, arrays: dict[str, Array]) -> list[_Found]:
+def _pair(path: Path, names: Iterable[str], stored: Callable[[str], _Stored]) -> list[_Found]:
     """The convolutions among named arrays: those of four dimensions are kernels, of one their biases."""
-    named = {name: identity for name in arrays if (identity := _identify([name]))[0] is not None}
+    named = {name: identity for name in names if (identity := _identify([name]))[0] is not None}
     if any("running_mean" in name for name in named):
         _refuse_normalised(path)
+    arrays = {name: stored(name) for name in named}
     parts: dict[tuple[int, tuple[int, ...]], str] = {}  # names by dimensions and numbers
     for name, (_, numbers) in named.items():
-        other = parts.setdefault((arrays[name].ndim, numbers), name)
-        if arrays[name].ndim in (1, 4) and other != name:
+        dimensions = len(arrays[name].shape)
+        other = parts.setdefault((dimensions, numbers), name)
+        if dimensions in (1, 4) and other != name:
             raise PyengineError(f"{path}: {other!r} and {name!r} are named as the same convolution; keep one of them")
     found = []
     for (dimensions, numbers), name in sorted(parts.items()):

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyengine.checks import names_checked
 from pyengine.errors import PyengineError
 from pyengine.files import write_atomically
 from pyengine.network.importing import read_foreign
@@ -60,6 +61,7 @@ def list_models() -> list[ModelInfo]:
     return [_info(path) for path in installed()]
 
 
+@names_checked
 def import_model(
     file: str | os.PathLike[str],
     name: str | None = None,
@@ -120,7 +122,7 @@ def import_model(
         if target.suffix != ".onnx":
             raise PyengineError(f"{target}: end the name in .onnx")
         name = name or target.stem
-        taken = target if target.exists() else None
+        taken = target if os.path.exists(target) else None  # noqa: PTH110 (a name that is too long is refused below)
     if taken and not force:
         raise PyengineError(f"{taken} exists: choose another name, or give force")
     model = read_foreign(Path(file), name, preprocessing=preprocessing, deepest=deepest)
@@ -132,7 +134,7 @@ def import_model(
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise PyengineError(f"{target.parent}: cannot be made ({error.strerror})") from error
-    write_atomically(target, lambda stream: stream.write(content))
+    write_atomically(target, content)
     return ModelInfo(name, target, False, len(content), model.architecture.name, model.architecture.names, model.origin)
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyengine.errors import PyengineError
+from pyengine.files import one_line, pieces
 from pyengine.network.architecture import Architecture, Layer
 from pyengine.network.chain import as_float32, read_chain
 from pyengine.network.graphs import Graph
@@ -98,10 +99,12 @@ def read(path: Path) -> Model:
     import onnx
 
     try:
-        content = path.read_bytes()
+        content = b"".join(pieces(path))
         file = onnx.load_from_string(content)
     except FileNotFoundError:
         raise PyengineError(f"{path}: no such file; `pyengine models list` shows what is installed") from None
+    except OSError as error:
+        raise PyengineError(f"{path}: cannot be read ({one_line(error)}): check the path") from None
     except Exception as error:  # the parser raises whatever broken bytes lead it to
         raise PyengineError(f"{path}: cannot be read as ONNX ({reason(error)}); import it again") from None
     if not is_own(file):
@@ -165,7 +168,34 @@ def reason(error: Exception) -> str:
     message = str(error).strip()
     if isinstance(error, KeyError) or not message:
         message = f"{type(error).__name__}: {message}".removesuffix(": ")
-    return message.splitlines()[0]
+    return one_line(ValueError(message.splitlines()[0]))
+
+
+WELL_KNOWN = {
+    "3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49": (
+        "VGG-16 by the Visual Geometry Group, University of Oxford, trained on ImageNet, CC BY 4.0"
+    )
+}
+"""What is in files that models were made from, by the hashes of these."""
+
+
+def described(origin: str) -> str:
+    """Where weights came from, in words where the file is known.
+
+    Parameters
+    ----------
+    origin : str
+        A model's.
+
+    Examples
+    --------
+    >>> described(load("vgg16").origin)
+    'VGG-16 by the Visual Geometry Group, ..., trained on ImageNet, CC BY 4.0; read from a file of sha256 3be917fb4375'
+    >>> described("mine.npz sha256:0123")
+    'mine.npz sha256:0123'
+    """
+    words = WELL_KNOWN.get(sha256 := origin.rpartition("sha256:")[2])
+    return origin if words is None else f"{words}; read from a file of sha256 {sha256[:12]}"
 
 
 # ----------------------------------------------------------------- finding

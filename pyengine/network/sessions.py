@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 from pyengine import _core
 from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
-from pyengine.network.graphs import Graph
+from pyengine.network.graphs import DOMAIN, Graph
 
 if TYPE_CHECKING:
     import onnx
@@ -38,7 +39,7 @@ def runtimes(module: str) -> dict[str, str]:
 
 @cache
 def runtime() -> Any:
-    """The `onnxruntime` module.
+    """The `onnxruntime` module, which reports nothing to anybody unless ORT_DISABLE_TELEMETRY is set to 0.
 
     Raises
     ------
@@ -51,6 +52,8 @@ def runtime() -> Any:
             f"{' and '.join(installed)} are both installed and break each other: "
             f"pip uninstall -y {' '.join(installed)}, then pip install 'pyengine[cpu]' or 'pyengine[gpu]'"
         )
+    # It would keep an identifier and a log of events in the user's cache, and look a host up to send them to.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:
@@ -64,6 +67,9 @@ def runtime() -> Any:
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 """ONNX Runtime's names of its execution providers."""
+
+THREADED = ("AveragePool", "Conv", "MaxPool")
+"""ONNX Runtime's operators that take long enough to be worth threads of its own."""
 
 
 @dataclass(frozen=True)
@@ -176,10 +182,16 @@ class Session:
     """A graph, ready to run on a provider. May be used from several threads at once."""
 
     def __init__(self, model: onnx.ModelProto, provider: Provider, threads: int, *, capture: bool = False) -> None:
+        from onnx import helper
+
         ort = runtime()
         self._provider = provider
+        for node in model.graph.node:
+            if node.domain == DOMAIN:
+                node.attribute.append(helper.make_attribute("threads", threads))
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
+        # Each session would have so many threads of its own: none, where our operator does the work, on the kernels'.
+        options.intra_op_num_threads = threads if any(n.op_type in THREADED for n in model.graph.node) else 1
         options.log_severity_level = 3
         options.enable_mem_pattern = False
         if provider.on_gpu:
@@ -188,8 +200,8 @@ class Session:
             share_arena()
             options.register_custom_ops_library(_core.__file__)
             options.add_session_config_entry("session.use_env_allocators", "1")
-            # ONNX Runtime's threads must not spin on while the losses' kernels want the cores.
-            options.add_session_config_entry("session.force_spinning_stop", "1")
+            # ONNX Runtime's threads must not spin: there may be others, or other processes, that want the cores.
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         data = model.SerializeToString()
 
         def make(capture: bool) -> Any:

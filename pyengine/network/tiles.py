@@ -201,7 +201,7 @@ class Tiling:
             height, width = (-(-length // pixel) * pixel for length in size)
             raise PyengineError(
                 f"size {size[1]}x{size[0]}: this memory holds it in tiles only, and tiles need sides that are "
-                f"multiples of {pixel}: make it {width}x{height}, or give more memory_limit"
+                f"multiples of {pixel}: make it {width}x{height}"
             )
         unit, halo = margins(architecture, reaches, alignment)
         self.size = size

@@ -12,14 +12,14 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from tempfile import TemporaryFile, gettempdir
+from tempfile import TemporaryFile
 
 import numpy as np
 import numpy.typing as npt
 
 from pyengine.arrays import Float32, Float64
-from pyengine.errors import PyengineError
 from pyengine.kernels import Kernels
+from pyengine.machine import no_room
 
 PAIRS = 10
 """How many steps, with the changes of the gradient along them, the curvature is known from."""
@@ -135,10 +135,7 @@ def _matrix(columns: int, kernels: Kernels, *, spill: bool) -> Iterator[Blocks]:
             else:
                 file.truncate(size)
         except OSError as error:
-            raise PyengineError(
-                f"{gettempdir()} has no room for {size} bytes ({error.strerror}): set TMPDIR to a folder that has, or "
-                "give more memory_limit"
-            ) from None
+            raise no_room(size, f"{error.strerror}") from None
         memory = mmap.mmap(file.fileno(), size)
 
         def blocks() -> Iterator[tuple[slice, Float32]]:

@@ -129,8 +129,8 @@ def nearest(image: Float32, corners: Corners, exemplar: Float32, side: int) -> t
     >>> found.tolist(), differences.tolist()
     ([[10, 0], [13, 5]], [0.0, 0.0])
     """
-    from pyengine.engine import usable_cores
     from pyengine.kernels.cpu import CpuKernels
+    from pyengine.machine import default_threads
 
     ours, theirs = (np.lib.stride_tricks.sliding_window_view(x, (side, side), axis=(0, 1)) for x in (image, exemplar))
     rows, columns = theirs.shape[:2]
@@ -154,7 +154,7 @@ def nearest(image: Float32, corners: Corners, exemplar: Float32, side: int) -> t
     found, differences = [], []
     for part in np.array_split(corners, -(-len(corners) // AT_A_TIME)):
         patches = ours[part[:, 0], part[:, 1]].reshape(-1, pixels)
-        numbers, _ = CpuKernels(usable_cores()).nearest(reduced(patches), sources)
+        numbers, _ = CpuKernels(default_threads()).nearest(reduced(patches), sources)
         found.append(np.stack(np.divmod(numbers.astype(np.intp), columns), axis=1))
         differences.append(np.sqrt(((patches - source_patches(numbers)) ** 2).mean(1)))
     return np.concatenate(found), np.concatenate(differences)

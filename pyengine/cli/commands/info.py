@@ -17,14 +17,14 @@ from pyengine.errors import PyengineError
 def command(out: Output) -> None:
     """Show versions, devices, threads and folders: what a bug report needs."""
     from pyengine import _core
-    from pyengine.engine import usable_cores
+    from pyengine.machine import default_threads
     from pyengine.network.modelfile import user_folder
     from pyengine.versions import versions
 
     report = {
         "versions": versions(),
         **_devices(),
-        "threads": usable_cores(),
+        "threads": default_threads(),
         "simd": _core.simd,
         "models": str(user_folder()),
     }

@@ -34,6 +34,10 @@ _recipe = options.together(
             help="Interpolate the statistics of several exemplars by these weights.",
         ),
         _of(
+            "--augment", type=parsing.names, metavar="A[,A]", unset="none",
+            help="Take mirror images (flips) or quarter turns (turns) of the exemplars as well.",
+        ),
+        _of(
             "--content", metavar="FILE", unset="none",
             help="Show this picture in the exemplar's style.",
         ),
@@ -42,12 +46,12 @@ _recipe = options.together(
             help="Show more of the content above 1, and more of the style below.",
         ),
         _of(
-            "--init", metavar="FILE", unset="content if there is one, else noise",
+            "--init", metavar="FILE", unset="content if there is one, else as --start says",
             help="Start from this picture, from noise or from content.",
         ),
         _of(
-            "--start",
-            help="Start a texture from noise, or from a layout of the exemplar's patches.",
+            "--start", unset="patches, but noise for gatys",
+            help="Start from noise, or from a layout of the exemplar's patches.",
         ),
         _of(
             "--style-scale", metavar="S",
@@ -131,10 +135,7 @@ _recipe = options.together(
 
 @click.command()
 @click.argument("exemplars", metavar="[EXEMPLAR]...", nargs=-1, type=options.file)
-@click.option(
-    "-o", "--output", required=True, type=options.file, metavar="FILE",
-    help=f"Write the image to this file. Its suffix says the format: {choices()}.",
-)  # fmt: skip
+@options.output("FILE", f"Write the image to this file. Its suffix says the format: {choices()}.", required=True)
 @click.option(
     "--recipe", "recipe_file", type=options.file, metavar="FILE",
     help="Make a picture again: a PNG that pyengine wrote, or what --json printed. Exemplars and options that are "
@@ -153,6 +154,7 @@ def command(
     from pyengine.engine import Engine
     from pyengine.images.writing import check_output
     from pyengine.inspection import hint
+    from pyengine.machine import reading_within
     from pyengine.network.modelfile import installed
     from pyengine.recipe import Recipe
 
@@ -162,11 +164,12 @@ def command(
     arguments = _arguments(exemplars, thresholds)
     named: dict[str, Any] = {}
     typed = options.typed(options.ENGINE)
-    if recipe_file is None:
-        recipe = Recipe.create(**arguments)
-    else:
-        text, named = _read(recipe_file)
-        recipe = Recipe.from_json(text, recipe_file.parent, **arguments)
+    with reading_within(typed.get("memory_limit") or None):  # the engine refuses 0
+        if recipe_file is None:
+            recipe = Recipe.create(**arguments)
+        else:
+            text, named = _read(recipe_file)
+            recipe = Recipe.from_json(text, recipe_file.parent, **arguments)
     check_not_an_input(output, *recipe.files, *([] if recipe_file is None else [recipe_file]))
     made_with = named.pop("sha256", None)
     if "model" in typed:
@@ -189,7 +192,7 @@ def command(
     out.document({"output": str(output), **result.report()})
     width, height = result.recipe.sizes[-1]
     seconds = result.timings["total"]
-    out.say(f"{output}: {width}x{height} pixels, {len(result.history)} iterations, {seconds:.1f} s")
+    out.remark(f"{output}: {width}x{height} pixels, {len(result.history)} iterations, {seconds:.1f} s")
 
 
 def _arguments(exemplars: tuple[Path, ...], thresholds: bool) -> dict[str, Any]:

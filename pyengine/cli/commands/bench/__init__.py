@@ -23,7 +23,7 @@ from pyengine.errors import PyengineError
     "--compare", "old_file", type=options.file, metavar="OLD.json",
     help="Divide the times by those of this report, which --output wrote.",
 )  # fmt: skip
-@click.option("-o", "--output", type=options.file, metavar="FILE.json", help="Write the report to this file, as JSON.")
+@options.output("FILE.json", "Write the report to this file, as JSON.")
 @options.plot("the stages")
 @reports
 @click.pass_context
@@ -67,7 +67,7 @@ def command(
         text += f"\n\n{old_file}:\n" + "\n".join(report.comparison(found, old))
         found |= {"ratios": report.ratios(found, old), "differences": report.differences(found, old)}
     if output is not None:
-        write_atomically(output, lambda stream: stream.write(f"{json.dumps(found)}\n".encode()))
+        write_atomically(output, f"{json.dumps(found)}\n".encode())
     if plot is not None:
         save(report.plot(found), plot)
     out.document(found)

@@ -19,10 +19,7 @@ from pyengine.cli.output import Output, reports
     help="Say what the network was trained on, where the names in the file do not tell.",
 )  # fmt: skip
 @click.option("--half", is_flag=True, help="Store float16: half the size, features within 0.1 %.")
-@click.option(
-    "-o", "--output", type=options.file, metavar="FILE.onnx",
-    help="Write this file instead of installing the model.",
-)  # fmt: skip
+@options.output("FILE.onnx", "Write this file instead of installing the model.")
 @click.option("--force", is_flag=True, help="Replace what is there, or hide a model that ships with pyengine.")
 @reports
 def command(
@@ -46,4 +43,4 @@ def command(
         file, name, deepest=deepest, preprocessing=preprocessing, half=half, output=output, force=force
     )
     out.document({"path": str(model.path), "architecture": model.architecture, "layers": model.layers})
-    out.say(f"{model.path}: {model.architecture}, {model.layers[0]} ... {model.layers[-1]}")
+    out.remark(f"{model.path}: {model.architecture}, {model.layers[0]} ... {model.layers[-1]}")

@@ -14,6 +14,7 @@ from pyengine.cli.output import Output, reports
 def command(out: Output) -> None:
     """Show the models that --model can name."""
     import pyengine
+    from pyengine.network.modelfile import described
 
     models = pyengine.list_models()
     out.document([{**asdict(model), "path": str(model.path)} for model in models])
@@ -23,4 +24,4 @@ def command(out: Output) -> None:
         else:
             layers, megabytes = model.layers, model.bytes / 1e6
             out.say(f"{model.name}: {model.architecture}, {layers[0]} ... {layers[-1]}, {megabytes:.1f} MB")
-            out.say(f"  from {model.origin}")
+            out.say(f"  {described(model.origin)}")

@@ -16,4 +16,4 @@ def command(name: str, out: Output) -> None:
 
     path = pyengine.remove_model(name)
     out.document({"removed": str(path)})
-    out.say(f"{path}: removed")
+    out.remark(f"{path}: removed")
