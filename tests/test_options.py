@@ -77,6 +77,7 @@ def test_a_weight_that_is_named_brings_its_loss():
         ({"weights": {"gram": None}}, r"gram=None"),
         ({"weights": "automatic"}, r"weights='automatic': give 'auto', 'thresholds', or numbers by term"),
         ({"weights": {"gram": 0, "histogram": 0, "content": 1}, "content": True}, r"nothing is left"),
+        ({"weights": {"gram": 0, "histogram": 0, "correlation": 1}}, r"nothing is left"),
         ({"layers": {"gram": [], "histogram": []}}, r"nothing is left to match"),
         ({"layers": {"content": "relu4_1"}}, r"content_layers='relu4_1': give a sequence of names"),
         ({"layers": {"gram": [3]}}, r"gram_layers=\[3\]: give a sequence of names"),

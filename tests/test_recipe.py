@@ -96,20 +96,36 @@ def test_the_smallest_exemplar_limits_the_levels():
         Recipe.create(exemplars=[picture(128, 128), picture(40, 40)], size=128, levels=3)
 
 
+@pytest.mark.parametrize(
+    ("options", "used"),
+    [
+        ({}, True),
+        ({"start": "patches"}, True),
+        ({"start": "patches", "weights": {"gram": 2.0}}, True),
+        ({"start": "patches", "weights": {"correlation": 0}}, False),
+        ({"start": "noise"}, False),
+        ({"start": "noise", "weights": {"correlation": "auto"}}, True),
+        ({"init": EXEMPLAR}, False),
+        ({"content": EXEMPLAR}, False),
+        ({"method": "gatys"}, False),
+    ],
+)
+def test_correlations_come_with_patches_or_by_their_name(options, used):
+    losses = Recipe.create(EXEMPLAR, **options).losses.on(VGG16)
+    assert losses.used("correlation") == (("relu2_1",) if used else ())
+    assert losses.weight("correlation") == ("auto" if used else 0)
+
+
 def test_defaults():
     losses = Recipe.create(EXEMPLAR).losses
     assert losses.weights == "auto"
     assert losses.on(VGG16).used("gram") == ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
     assert losses.on(VGG16).used("histogram") == ("relu1_1", "relu4_1")
-    assert not any(losses.on(VGG16).used(kind) for kind in ("correlation", "structure", "content", "variation"))
+    assert not any(losses.on(VGG16).used(kind) for kind in ("structure", "content", "variation"))
     assert (losses.padding, losses.pooling) == ("wrap", "average")
     recipe = Recipe.create(EXEMPLAR, structure=True, content=EXEMPLAR)
     assert recipe.losses.on(VGG16).used("structure") == ("relu3_1",)
     assert recipe.losses.on(VGG16).used("content") == ("relu4_1",)
-    assert Recipe.create(EXEMPLAR, start="patches").losses.on(VGG16).used("correlation") == ("relu2_1",)
-    assert Recipe.create(EXEMPLAR, weights={"correlation": "auto"}).losses.on(VGG16).used("correlation") == ("relu2_1",)
-    without = Recipe.create(EXEMPLAR, start="patches", weights={"correlation": 0})
-    assert not without.losses.on(VGG16).used("correlation")
     assert recipe.seed == 0
     assert recipe.colors is None
     assert Recipe.create(EXEMPLAR, weights={}).losses.weights == "auto"

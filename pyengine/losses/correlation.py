@@ -97,6 +97,7 @@ class CorrelationLoss(AdditiveLoss):
 
     kind = "correlation"
     optional = True
+    suffices = False
     whole_channels = COMPONENTS
 
     layer: str
