@@ -58,7 +58,7 @@ def test_weights_are_as_given_or_automatic_times_the_share():
 def test_automatic_weights_do_not_depend_on_the_exemplars_contrast(engine, natural):
     """Relative to the exemplar's own feature maps, a term of a plain image is of the order of its layer's share."""
     for contrast in (1.0, 0.1):
-        terms = engine.objective(contrast * natural, start="noise").terms(np.zeros_like(natural))
+        terms = engine.objective(contrast * natural, weights="auto", start="noise").terms(np.zeros_like(natural))
         assert all(0 < value < 20 for value in terms.values())
 
 
