@@ -48,7 +48,8 @@ void call_mix(py::handle features, py::handle matrix, double scale, py::handle o
               bool accumulate, int threads) {
     const Map map = as_map(features, coverage);
     const py::array mixing = float_array(matrix, "matrix", "(R, C)", true);
-    const std::size_t rows = mixing.ndim() ? static_cast<std::size_t>(mixing.shape(0)) : 0;
+    if (mixing.ndim() != 2) throw py::value_error("matrix: expected shape (R, C), got " + describe(mixing));
+    const auto rows = static_cast<std::size_t>(mixing.shape(0));
     check_shape(mixing, "matrix", {rows, map.channels});
     check_layout(mixing, "matrix");
     const bool single = py::isinstance<py::array_t<float>>(mixing);

@@ -102,8 +102,8 @@ FORCE_INLINE void pack_matrix(const float *matrix, std::size_t rows, std::size_t
 DISPATCH(run_pack_matrix, pack_matrix,
          (const float *matrix, std::size_t rows, std::size_t channels, float *packed), (matrix, rows, channels, packed))
 
-// A block of pixels of the result, (rows, width): out = or += matrix features diag(w). Rows of `features` and of `out` are
-// `pixels` apart.
+// A block of pixels of the result, (rows, width): out = or += matrix features diag(w). Rows of `features` and of `out`
+// are `pixels` apart.
 struct Block {
     const float *packed;    // the matrix
     const float *features;

@@ -9,7 +9,8 @@ namespace pyengine {
 // Where `other` is the map itself, the same pointer, half of the work is spared.
 void gram(const Map &map, const float *other, double *gram, int threads);
 
-// What is written, (rows, N), is M F diag(w), with M = `matrix` (rows, C), times the scale rounded to float32, and F = `map`.
+// What is written, (rows, N), is M F diag(w), with M = `matrix` (rows, C) times the scale, rounded to float32, and
+// F = `map`.
 template <class Real>
 void mix(const Map &map, const Real *matrix, std::size_t rows, const Gradient &to, int threads);
 

@@ -125,9 +125,10 @@ def synthesize(
         Default: "histogram".
     weights : "auto", "thresholds" or dict, optional
         "auto" needs no tuning; "thresholds" is the paper's own scheme, which limits each term's gradient (Risser et
-        al., sec. 6). A dict has numbers by kind of term ("gram", "histogram", "structure", "content", "variation") or
-        by kind and layer ("gram/relu1_1"): factors of the losses as defined in the paper, or "auto" as for those not
-        named; 0 leaves a term out. The total variation is left out unless it is named. Default: None, those of the
+        al., sec. 6). A dict has numbers by kind of term ("gram", "histogram", "correlation", "structure", "content",
+        "variation") or by kind and layer ("gram/relu1_1"): factors of the losses as defined in the paper, or "auto" as
+        for those not named; 0 leaves a term out. The total variation is left out unless it is named, and so are
+        correlations, which keep what recurs in its place, unless `start` is "patches". Default: None, those of the
         method, which are "auto" for "histogram".
     structure : bool
         Match Gram matrices of translated feature maps as well, for regular patterns (Berger and Memisevic 2016).

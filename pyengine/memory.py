@@ -57,8 +57,9 @@ LAYOUT_BYTES, SOURCE_BYTES = 200, 450
 """Bytes that a start by patches takes for each pixel of the output at the coarsest level, and of the exemplars there:
 measured, 142 and 435."""
 
-MEASURED_COPIES, COPIES = 2, 4
-"""How often what a loss spreads over the whole image is in memory: of the exemplars, and of the output for a moment."""
+MEASURED_COPIES, KEPT_COPIES, COPIES = 2, 1.5, {"wrap": 5, "zeros": 10}
+"""How often what a loss spreads over the whole image is in memory, of the exemplars, of the output all the time, and by
+the padding for a moment: measured, 1.1, 1.25, 4.5 and 9.5. The first two are of each region; so is one of the last."""
 
 
 class TooLarge(PyengineError):
@@ -133,17 +134,18 @@ class Demand:
             for source in ("exemplars", "content")
         }
         spread = sum(kind.whole_channels * 4 ** (1 - architecture.pools(layer)) for kind, layer in kinds)
+        parts = max(regions, 1)
         return cls(
             losses.maps,
             reaches or {architecture.first: 0},
-            exemplar_pixels * math.ceil(kept["exemplars"] + spread * MEASURED_COPIES),
-            kept["content"] + regions * COVERAGE_BYTES + pictures * IMAGE_BYTES,
+            exemplar_pixels * math.ceil(kept["exemplars"] + spread * parts * MEASURED_COPIES),
+            kept["content"] + spread * parts * KEPT_COPIES + regions * COVERAGE_BYTES + pictures * IMAGE_BYTES,
             sum(
                 map_bytes(architecture, layer)
                 for kind, layer in kinds
                 if issubclass(kind, ChannelLoss) and layer != architecture.first
             )
-            + spread * COPIES,
+            + spread * (COPIES[losses.padding] + parts - 1),
         )
 
 

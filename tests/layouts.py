@@ -32,7 +32,14 @@ class Example:
 
     def __post_init__(self):
         self.image = np.ascontiguousarray(self.image)
-        kinds = ["gram", "histogram", "structure", "variation", *(["content"] if self.content is not None else [])]
+        kinds = [
+            "gram",
+            "histogram",
+            "correlation",
+            "structure",
+            "variation",
+            *(["content"] if self.content is not None else []),
+        ]
         self.everything = {
             "structure": True,
             "padding": self.padding,
@@ -46,6 +53,12 @@ def diagonal(height: int, width: int) -> np.ndarray:
     """An index image of the regions 1, in two parts, and 3, which numbers leave room between."""
     y, x = np.mgrid[:height, :width]
     return np.where((x + 2 * y) % (width + height) < 0.4 * (width + height), 3, 1).astype(np.uint8)
+
+
+def woven(image: np.ndarray) -> np.ndarray:
+    """A picture with a lattice over it, of 8 pixels, or 4 of relu2_1: what correlations are about."""
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    return image * np.where((y // 4 + x // 4) % 2, 1, 0.3).astype(np.float32)[:, :, None]
 
 
 def ramps(height: int, width: int) -> list[np.ndarray]:
@@ -74,6 +87,7 @@ def holed(height: int, width: int) -> np.ndarray:
 
 
 def example(kind: str, natural: np.ndarray, other: np.ndarray) -> Example:
+    natural, other = woven(natural), woven(other)
     if kind == "index images":
         layout = diagonal(64, 64)
         options = {"exemplar": other, "exemplar_regions": layout.T.copy(), "output_regions": layout}
@@ -127,6 +141,7 @@ def expected_terms(network, e: Example, objective) -> dict[str, tuple[str, float
     """Layer, share of the output, loss and its gradient with respect to the layer's map, of each term."""
     # What counts of an exemplar, and of what is kept, tests of its own say.
     exemplars = Recipe.create(**e.everything).level.exemplars
+    losses = {loss.name: loss for loss in objective.losses}
     near = {loss.name: plain(loss.region.coverage.get(loss.layer)) for loss in objective.losses}
     maps = reference.forward(network, e.image, e.padding, upto="relu4_1")
     exemplar_maps = [reference.forward(network, x.image, e.padding, upto="relu4_1") for x in exemplars]
@@ -136,6 +151,7 @@ def expected_terms(network, e: Example, objective) -> dict[str, tuple[str, float
     for kind, layers in (
         ("histogram", ("relu1_1", "relu4_1")),
         ("gram", ("relu1_1", "relu2_1", "relu3_1", "relu4_1")),
+        ("correlation", ("relu2_1",)),
         ("structure", ("relu3_1",)),
     ):
         for layer in layers:
@@ -156,6 +172,13 @@ def expected_terms(network, e: Example, objective) -> dict[str, tuple[str, float
                     value, gradient = reference.gram_loss(reference.flat(F), reference.gram(S, w_s), w)
                 elif kind == "histogram":
                     value, gradient = reference.histogram_loss(reference.flat(F), S, w, w_s)
+                elif kind == "correlation":
+                    axes, origin = losses[name].axes, losses[name].origin
+                    target, counts = correlation_target(axes, origin, [m[layer] for m in exemplar_maps], ws, e.factors)
+                    assert counts.any()
+                    value, gradient = reference.correlation_loss(
+                        F, axes, origin, target, counts, w, e.padding == "wrap"
+                    )
                 else:
                     targets = structure_targets([m[layer] for m in exemplar_maps], ws, e.factors)
                     value, gradient = reference.structure_loss(F, targets, w, e.padding == "wrap")
@@ -166,6 +189,28 @@ def expected_terms(network, e: Example, objective) -> dict[str, tuple[str, float
         terms["content/relu4_1"] = "relu4_1", 1.0, value, gradient.reshape(target.shape)
     terms["variation"] = "", 1.0, *reference.variation(e.image, e.padding == "wrap")
     return terms
+
+
+def correlation_target(
+    axes: np.ndarray,
+    origin: np.ndarray,
+    maps: list[np.ndarray],
+    weights: list[np.ndarray],
+    factors: tuple[float, ...],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Autocorrelations over the pairs inside the exemplars, all together, up to half of any side; how lags count.
+
+    An exemplar of which nothing counts is none.
+    """
+    used = [item for item in zip(maps, weights, factors, strict=False) if item[1].any()]
+    sides = min(F.shape[1] for F, *_ in used), min(F.shape[2] for F, *_ in used)
+    total, mass = np.zeros(()), np.zeros(())
+    for F, w, factor in used:
+        u = np.tensordot(axes, F, 1) - origin
+        sums, pairs = reference.sums_of_pairs(u, (sides[0] // 2, sides[1] // 2), w, False)
+        total, mass = total + factor * sums, mass + factor * pairs
+    target, _ = reference.autocorrelation(total, mass)
+    return target, reference.lag_weights(target, sides)
 
 
 def structure_targets(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import reference
 from conftest import KERNELS, coverage
+from layouts import correlation_target
 
 from pyengine.kernels import Coverage
 from pyengine.losses import KINDS
@@ -88,3 +89,10 @@ def structure_targets(samples: list[Sample], shifts=SHIFTS) -> dict[tuple[int, i
             sums = sums[0] + total, sums[1] + pairs.sum()
         targets[shift] = sums[0] / sums[1]
     return targets
+
+
+def target_of(loss: Any, samples: list[Sample]) -> tuple[np.ndarray, np.ndarray]:
+    """What a correlation loss is to find: its target, along its axes, and how much each lag counts."""
+    maps, factors = [s.features.astype(np.float64) for s in samples], tuple(s.factor for s in samples)
+    covers = [reference.weights(plain(s.coverage), s.features[0].size) for s in samples]
+    return correlation_target(loss.axes, loss.origin, maps, covers, factors)

@@ -21,6 +21,7 @@ Padding = Literal["wrap", "zeros", "reflect"]  # the last for the way forward on
 Pooling = Literal["average", "max"]
 Term = tuple[float, Array]
 Shift = tuple[int, int]
+Size = tuple[int, int]
 
 WINDOW = [(0, 0), (0, 1), (1, 0), (1, 1)]
 
@@ -392,6 +393,78 @@ def structure_loss(
         second = np.roll(np.tensordot(difference.T, pairs * F, 1), (dy, dx), (1, 2))
         gradient += 2 * (first + second) / (elements * pairs.sum())
     return value, gradient
+
+
+def sums_of_pairs(maps: ArrayLike, reach: Size, w: ArrayLike | None = None, wrap: bool = True) -> tuple[Array, Array]:
+    """sum_p w(p) w(p+t) u(p) u(p+t) of maps u (K, H, W), and sum_p w(p) w(p+t).
+
+    For t from -Y to Y and from -X to X: (K, 2 Y + 1, 2 X + 1) and (2 Y + 1, 2 X + 1). p+t wraps round; without `wrap`,
+    only the pairs whose both pixels lie inside are used.
+    """
+    u = np.asarray(maps, np.float64)
+    height, width = u.shape[1:]
+    grid = weights(w, height * width).reshape(1, height, width)
+    counted = np.concatenate([grid * u, grid])
+    edges = (0, 0), (reach[0], reach[0]), (reach[1], reach[1])
+    around = np.pad(counted, edges, mode="wrap" if wrap else "constant")
+    sums = np.zeros((len(counted), 2 * reach[0] + 1, 2 * reach[1] + 1))
+    for y, x in np.ndindex(sums.shape[1:]):
+        sums[:, y, x] = np.einsum("khw,khw->k", counted, around[:, y : y + height, x : x + width])
+    return sums[:-1], sums[-1]
+
+
+def autocorrelation(sums: Array, masses: Array) -> tuple[Array, Array]:
+    """A(t), the mean over the pairs, and their masses; a lag with at most an eighth of lag 0's pairs has none: 0."""
+    enough = masses > masses[masses.shape[0] // 2, masses.shape[1] // 2] / 8
+    return np.where(enough, sums / np.where(enough, masses, 1), 0), masses * enough
+
+
+def lag_weights(target: Array, size: Size) -> Array:
+    """How much each lag counts, for autocorrelations (K, 2 Y + 1, 2 X + 1) of an exemplar of a (height, width).
+
+    From none at a fifth of the variance to all at two fifths; none within an eighth of the shorter side.
+    """
+    reach = target.shape[1] // 2, target.shape[2] // 2
+    y, x = np.mgrid[-reach[0] : reach[0] + 1, -reach[1] : reach[1] + 1]
+    strength = abs(target.sum(0)) / (target[:, reach[0], reach[1]].sum() or 1.0)
+    near = np.sqrt(y**2 + x**2) < min(size) / 8
+    return np.where(near, 0, np.clip(5 * strength - 1, 0, 1))
+
+
+def correlation_loss(
+    features: ArrayLike,
+    axes: ArrayLike,
+    origin: ArrayLike,
+    target: ArrayLike,
+    counts: ArrayLike,
+    w: ArrayLike | None = None,
+    wrap: bool = True,
+) -> Term:
+    """Mean over lags t and maps of c(t) (A(t) - target(t))^2, and its gradient (C, H, W).
+
+    A is the autocorrelation of the maps P F - m, with P = `axes` (K, C) and m = `origin` (K,); c(t) is `counts`. Lags
+    are those of the target that are less than half of a side. One without enough pairs adds nothing to either.
+    """
+    F, P = np.asarray(features, np.float64), np.asarray(axes, np.float64)
+    T, c = np.asarray(target, np.float64), np.asarray(counts, np.float64)
+    sides = F.shape[1:]
+    full = T.shape[1] // 2, T.shape[2] // 2
+    reach = min(full[0], (sides[0] - 1) // 2), min(full[1], (sides[1] - 1) // 2)
+    u = np.tensordot(P, F, 1) - np.asarray(origin, np.float64).reshape(-1, 1, 1)
+    A, masses = autocorrelation(*sums_of_pairs(u, reach, w, wrap))
+    value, gradient = 0.0, np.zeros_like(u)
+    for at in np.ndindex(masses.shape):
+        dy, dx = shift = at[0] - reach[0], at[1] - reach[1]
+        y, x = full[0] + dy, full[1] + dx
+        if not masses[at] * c[y, x]:
+            continue
+        difference = A[:, at[0], at[1]] - T[:, y, x]
+        value += float(c[y, x] * (difference**2).sum()) / A.size
+        # Every pixel is the first of one pair and the second of another.
+        pairs = pair_weights(sides[0], sides[1], shift, w, wrap)
+        both = pairs * np.roll(u, (-dy, -dx), (1, 2)) + np.roll(pairs * u, (dy, dx), (1, 2))
+        gradient += 2 * c[y, x] / (A.size * masses[at]) * difference[:, None, None] * both
+    return value, np.tensordot(P.T, gradient, 1)
 
 
 def variation(image: ArrayLike, wrap: bool = True) -> Term:

@@ -14,6 +14,7 @@ import onnx
 import pytest
 import reference
 from conftest import covering, cut_budget, features, relative_error
+from layouts import woven
 
 import pyengine
 from pyengine import Engine, PyengineError, devices
@@ -168,6 +169,62 @@ def test_mix(kernels, shape, kind):
     assert_close(kernels.download(out), expected)
     kernels.mix(*arguments, coverage=covered(kernels, w), accumulate=True)
     assert_close(kernels.download(out), 2 * expected)
+
+
+@pytest.mark.parametrize("kind", ["none", "random"])
+@pytest.mark.parametrize(("rows", "channels"), [(1, 1), (1, 7), (8, 20), (13, 3)])
+def test_mix_to_more_or_fewer_channels(kernels, rows, channels, kind):
+    F, w = features((channels, 63), "normal"), covering(63, kind)
+    M = np.random.default_rng(1).normal(size=(rows, channels))
+    expected = 0.3 * M @ (F.astype(float) * (1 if w is None else w))
+    around = kernels.upload(np.full((rows + 2, 63), -7, np.float32))
+    arguments = kernels.upload(F), kernels.upload(M), 0.3, around[1:-1]
+    kernels.mix(*arguments, coverage=covered(kernels, w))
+    assert_close(kernels.download(around)[1:-1], expected)
+    kernels.mix(*arguments, coverage=covered(kernels, w), accumulate=True)
+    assert_close(kernels.download(around)[1:-1], 2 * expected)
+    assert (kernels.download(around)[[0, -1]] == -7).all()
+
+
+@pytest.mark.parametrize(("size", "shape"), [((6, 8), (6, 8)), ((5, 7), (5, 7)), ((5, 7), (10, 14)), ((1, 1), (2, 1))])
+def test_transforms(kernels, size, shape):
+    X = features((3, *size), "normal")
+    there = kernels.upload(X)
+    spectra = kernels.rfft2(there, shape)
+    assert spectra.dtype == np.complex64
+    assert_close(kernels.download(spectra), CPU.rfft2(X, shape))
+    np.testing.assert_array_equal(kernels.download(there), X)
+    back = kernels.irfft2(spectra, shape)
+    assert back.dtype == np.float32
+    expected = np.zeros((3, *shape))
+    expected[:, : size[0], : size[1]] = X
+    assert_close(kernels.download(back), expected)
+
+
+@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("kind", ["none", "random"])
+def test_correlation(kernels, kind, wrap):
+    """Value and gradient of the loss that all of that is for."""
+    from maps import target_of
+
+    from pyengine.losses.base import Region, Sample
+    from pyengine.losses.correlation import CorrelationLoss
+
+    x = features((5, 9, 14), "normal")
+    exemplar = np.tile(features((5, 4, 6), "normal", 1), (1, 3, 2))
+    w, w_s = covering(126, kind), covering(144, kind)
+    region = Region() if w is None else Region(coverage={"relu1_1": kernels.cover(w)})
+    sample = Sample(kernels.upload(exemplar), covered(kernels, w_s))
+    loss = CorrelationLoss.measure("relu1_1", [sample], kernels, region, wrap=wrap)
+    axes, origin = kernels.download(loss.axes), kernels.download(loss.origin)
+    target, counts = target_of(replace(loss, axes=axes, origin=origin), [Sample(exemplar, covered(CPU, w_s))])
+    assert counts.any()
+    expected, slope = reference.correlation_loss(x, axes, origin, target, counts, w, wrap)
+    value, gradient = kernels.xp.empty((), np.float64), kernels.upload(np.full_like(x, np.nan))
+    for _ in range(2):  # the second time with what the first has kept
+        loss.evaluate(kernels.upload(x), kernels, value, weight=0.5, gradient=gradient)
+        assert kernels.fetch([value]) == [pytest.approx(expected, rel=1e-5)]
+        assert_close(kernels.download(gradient), 0.5 * slope, 1e-5)
 
 
 @pytest.mark.parametrize("kind", ["none", "random"])
@@ -888,6 +945,7 @@ def case(name: str, natural: np.ndarray, other: np.ndarray) -> dict[str, Any]:
         },
         "content": {"exemplar": exemplar, "content": other[:20, :24], "content_layers": ["relu2_1"]},
         "hole": {"exemplar": other[:20, :24], "fill": hole(20, 24)},
+        "correlation": {"exemplar": woven(exemplar), "weights": {"correlation": "auto", "gram": 1e-9}},
         "structure": {"exemplar": exemplar, "structure": True},
         "variation": {"exemplar": exemplar, "weights": {"variation": 1e3}},
         "zeros": {"exemplar": exemplar, "padding": "zeros"},
@@ -902,6 +960,7 @@ CASES = [
     "painted exemplar",
     "content",
     "hole",
+    "correlation",
     "structure",
     "variation",
     "zeros",
@@ -1013,12 +1072,16 @@ def test_a_callback_stops_the_run(on_gpu, natural):
     assert result.image.shape == (34, 36, 3)
 
 
-@pytest.mark.parametrize("options", [{}, {"structure": True, "weights": {"variation": 1.0}}], ids=["default", "more"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"structure": True, "weights": {"variation": 1.0}}, {"weights": {"correlation": "auto"}}],
+    ids=["default", "more", "correlation"],
+)
 def test_an_iteration_makes_one_transfer(on_emulated, natural, options):
     def transfers(iterations: int) -> tuple[dict[str, int], int]:
         before = vars(emulation.transfers).copy()
         result = on_emulated.synthesize(
-            natural[:24, :24], levels=1, iterations=iterations, seed=1, **{**QUICK, **options}
+            woven(natural[:24, :24]), levels=1, iterations=iterations, seed=1, **{**QUICK, **options}
         )
         assert len(result.history) == iterations
         after = vars(emulation.transfers)

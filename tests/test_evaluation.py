@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 from conftest import LAYERS, cut_budget, relative_error
-from layouts import diagonal, example, expected_terms
+from layouts import diagonal, example, expected_terms, woven
 
 from pyengine import Engine
 from pyengine.losses.base import Loss, Region
@@ -44,6 +44,7 @@ def check_against_whole(engine, in_tiles, image, options, side, channels=24):
     assert found_value == pytest.approx(value, rel=1e-6)
     assert relative_error(found_gradient, gradient) < 1e-5
     assert list(found_terms) == list(terms)
+    assert all(term > 0 for term in terms.values())
     for name, term in terms.items():
         assert found_terms[name] == pytest.approx(term, rel=1e-5, abs=1e-12), name
     return found_gradient
@@ -90,8 +91,8 @@ def test_channels_of_the_first_map_at_a_time(engine, in_tiles, natural, other, c
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        *product(["index images"], ["gram", "histogram", "structure", "content", "all"]),
-        *product(["hole under zeros", "exemplars as regions"], ["structure", "all"]),
+        *product(["index images"], ["gram", "histogram", "correlation", "structure", "content", "all"]),
+        *product(["hole under zeros", "exemplars as regions"], ["correlation", "structure", "all"]),
     ],
 )
 def test_what_has_a_place_where_the_image_ends(engine, in_tiles, natural, other, name, kind):
@@ -105,12 +106,13 @@ def test_what_has_a_place_where_the_image_ends(engine, in_tiles, natural, other,
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        *product(["soft masks"], ["gram", "histogram", "structure", "content", "all"]),
-        *product(["hole", "hole and regions"], ["histogram", "structure", "all"]),
+        *product(["soft masks"], ["gram", "histogram", "correlation", "structure", "content", "all"]),
+        *product(["hole", "hole and regions"], ["histogram", "correlation", "structure", "all"]),
     ],
 )
 def test_what_has_a_place_where_the_image_wraps_round(engine, in_tiles, natural, other, name, kind):
-    weights = {k: float(kind in (k, "all")) for k in ("gram", "histogram", "structure")}
+    natural, other = woven(natural), woven(other)
+    weights = {k: float(kind in (k, "all")) for k in ("gram", "histogram", "correlation", "structure")}
     weights["gram"] = weights["gram"] or 1e-9
     options = {"exemplar": other, "structure": True, "weights": weights}
     ramp = np.broadcast_to(np.linspace(-0.5, 1.5, 96, dtype=np.float32), (64, 96)).clip(0, 1)
@@ -135,6 +137,17 @@ def test_the_halo_covers_what_is_compared_at_a_distance(engine, in_tiles, natura
     weights = {"gram": 1e-9, "histogram": 0, "structure": 1.0}
     options = {"exemplar": natural, "structure": True, "gram_layers": ("relu1_1",), "weights": weights}
     check_against_whole(engine, in_tiles, image, {**options, "padding": padding}, 32)
+
+
+@pytest.mark.parametrize(("size", "padding", "side"), [((64, 96), "wrap", 32), ((61, 101), "zeros", 24)])
+def test_order_is_the_whole_images(engine, in_tiles, natural, size, padding, side):
+    """Over distances that no tile has, of a lattice that was broken."""
+    image = woven(natural)
+    options = {"exemplar": image, "padding": padding, "weights": {"gram": 1e-9, "histogram": 0, "correlation": 1.0}}
+    whole = np.tile(np.roll(image, 3, 1), (1, 2, 1))[: size[0], : size[1]]
+    whole[40:] = np.roll(whole[40:], 3, 1)
+    assert engine.objective(**options).terms(np.ascontiguousarray(whole))["correlation/relu2_1"] > 0
+    check_against_whole(engine, in_tiles, whole, options, side)
 
 
 def test_the_baseline(engine, in_tiles, natural, other):

@@ -49,6 +49,22 @@ def test_mix(shape, kind):
     assert_close(out, 2 * expected)
 
 
+@pytest.mark.parametrize("kind", COVERAGES)
+@pytest.mark.parametrize("pixels", [1, 63, 515])
+@pytest.mark.parametrize(("rows", "channels"), [(1, 1), (1, 64), (8, 128), (13, 7), (33, 3), (128, 8), (0, 5)])
+def test_mix_to_more_or_fewer_channels(rows, channels, pixels, kind):
+    F, w = features((channels, pixels), "normal"), covering(pixels, kind)
+    M = np.random.default_rng(1).normal(size=(rows, channels))
+    expected = 0.3 * M @ (F.astype(float) * (1 if w is None else w))
+    around = np.full((rows + 2, pixels), np.nan, np.float32)
+    out = around[1:-1]
+    _core.mix(F, M, 0.3, out, w, threads=2)
+    np.testing.assert_allclose(out, expected, rtol=0, atol=2e-6 * max(np.abs(expected).max(initial=0), 1))
+    _core.mix(F, M.astype(np.float32), 0.3, out, w, accumulate=True, threads=2)
+    np.testing.assert_allclose(out, 2 * expected, rtol=0, atol=4e-6 * max(np.abs(expected).max(initial=0), 1))
+    assert np.isnan(around[[0, -1]]).all()
+
+
 def test_mix_is_that_of_the_loss():
     F, w = features((6, 200), "normal"), covering(200)
     target = reference.gram(features((6, 150), "normal", 1))
@@ -610,9 +626,11 @@ def everything(threads, shape=(130, 5000)):
         G = _core.gram(F, v, threads)
         out, gradient = np.empty_like(F), np.empty_like(F)
         _core.mix(F, G, 0.5, out, v, threads=threads)
+        few = np.empty((7, shape[1]), np.float32)
+        _core.mix(F, G[:7], 0.5, few, v, threads=threads)
         histogram = _core.Histogram(S, None if v is None else w[:3001], threads)
         value = histogram.loss(F, gradient, 1.0, v, threads=threads)
-        results += [G, out, gradient, np.float64(value)]
+        results += [G, out, few, gradient, np.float64(value)]
         results.append(_core.cross_gram(F, F[::-1].copy(), v, threads))
         value = _core.content_loss(F, F[::-1].copy(), out, 0.3, v, accumulate=True, threads=threads)
         results += [out, np.float64(value)]
@@ -777,6 +795,36 @@ def test_maps_may_have_three_axes(kind):
         assert_close(found.reshape(4, -1), 0.3 * gradient, 3e-6)
         value_of(call, target, X, 0.3, found, coverage=v, accumulate=True)
         assert_close(found.reshape(4, -1), 0.6 * gradient, 3e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(("size", "shape"), [((6, 8), (6, 8)), ((5, 7), (5, 7)), ((5, 7), (10, 14)), ((1, 1), (2, 1))])
+def test_transforms(size, shape, threads):
+    """By their definition; there and back, with zeros around where the shape is larger."""
+    X, kernels = features((3, *size), "normal"), CpuKernels(threads)
+    before = X.copy()
+    spectra = kernels.rfft2(X, shape)
+    assert spectra.dtype == np.complex64
+    rows, columns = (np.exp(-2j * np.pi * np.outer(np.arange(n), np.arange(n)) / n) for n in shape)
+    expected = rows[:, : size[0]] @ X.astype(float) @ columns[: size[1], : shape[1] // 2 + 1]
+    np.testing.assert_allclose(spectra, expected, atol=1e-6 * np.abs(expected).max())
+    np.testing.assert_array_equal(X, before)
+    back = kernels.irfft2(spectra, shape)
+    assert back.dtype == np.float32
+    padded = np.zeros((3, *shape))
+    padded[:, : size[0], : size[1]] = X
+    np.testing.assert_allclose(back, padded, atol=1e-6 * np.abs(X).max())
+
+
+@pytest.mark.parametrize("shape", [(60, 90), (61, 97), (128, 96)])
+def test_threads_change_no_bit_of_transforms(shape):
+    X = features((5, *shape), "normal")
+    results = []
+    for threads in (1, 2, 3, 7):
+        kernels = CpuKernels(threads)
+        spectra = kernels.rfft2(X, shape)
+        results.append((spectra.tobytes(), kernels.irfft2(spectra, shape).tobytes()))
+    assert results.count(results[0]) == len(results)
 
 
 def test_options_reach_the_kernels():
@@ -980,14 +1028,29 @@ MASK = np.zeros((2, 1, 1), np.uint16)
         ),
         (lambda: _core.gram(F, threads=0), ValueError, "^threads: expected at least 1, got 0$"),
         (
+            lambda: _core.mix(F, D[:, :2], 1.0, OUT),
+            ValueError,
+            r"^matrix: expected shape \(3, 3\), got float64 of shape \(3, 2\)$",
+        ),
+        (
             lambda: _core.mix(F, D[:2], 1.0, OUT),
             ValueError,
-            r"^difference: expected shape \(3, 3\), got",
+            r"^out: expected shape \(2, 8\), got float32 of shape \(3, 8\)$",
+        ),
+        (
+            lambda: _core.mix(F, D[0], 1.0, OUT),
+            ValueError,
+            r"^matrix: expected shape \(R, C\), got float64 of shape \(3,\)$",
+        ),
+        (
+            lambda: _core.mix(F, 1.0, 1.0, OUT),
+            TypeError,
+            r"^matrix: expected a numpy array of shape \(R, C\), got float$",
         ),
         (
             lambda: _core.mix(F, D.astype(int), 1.0, OUT),
             TypeError,
-            "^difference: expected float32 or",
+            "^matrix: expected float32 or",
         ),
         (
             lambda: _core.mix(F, D, 1.0, OUT[:, :4]),
@@ -1241,8 +1304,8 @@ def unaligned(array):
 WITH_ARRAYS = [
     (_core.gram, {"features": F, "coverage": W}),
     (_core.cross_gram, {"features": F, "other": F, "coverage": W}),
-    (_core.mix, {"features": F, "difference": D, "scale": 1.0, "out": OUT, "coverage": W}),
-    (_core.mix, {"features": F, "difference": D.astype(np.float32), "scale": 1.0, "out": OUT}),
+    (_core.mix, {"features": F, "matrix": D, "scale": 1.0, "out": OUT, "coverage": W}),
+    (_core.mix, {"features": F, "matrix": D.astype(np.float32), "scale": 1.0, "out": OUT}),
     (_core.Histogram, {"features": F, "coverage": W}),
     (_core.Histogram(F).loss, {"features": F, "gradient": OUT, "coverage": W}),
     (_core.content_loss, {"features": F, "target": F, "gradient": OUT, "coverage": W}),

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import reference
 from conftest import KERNELS, coverage, relative_error
-from maps import LAYER, SETTINGS, evaluate, feature_map, make, plain, soft, structure_targets, union
+from maps import (
+    LAYER,
+    SETTINGS,
+    evaluate,
+    feature_map,
+    make,
+    plain,
+    soft,
+    structure_targets,
+    target_of,
+    union,
+)
 
 from pyengine.losses.base import Region, Sample
 from pyengine.losses.content import ContentLoss
 
-SETUPS = ["gram", "histogram", "structure", "structure within", "content"]
+SETUPS = ["gram", "histogram", "correlation", "correlation within", "structure", "structure within", "content"]
+OF_EXEMPLARS = ["gram", "histogram", "correlation", "structure"]
 
 
-def expected(kind: str, features: np.ndarray, samples: list[Sample], region: Region) -> tuple[float, np.ndarray]:
+def expected(loss: Any, kind: str, features: np.ndarray, samples: list[Sample]) -> tuple[float, np.ndarray]:
+    region = loss.region
     w = plain(region.coverage.get(LAYER))
     flat = reference.flat(features)
     if kind == "gram":
@@ -24,8 +39,14 @@ def expected(kind: str, features: np.ndarray, samples: list[Sample], region: Reg
         value, gradient = reference.histogram_loss(flat, S, w, w_s)
     elif kind == "content":
         value, gradient = reference.content_loss(flat, reference.flat(feature_map(1)), w)
-    else:
+    elif loss.kind == "structure":
         value, gradient = reference.structure_loss(features, structure_targets(samples), w, kind == "structure")
+    else:
+        target, counts = target_of(loss, samples)
+        assert counts.any()
+        value, gradient = reference.correlation_loss(
+            features, loss.axes, loss.origin, target, counts, w, kind == "correlation"
+        )
     return value, gradient.reshape(features.shape)
 
 
@@ -35,7 +56,7 @@ def test_value_and_gradient(kind, setting):
     samples, region = SETTINGS[setting].samples, SETTINGS[setting].region
     features = feature_map(0)
     loss = make(kind, samples, region)
-    value, gradient = expected(kind, features, samples, region)
+    value, gradient = expected(loss, kind, features, samples)
     assert evaluate(loss, features) == pytest.approx(value, rel=1e-5)
     found = np.full_like(features, np.nan)  # to be overwritten
     assert evaluate(loss, features, weight=3.0, gradient=found) == pytest.approx(value, rel=1e-5)
@@ -66,11 +87,14 @@ def test_magnitudes_are_mean_squares_of_what_is_measured(setting):
         "structure": np.mean([(target**2).mean() for target in targets.values()]),
         "content": (feature_map(1).astype(np.float64) ** 2).mean(),
     }
+    correlation = make("correlation", samples, region)
+    target, _ = target_of(correlation, samples)
+    magnitudes["correlation"] = (target[:, target.shape[1] // 2, target.shape[2] // 2] ** 2).mean()
     for kind, magnitude in magnitudes.items():
         assert make(kind, samples, region).magnitude == pytest.approx(magnitude, rel=1e-5), kind
 
 
-@pytest.mark.parametrize("kind", ["gram", "histogram", "structure"])
+@pytest.mark.parametrize("kind", OF_EXEMPLARS)
 def test_only_the_proportions_of_factors_count(kind):
     one, two = feature_map(1), feature_map(4, 6, 11)
     features = feature_map(0)
@@ -81,7 +105,7 @@ def test_only_the_proportions_of_factors_count(kind):
     assert values == pytest.approx([values[0]] * 3, rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["gram", "histogram", "structure"])
+@pytest.mark.parametrize("kind", OF_EXEMPLARS)
 @pytest.mark.parametrize("empty", [Sample(feature_map(4), None, 0.0), Sample(feature_map(4), coverage(np.zeros(63)))])
 def test_a_sample_that_counts_nothing_changes_nothing(kind, empty):
     features = feature_map(0)
@@ -108,6 +132,21 @@ def test_what_lies_outside_a_region_changes_nothing(kind):
         values.append(evaluate(make(kind, [Sample(exemplar, coverage(w_s))], region), output, gradient=gradient))
         assert not gradient[:, 0].any()
     assert values == pytest.approx([values[0]] * 3, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", SETUPS)
+def test_only_the_proportions_of_a_coverage_count(kind):
+    """Of the exemplar's and of the output's: a mask that is grey all over leaves out nothing."""
+    features, values, gradients = feature_map(0), [], []
+    for w, w_s in ((1, 1), (0.05, 1), (1, 0.05)):
+        region = Region("1", 0.5, {LAYER: coverage(np.full(63, w))})
+        gradients.append(np.empty_like(features))
+        loss = make(kind, [Sample(feature_map(1), coverage(np.full(63, w_s)))], region)
+        values.append(evaluate(loss, features, gradient=gradients[-1]))
+    assert values[0] > 0
+    assert values == pytest.approx([values[0]] * 3, rel=1e-5)
+    for gradient in gradients[1:]:
+        assert relative_error(gradient, gradients[0]) < 1e-5
 
 
 def test_whether_a_region_has_pixels():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -15,9 +16,12 @@ from conftest import LAYERS, VGG16
 from pyengine import Engine, PyengineError, Recipe
 from pyengine import memory as memory_module
 from pyengine.kernels.cpu import CpuKernels
+from pyengine.losses.base import Sample
+from pyengine.losses.correlation import CorrelationLoss
 from pyengine.losses.options import LossOptions
 from pyengine.memory import Budget, Demand, Plan, level_demand
-from pyengine.network.tiles import TiledNetwork
+from pyengine.network.graphs import OutputPadding
+from pyengine.network.tiles import TiledNetwork, Window
 from pyengine.optimizers import lbfgs
 
 LOSSES = LossOptions().on(VGG16)
@@ -69,7 +73,7 @@ def test_a_level_is_planned_once_by_its_own_exemplars(monkeypatch):
     monkeypatch.setattr(lbfgs, "TemporaryFile", lambda *_, **__: files.append(1))
     exemplars = [np.random.default_rng(seed).random((768, 768, 3), np.float32) for seed in (0, 1)]
     recipe = Recipe.create(exemplars=exemplars, size=1024, levels=2, iterations=[1, 1])
-    with Engine("cpu", threads=1, memory_limit=1_150_000_000) as engine:
+    with Engine("cpu", threads=1, memory_limit=1_210_000_000) as engine:
         half, full = engine.plans(recipe)
         assert (half.side, half.spill) == (None, False)
         assert full.side is not None
@@ -95,7 +99,7 @@ HALF = np.arange(64 * 64).reshape(64, 64) < 64 * 32
     ],
 )
 def test_what_a_level_keeps_of_each_pixel(options, kept):
-    recipe = Recipe.create(PICTURE, **options)
+    recipe = Recipe.create(PICTURE, weights={"correlation": 0}, **options)
     demand = level_demand(recipe.level, recipe.losses.on(VGG16), VGG16, 1000)
     assert demand.pixel_bytes == kept
     assert demand.measured_bytes == 1000 * (256 + 32)  # relu1_1 and relu4_1, sorted
@@ -103,6 +107,51 @@ def test_what_a_level_keeps_of_each_pixel(options, kept):
     assert demand.reaches["relu1_1"] == 0  # a Gram loss looks at it too
     histogram = LossOptions({"gram": 0}).on(VGG16)
     assert list(Demand.of(histogram, VGG16, 0).reaches) == ["relu4_1"]
+
+
+def correlations(padding: OutputPadding, regions: int = 0) -> np.ndarray:
+    """What they take of each pixel of the exemplars, and of the output, all the time and for a moment."""
+    demands = [
+        Demand.of(LossOptions({"correlation": weight}, padding=padding).on(VGG16), VGG16, 1, regions)
+        for weight in ("auto", 0)
+    ]
+    more, plain = ((d.measured_bytes, d.pixel_bytes, d.whole_map_bytes) for d in demands)
+    return np.subtract(more, plain)
+
+
+def test_what_is_spread_over_the_whole_image_counts():
+    """Eight channels at half of the size, in each region."""
+    assert correlations("wrap").tolist() == [8 * 2, 8 * 1.5, 8 * 5]
+    assert correlations("zeros").tolist() == [8 * 2, 8 * 1.5, 8 * 10]
+    assert correlations("wrap", 3).tolist() == [3 * 8 * 2, 3 * 8 * 1.5, 8 * (5 + 2)]
+
+
+@pytest.mark.parametrize("padding", ["wrap", "zeros"])
+def test_correlations_take_no_more_than_that(padding):
+    """And not much less."""
+    kernels, (height, width), each = CpuKernels(threads=1), (96, 128), correlations(padding)
+    kernels.rfft2(np.zeros((1, 2, 2), np.float32), (2, 2))  # imports what it needs
+    exemplar = np.tile(np.random.default_rng(0).random((16, 4, 8), np.float32), (1, height // 4, width // 8))
+    tile = np.random.default_rng(1).random((16, 24, width), np.float32)
+    windows = [
+        Window((height, width), (24, width), ((y, y + 24), (0, width)), ((0, 24), (0, width)))
+        for y in range(0, height, 24)
+    ]
+    tracemalloc.start()
+    loss = CorrelationLoss.measure("relu2_1", [Sample(exemplar)], kernels, wrap=padding == "wrap")
+    measured = tracemalloc.get_traced_memory()[0]
+    parts = [loss.within(window, kernels) for window in windows]
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.reset_peak()
+    sums = None
+    for part in parts:
+        sums = part.statistic(tile, kernels, sums)
+    parts[0].residual(sums, tile.shape, kernels, np.empty(()))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    found = np.array([measured, kept - measured, peak - kept]) / (4 * height * width)  # pixels of the image
+    assert (found <= each).all()
+    assert (found >= each / 2).all()
 
 
 @pytest.mark.parametrize("more", [{"measured_bytes": 10**9}, {"pixel_bytes": 250.0}, {"whole_map_bytes": 600.0}])

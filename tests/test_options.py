@@ -23,7 +23,7 @@ def test_a_weight_of_a_layer_goes_before_that_of_its_kind():
 
 @pytest.mark.parametrize("weights", ["auto", "thresholds", {}])
 def test_default_weights(weights):
-    kinds = ("gram", "histogram", "structure", "content")
+    kinds = ("gram", "histogram", "correlation", "structure", "content")
     options = LossOptions(weights, {"content": ["relu4_2"]}, kinds, content=True).on(VGG16)
     assert {options.weight(kind, "relu4_1") for kind in kinds} == {"auto"}
     assert options.weight("variation") == 0
@@ -39,11 +39,12 @@ def test_default_layers_are_the_papers():
     assert layers["histogram"] == ("relu1_1", "relu4_1")
     assert layers["content"] == ("relu4_1",)
     assert layers["structure"] == ("relu3_1",)
+    assert layers["correlation"] == ("relu2_1",)
 
 
 def test_default_layers_of_a_network_of_one_block():
     layers = LossOptions().on(VGG16.up_to("relu1_2")).layers
-    assert {layers[kind] for kind in ("gram", "histogram", "structure", "content")} == {("relu1_1",)}
+    assert {layers[kind] for kind in ("gram", "histogram", "correlation", "structure", "content")} == {("relu1_1",)}
 
 
 def test_a_layer_of_several_kinds_is_there_once():
@@ -56,6 +57,7 @@ def test_a_layer_of_several_kinds_is_there_once():
 def test_a_weight_that_is_named_brings_its_loss():
     assert LossOptions({"structure": 0.5}).on(VGG16).used("structure") == ("relu3_1",)
     assert LossOptions({"structure": "auto"}).on(VGG16).used("structure") == ("relu3_1",)
+    assert LossOptions({"correlation": "auto"}).on(VGG16).used("correlation") == ("relu2_1",)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,10 @@ def test_a_weight_that_is_named_brings_its_loss():
         ({"weights": {"structure": 1}, "layers": {"structure": []}}, r"structure=1: there is no layer for it"),
         ({"weights": {"content/relu4_1": 1}}, r"content/relu4_1=1: there is no content"),
         ({"weights": {"gram/relu1_1": 1}, "layers": {"gram": ["relu2_1"]}}, r"there is no term 'gram/relu1_1'"),
-        ({"weights": {"style": 1}}, r"there is no term 'style': choose histogram, gram, structure, content, variation"),
+        (
+            {"weights": {"style": 1}},
+            r"no term 'style': choose histogram, gram, correlation, structure, content, variation, or one layer's",
+        ),
         ({"weights": {3: 1}}, r"there is no term 3"),
         ({"weights": {"gram": True}}, r"gram=True: give a number"),
         ({"weights": {"gram/": 1}}, r"there is no term 'gram/'"),
@@ -72,6 +77,7 @@ def test_a_weight_that_is_named_brings_its_loss():
         ({"weights": {"gram": None}}, r"gram=None"),
         ({"weights": "automatic"}, r"weights='automatic': give 'auto', 'thresholds', or numbers by term"),
         ({"weights": {"gram": 0, "histogram": 0, "content": 1}, "content": True}, r"nothing is left"),
+        ({"weights": {"gram": 0, "histogram": 0, "correlation": 1}}, r"nothing is left"),
         ({"layers": {"gram": [], "histogram": []}}, r"nothing is left to match"),
         ({"layers": {"content": "relu4_1"}}, r"content_layers='relu4_1': give a sequence of names"),
         ({"layers": {"gram": [3]}}, r"gram_layers=\[3\]: give a sequence of names"),

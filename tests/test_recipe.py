@@ -133,6 +133,26 @@ def test_the_smallest_exemplar_limits_the_levels():
         Recipe.create(exemplars=[picture(128, 128), picture(40, 40)], size=128, levels=3)
 
 
+@pytest.mark.parametrize(
+    ("options", "used"),
+    [
+        ({}, True),
+        ({"start": "patches"}, True),
+        ({"start": "patches", "weights": {"gram": 2.0}}, True),
+        ({"start": "patches", "weights": {"correlation": 0}}, False),
+        ({"start": "noise"}, False),
+        ({"start": "noise", "weights": {"correlation": "auto"}}, True),
+        ({"init": EXEMPLAR}, False),
+        ({"content": EXEMPLAR}, False),
+        ({"method": "gatys"}, False),
+    ],
+)
+def test_correlations_come_with_patches_or_by_their_name(options, used):
+    losses = Recipe.create(EXEMPLAR, **options).losses.on(VGG16)
+    assert losses.used("correlation") == (("relu2_1",) if used else ())
+    assert losses.weight("correlation") == ("auto" if used else 0)
+
+
 def test_defaults():
     losses = Recipe.create(EXEMPLAR).losses
     assert losses.weights == "auto"

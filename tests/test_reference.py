@@ -314,6 +314,58 @@ def test_structure_loss_of_no_shift_is_the_gram_loss() -> None:
 
 
 @pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("w", [None, mass(35)])
+def test_autocorrelation_by_hand(w: Array | None, wrap: bool) -> None:
+    u = maps(2, 35, 3).reshape(2, 5, 7)
+    grid = np.ones((5, 7)) if w is None else w.reshape(5, 7)
+    found, masses = reference.autocorrelation(*reference.sums_of_pairs(u, (2, 3), w, wrap))
+    for dy, dx in np.ndindex(5, 7):
+        total, seen = np.zeros(2), 0.0
+        for y, x in np.ndindex(5, 7):
+            v, h = y + dy - 2, x + dx - 3
+            if wrap or (0 <= v < 5 and 0 <= h < 7):
+                total += grid[y, x] * grid[v % 5, h % 7] * u[:, y, x] * u[:, v % 5, h % 7]
+                seen += grid[y, x] * grid[v % 5, h % 7]
+        enough = seen > (grid**2).sum() / 8
+        np.testing.assert_allclose(found[:, dy, dx], total / seen if enough else 0, atol=1e-12)
+        assert masses[dy, dx] == pytest.approx(seen if enough else 0)
+    np.testing.assert_allclose(found, found[:, ::-1, ::-1])  # each pair is one of the opposite lag too
+
+
+def test_lags_count_by_the_strength_of_what_repeats_there() -> None:
+    columns = np.tile([2.0, -1, -1], (1, 12, 8))
+    target, _ = reference.autocorrelation(*reference.sums_of_pairs(columns, (6, 12), wrap=False))
+    counts = reference.lag_weights(target, (12, 24))
+    x = np.arange(-12, 13)
+    assert (counts[:, x % 3 == 0] == 1).sum() == 13 * 9 - 3  # but for those within an eighth of the side
+    assert counts[6, 12 - 1 : 12 + 2].tolist() == [0, 0, 0]
+    assert counts[8, 12] == 1
+    half, _ = reference.sums_of_pairs([[[1.0, 0.3, 0, 0] * 6] * 6], (3, 12))
+    np.testing.assert_allclose(reference.lag_weights(half, (6, 24))[3, 13], 5 * 0.3 / 1.09 - 1)
+
+
+@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("w", [None, mass(35)])
+def test_correlation_loss(w: Array | None, wrap: bool) -> None:
+    """Of an output that is smaller than the exemplar in one direction."""
+    rng = np.random.default_rng(0)
+    at, axes, origin = maps(3, 35, 2).reshape(3, 5, 7), rng.normal(size=(2, 3)), rng.normal(size=2)
+    target, _ = reference.sums_of_pairs(maps(2, 48, 1).reshape(2, 8, 6) / 7, (4, 2), wrap=False)
+    counts = rng.uniform(size=target.shape[1:])
+    counts += counts[::-1, ::-1]
+
+    def evaluate(f: Array):
+        return reference.correlation_loss(f, axes, origin, target, counts, w, wrap)
+
+    value, gradient = evaluate(at)
+    u = np.tensordot(axes, at, 1) - origin[:, None, None]
+    found, masses = reference.autocorrelation(*reference.sums_of_pairs(u, (2, 2), w, wrap))
+    wanted = counts[2:7] * (masses > 0) * (found - target[:, 2:7]) ** 2
+    assert value == pytest.approx(wanted.mean())
+    check_gradient(lambda f: evaluate(f)[0], at, gradient)
+
+
+@pytest.mark.parametrize("wrap", [True, False])
 @pytest.mark.parametrize("size", [(4, 5), (2, 2), (1, 4), (3, 1), (2, 1)])
 def test_variation(size: tuple[int, int], wrap: bool) -> None:
     at = image(*size)

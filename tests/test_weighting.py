@@ -38,7 +38,7 @@ def test_weights_by_thresholds_limit_gradients_and_enlarge_none():
         assert (weights[name] == shares[name]) == (sizes[name] <= limit)
 
 
-@pytest.mark.parametrize("kind", ["gram", "histogram", "structure", "content"])
+@pytest.mark.parametrize("kind", ["gram", "histogram", "correlation", "structure", "content"])
 def test_an_automatic_weight_is_in_units_of_the_magnitude(kind):
     one, ten = of_kind(kind, "relu3_1"), of_kind(kind, "relu3_1", factor=10)
     assert one.auto_weight(2) * one.magnitude == pytest.approx(ten.auto_weight(2) * ten.magnitude)
@@ -58,7 +58,7 @@ def test_weights_are_as_given_or_automatic_times_the_share():
 def test_automatic_weights_do_not_depend_on_the_exemplars_contrast(engine, natural):
     """Relative to the exemplar's own feature maps, a term of a plain image is of the order of its layer's share."""
     for contrast in (1.0, 0.1):
-        terms = engine.objective(contrast * natural, weights="auto").terms(np.zeros_like(natural))
+        terms = engine.objective(contrast * natural, weights="auto", start="noise").terms(np.zeros_like(natural))
         assert all(0 < value < 20 for value in terms.values())
 
 

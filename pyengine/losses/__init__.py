@@ -13,7 +13,16 @@ from pyengine.losses.histogram import HistogramLoss
 from pyengine.losses.structure import StructureLoss
 from pyengine.losses.variation import VariationLoss
 
-__all__ = ["KINDS", "ContentLoss", "GramLoss", "HistogramLoss", "Loss", "StructureLoss", "VariationLoss"]
+__all__ = [
+    "KINDS",
+    "ContentLoss",
+    "CorrelationLoss",
+    "GramLoss",
+    "HistogramLoss",
+    "Loss",
+    "StructureLoss",
+    "VariationLoss",
+]
 
 KINDS: dict[str, type[Loss]] = {
     kind.kind: kind for kind in (HistogramLoss, GramLoss, CorrelationLoss, StructureLoss, ContentLoss, VariationLoss)

@@ -96,6 +96,8 @@ class Loss(ABC):
         The pictures on which targets are measured. Default: "exemplars".
     optional : bool
         Whether the kind is left out unless it is asked for. Default: False.
+    suffices : bool
+        Whether there is something to match where no other kind is left. Default: True.
     by_region : bool
         Whether each painted region has a loss of its own; otherwise one loss is for all of the output. Default: True.
     strength : float
@@ -120,6 +122,7 @@ class Loss(ABC):
     kind: ClassVar[str]
     source: ClassVar[Literal["exemplars", "content"]] = "exemplars"
     optional: ClassVar[bool] = False
+    suffices: ClassVar[bool] = True
     by_region: ClassVar[bool] = True
     strength: ClassVar[float] = 1.0
     threshold: ClassVar[float] = 1.0

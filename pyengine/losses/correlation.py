@@ -25,7 +25,7 @@ AT_A_TIME = 4
 """Components of which the spectra are in memory at a time."""
 
 LEAST_PAIRS = 0.125
-"""The share of all that counts for which there must be pairs a lag apart, or the lag does not count: where everything
+"""The mass of the pairs a lag apart against that at no lag, up to which the lag does not count: where everything
 counts, a quarter has a partner half of both sides away."""
 
 SHORT_RANGE = 1 / 8
@@ -34,6 +34,10 @@ SHORT_RANGE = 1 / 8
 CHANCE, SURE = 0.2, 0.4
 """Autocorrelations up to which a lag does not count, and from which on it counts in full. Photographs without order
 have 0.05 to 0.25 by chance, lattices have peaks of 0.5 to 1."""
+
+LEAST_VARIANCE = 1e-8
+"""The share of the features' mean square that must be variance, or there is nothing but rounding, which repeats itself
+too: on relu2_1, a flat exemplar has up to 1e-12, and stripes of two neighbouring greys 3e-2."""
 
 Size = tuple[int, int]
 
@@ -93,6 +97,7 @@ class CorrelationLoss(AdditiveLoss):
 
     kind = "correlation"
     optional = True
+    suffices = False
     whole_channels = COMPONENTS
 
     layer: str
@@ -123,7 +128,8 @@ class CorrelationLoss(AdditiveLoss):
     ) -> CorrelationLoss:
         """Take the autocorrelations of all samples together as target."""
         xp = kernels.xp
-        axes, origin = _components(samples, kernels)
+        samples = [sample for sample in samples if sample.mass]
+        axes, origin, power = _components(samples, kernels)
         height, width = (min(sample.features.shape[axis] for sample in samples) for axis in (1, 2))
         reach = height // 2, width // 2
         total: Float32 = xp.zeros((len(axes), 2 * reach[0] + 1, 2 * reach[1] + 1), np.float32)
@@ -134,15 +140,15 @@ class CorrelationLoss(AdditiveLoss):
             maps = _projected(sample.features, axes, origin, sample.coverage, kernels)
             total += np.float32(sample.factor) * _correlated(maps, shape, reach, kernels)
             pairs += np.float32(sample.factor) * _pairs(sample.coverage, size, shape, reach, kernels)
-        enough = pairs > LEAST_PAIRS * sum(sample.mass for sample in samples)
+        enough = pairs > LEAST_PAIRS * pairs[:, reach[0], reach[1]]
         target: Float32 = xp.where(enough, total / xp.maximum(pairs, 1e-30), 0)
         squares = target[:, reach[0], reach[1]].astype(np.float64)  # at no lag: the components' mean squares
-        magnitude, variance = kernels.fetch([(squares**2).mean(), squares.sum()])
+        magnitude, variance, whole = kernels.fetch([(squares**2).mean(), squares.sum(), power])
         strength = xp.abs(target.sum(axis=0)) / max(variance, 1e-30)
         rows, columns = xp.abs(xp.arange(-reach[0], reach[0] + 1)), xp.abs(xp.arange(-reach[1], reach[1] + 1))
         far = xp.hypot(rows[:, None], columns) >= SHORT_RANGE * min(height, width)
         weights = (far * xp.clip((strength - CHANCE) / (SURE - CHANCE), 0, 1)).astype(np.float32)
-        if not kernels.fetch([weights.sum(dtype=np.float64)])[0]:
+        if variance <= LEAST_VARIANCE * whole or not kernels.fetch([weights.sum(dtype=np.float64)])[0]:
             magnitude = 0.0
         return cls(layer, axes, origin, target, weights, magnitude, region, wrap)
 
@@ -224,15 +230,15 @@ class CorrelationLoss(AdditiveLoss):
             cut = np.s_[..., full[0] - reach[0] : full[0] + reach[0] + 1, full[1] - reach[1] : full[1] + reach[1] + 1]
             coverage = self.region.coverage.get(self.layer)
             pairs = _pairs(coverage, size, shape, reach, kernels)[0]
-            mass = height * width if coverage is None else coverage.total
-            shares = xp.where(pairs > LEAST_PAIRS * mass, 1 / xp.maximum(pairs, 1e-30), 0).astype(np.float32)
+            enough = pairs > LEAST_PAIRS * pairs[reach]
+            shares = xp.where(enough, 1 / xp.maximum(pairs, 1e-30), 0).astype(np.float32)
             target = xp.where(shares > 0, self.target[cut], 0)
             self._lags_of[size] = Lags(shape, *_where(reach, shape, kernels), target, self.weights[cut], shares)
         return self._lags_of[size]
 
 
-def _components(samples: Sequence[Sample], kernels: Kernels) -> tuple[Float64, Float32]:
-    """Axes (K, C) that span what the features mostly differ in, and their mean along them (K, 1, 1).
+def _components(samples: Sequence[Sample], kernels: Kernels) -> tuple[Float64, Float32, Float64]:
+    """Axes (K, C) that span what the features mostly differ in, their mean along them (K, 1, 1), and mean square.
 
     By subspace iteration; nearly the principal components, and exactly what is looked at ever after.
     """
@@ -256,7 +262,7 @@ def _components(samples: Sequence[Sample], kernels: Kernels) -> tuple[Float64, F
         axes = found + 1e-9 * max(float(np.abs(found).max()), 1e-30) * axes  # for features that are all alike
     axes, _ = np.linalg.qr(axes)
     rows: Float64 = kernels.upload(np.ascontiguousarray(axes.T))
-    return rows, (rows @ mean).astype(np.float32)[:, None, None]
+    return rows, (rows @ mean).astype(np.float32)[:, None, None], square.trace()
 
 
 def _projected(

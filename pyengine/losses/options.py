@@ -85,7 +85,8 @@ class LossOptions:
             plain = {k: w.item() if isinstance(w, np.generic) else w for k, w in self.weights.items()}
             object.__setattr__(self, "weights", plain)
         self._check_weights()
-        if not any(self._may_be_used(name) for name, kind in KINDS.items() if kind.source == "exemplars"):
+        matched = [name for name, kind in KINDS.items() if kind.source == "exemplars" and kind.suffices]
+        if not any(self._may_be_used(name) for name in matched):
             raise PyengineError("nothing is left to match: give gram or histogram a layer and a weight that is not 0")
         if not (is_number(self.content_strength) and 0 < self.content_strength <= MOST_STRENGTH):
             raise PyengineError(

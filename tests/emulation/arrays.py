@@ -42,6 +42,8 @@ class ndarray(NDArrayOperatorsMixin):
     data = property(lambda self: memory.MemoryPointer(memory.address(self._host)))
     device = property(lambda self: cuda.Device(0))
     T = property(lambda self: self.transpose())
+    real = property(lambda self: wrap(self._host.real))
+    imag = property(lambda self: wrap(self._host.imag))
 
     @property
     def flags(self) -> Flags:
@@ -137,7 +139,7 @@ class ndarray(NDArrayOperatorsMixin):
     def __getitem__(self, key: Any) -> Any:
         if any(getattr(part, "dtype", None) == np.bool_ for part in (key if isinstance(key, tuple) else (key,))):
             _count_to_host(8)  # the size of the result
-        return _wrap(self._host[_index(key)])
+        return wrap(self._host[_index(key)])
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._host[_index(key)] = _operand(value)
@@ -166,16 +168,16 @@ class ndarray(NDArrayOperatorsMixin):
         return _own(memory.copy(self._host, order, dtype))
 
     def view(self, dtype: Any = None) -> "ndarray":
-        return _wrap(self._host.view() if dtype is None else self._host.view(dtype))
+        return wrap(self._host.view() if dtype is None else self._host.view(dtype))
 
     def reshape(self, *shape: Any, order: str = "C") -> "ndarray":
-        return _wrap(self._host.reshape(*shape, order=order))
+        return wrap(self._host.reshape(*shape, order=order))
 
     def flatten(self, order: str = "C") -> "ndarray":
-        return _wrap(self._host.flatten(order))
+        return wrap(self._host.flatten(order))
 
     def transpose(self, *axes: Any) -> "ndarray":
-        return _wrap(self._host.transpose(*axes))
+        return wrap(self._host.transpose(*axes))
 
     def clip(self, min: Any = None, max: Any = None, out: Any = None) -> "ndarray":
         return functions["clip"](self, min, max, out)
@@ -187,10 +189,10 @@ def _own(host: np.ndarray) -> ndarray:
     return array
 
 
-def _wrap(result: Any) -> Any:
+def wrap(result: Any) -> Any:
     """What CuPy returns where NumPy returns this: views stay views, and what is computed lies in C's order."""
     if isinstance(result, tuple):
-        return tuple(map(_wrap, result))
+        return tuple(map(wrap, result))
     host = np.asarray(result)
     return _own(host if memory.on_device(host) else memory.copy(host))
 
@@ -296,7 +298,7 @@ def _ufunc(name: str) -> Callable[..., Any]:
         arguments = {} if out is None else {"out": out._host}
         with np.errstate(all="ignore"):
             result = function(*map(_operand, operands), dtype=dtype, casting=casting, **arguments)
-        return _wrap(result) if out is None else out
+        return wrap(result) if out is None else out
 
     return call
 
@@ -324,7 +326,7 @@ def _function(name: str, signature: inspect.Signature) -> Callable[..., Any]:
         with np.errstate(all="ignore"):
             result = function(*args, **kwargs)
         out = bound.arguments.get("out")
-        return _wrap(result) if out is None else out
+        return wrap(result) if out is None else out
 
     return call
 
@@ -376,7 +378,7 @@ def asnumpy(a: Any, stream: Any = None, order: str = "C", out: Any = None, *, bl
 
 @_listed
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> ndarray:
-    return _wrap(np.arange(start, stop, step, dtype))
+    return wrap(np.arange(start, stop, step, dtype))
 
 
 @_listed

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from emulation import arrays, cublas, cuda, kernels, memory
+from emulation import arrays, cublas, cuda, kernels, memory, transforms
 
 
 def _module(name: str, package: bool = False, **members: Any) -> ModuleType:
@@ -67,5 +67,12 @@ cupy = _module(
     ndarray=arrays.ndarray,
 )
 
+_fft = _module("cupyx.scipy.fft", **_members(transforms, "irfft2 rfft2"))
+_scipy = _module("cupyx.scipy", package=True, fft=_fft)
+_cupyx = _module("cupyx", package=True, scipy=_scipy)
+
 # Those of CuPy 14 that are files of it, which `import` finds by their whole names.
-importable = {module.__name__: module for module in (cupy, _cuda, _compiler, _device, _memory, _runtime, _stream)}
+importable = {
+    module.__name__: module
+    for module in (cupy, _cuda, _compiler, _device, _memory, _runtime, _stream, _cupyx, _scipy, _fft)
+}

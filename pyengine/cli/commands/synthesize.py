@@ -89,8 +89,8 @@ _recipe = options.together(
         ),
         _of(
             "--weight", "weights", type=parsing.weight, multiple=True, metavar="TERM=W", unset="auto",
-            help="Weight gram, histogram, structure, content or variation, or one layer's, as gram/relu1_1, by a "
-            "number or by auto. Give it again for each term.",
+            help="Weight gram, histogram, correlation, structure, content or variation, or one layer's, as "
+            "gram/relu1_1, by a number or by auto. Give it again for each term.",
         ),
         click.option(
             "--thresholds", is_flag=True,
