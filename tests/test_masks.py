@@ -86,14 +86,6 @@ def test_dilate(shape: tuple[int, int], radius: int, wrap: bool) -> None:
     np.testing.assert_array_equal(widened, dilated(soft(*shape), radius, wrap))
 
 
-@pytest.mark.parametrize("value", [0, 0.3, 1])
-def test_dilate_keeps_a_constant(value: float) -> None:
-    mask = np.full((7, 5), value, np.float32)
-    widened = masks.dilate(mask, 2, wrap=True)
-    np.testing.assert_array_equal(widened, mask)
-    assert not np.shares_memory(widened, mask)
-
-
 def test_dilate_makes_a_square() -> None:
     mask = np.zeros((9, 9), np.float32)
     mask[4, 4] = 0.5

@@ -71,8 +71,6 @@ def dilate(mask: Float32, radius: int, wrap: bool) -> Float32:
     >>> dilate(mask, 1, wrap=True)
     array([[0.5, 0.5, 0. , 0. , 0.5]], dtype=float32)
     """
-    if not np.ptp(mask):  # all of it is the same, as where all of a texture is made
-        return mask.copy()
     from scipy.ndimage import maximum_filter  # takes as long to import as all the rest of pyengine
 
     dilated: Float32 = maximum_filter(mask, 2 * radius + 1, mode="wrap" if wrap else "nearest")
