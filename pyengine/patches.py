@@ -3,7 +3,8 @@
 Texture optimisation (Kwatra et al. 2005), from coarse to fine. Each patch of the output looks for the patch of the
 exemplar that is most like it; then each pixel becomes a mean of what the patches over it say, and so on until they
 agree. What has been used more than its share costs more (Kaspar et al. 2015), so that all of the exemplar is found
-again and nothing repeats. The first patches are large: they bring order, which small ones only keep.
+again and nothing repeats. The first patches are large: they bring order, which small ones only keep. They begin where
+they belong on the exemplar's lattice, if it has one, and of a few beginnings the best goes on.
 
 What is kept of a picture has its say in every round, the more the nearer it is (Wexler et al. 2007). In a layout,
 patches are of their region, and its border is part of what they look like.
@@ -16,12 +17,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pyengine.arrays import Float32
+from pyengine.arrays import Float32, Float64
+from pyengine.images.color import LUMINANCE
 from pyengine.images.masks import Flags, dilate
 from pyengine.kernels import Kernels
+from pyengine.lattice import Lattice, autocorrelation
 from pyengine.level import Level
+from pyengine.losses.correlation import CHANCE, SHORT_RANGE, SURE
+from pyengine.periods import find_lattice
 from pyengine.pyramid import level_sizes
-from pyengine.sources import Numbers, Sources, offsets_of
+from pyengine.sources import COUNTS, Numbers, Sources, offsets_of
 
 COARSEST = 32
 """Pixels on the shorter side at the coarsest scale, at least."""
@@ -29,13 +34,16 @@ COARSEST = 32
 SIDE, FIRST_SIDE = 7, 17
 """Pixels on a side of a patch, and of those that the layout begins with."""
 
-STARTS = 4
-"""How often all is begun anew at the coarsest scale, where it costs little; the one whose patches fit best goes on."""
+STARTS, STARTED = 4, 2**14
+"""How often all is begun anew at the coarsest scale, but for no more pixels together: there it costs little, and the
+one that lacks least goes on."""
+
+FEWEST = 4
+"""Sources that a block may be from, at least, where its place on a lattice is known."""
 
 ROUNDS = (10, 6, 4)
 """How often patches are looked for at the coarsest scale, at the next, and at each that follows."""
 
-LEFT, ORDER = 1.0, 1.0
 SEARCHED = 192
 """Pixels on the shorter side from which on nothing is looked for any more: patches follow those of the coarser scale,
 which takes seconds where looking for the nearest of all would take minutes, and changes what they say but little."""
@@ -134,13 +142,15 @@ def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> L
     shortest = min(min(size) for size in (level.size, *(exemplar.size for exemplar in level.exemplars)))
     scales = max((shortest // COARSEST).bit_length(), 1)
     sizes = zip(*(level_sizes(e.size, scales) for e in level.exemplars), strict=True)
+    lattice = _lattice(level)
     found: _Search | None = None
     for scale, (size, own) in enumerate(zip(level_sizes(level.size, scales), sizes, strict=True)):
         reduced = level.reduced(size, list(own))
         rounds = ROUNDS[min(scale, len(ROUNDS) - 1)]
         if found is None:
-            begun = (_begin(reduced, kernels, generator, rounds) for _ in range(STARTS))
-            found = min(begun, key=lambda search: search.badness)
+            starts = max(min(STARTS, STARTED // (size[0] * size[1])), 1)
+            begun = (_begin(reduced, lattice, kernels, generator, rounds) for _ in range(starts))
+            found = min(begun, key=_Search.shortcoming)
         else:
             found = _Search(reduced, SIDE, kernels, generator, found.places)
             if min(size) < SEARCHED:
@@ -161,35 +171,80 @@ def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> L
     return Layout(level.keep(image), origins, made)
 
 
-def _begin(level: Level, kernels: Kernels, generator: np.random.Generator, rounds: int) -> _Search:
+def _lattice(level: Level) -> Float64 | None:
+    """Vectors (right, down) by which the exemplar repeats itself, in parts of its sides; None where that is no help."""
+    if len(level.exemplars) > 1 or level.free is not None or level.masks is not None:
+        return None
+    (exemplar,) = level.exemplars
+    found = find_lattice(exemplar.image, None if exemplar.masks is None else exemplar.masks[0] > COUNTS)
+    return None if found is None else np.array(found.vectors) / exemplar.size
+
+
+def _begin(
+    level: Level, lattice: Float64 | None, kernels: Kernels, generator: np.random.Generator, rounds: int
+) -> _Search:
     """The search at the coarsest scale: for large patches, then for small ones."""
-    first = _Search(level, FIRST_SIDE, kernels, generator, None)
+    first = _Search(level, FIRST_SIDE, kernels, generator, None, lattice)
     first.improve(rounds, evenly=True)
     found = _Search(level, SIDE, kernels, generator, first.places)
     found.improve(rounds, evenly=True)
     return found
 
 
-def _blocks(size: tuple[int, int], sources: Sources, members: Numbers, generator: np.random.Generator) -> Numbers:
-    """Places (H, W, 3) to begin with: blocks of a patch's size, each from around any of some of the sources."""
+def _blocks(
+    size: tuple[int, int],
+    sources: Sources,
+    members: Numbers,
+    generator: np.random.Generator,
+    lattice: Float64 | None,
+) -> Numbers:
+    """Places (H, W, 3) to begin with: blocks of a patch's size, each from around any of some of the sources.
+
+    With a lattice, as `_lattice` has it, each is from where the exemplar looks alike after a whole number of periods,
+    of which as many fit into the picture as nearly do.
+    """
     width, height = size
     side = sources.side
+    phases = None if lattice is None else _Phases(size, sources, members, lattice)
     places = np.empty((height, width, 3), np.intp)
     for y in range(0, height, side):
         for x in range(0, width, side):
             rows, columns = np.mgrid[: min(side, height - y), : min(side, width - x)] - side // 2
-            k, row, column = sources.places[members[generator.integers(len(members))]]
+            some = members if phases is None else members[phases.alike(x + side // 2, y + side // 2)]
+            k, row, column = sources.places[some[generator.integers(len(some))]]
             here = places[y : y + side, x : x + side]
             here[:, :, 0], here[:, :, 1], here[:, :, 2] = k, row + rows, column + columns
     return places
 
 
+class _Phases:
+    """Where on an exemplar's lattice some of its patches lie, and where a picture's pixels are to.
+
+    The arguments are those of `_blocks`.
+    """
+
+    def __init__(self, size: tuple[int, int], sources: Sources, members: Numbers, lattice: Float64) -> None:
+        ((height, width),) = sources.sizes
+        basis = lattice * (width, height)
+        self._basis = basis
+        fitted = basis * Lattice.of(basis, 1).fitting_scale(size)
+        self._inverse = np.linalg.pinv(fitted)
+        self._phases = sources.places[members][:, :0:-1] @ np.linalg.pinv(basis)
+
+    def alike(self, x: int, y: int) -> Numbers:
+        """The patches, by their numbers among the members, that are at the phase of a pixel, or nearest to it."""
+        apart = self._phases - np.array([x, y]) @ self._inverse
+        apart -= np.rint(apart)
+        distances = np.hypot(*(apart @ self._basis).T)
+        return np.flatnonzero(distances <= max(0.5, np.sort(distances)[:FEWEST][-1]))
+
+
 def _nearness(free: Flags) -> Float32:
     """By how much the distance to what is kept, also across the border, reduces what a patch has to say."""
-    from scipy.ndimage import distance_transform_edt
-
     if free.all():
         return np.ones(free.shape, np.float32)
+    from scipy.ndimage import distance_transform_edt
+
     height, width = free.shape
     around = np.pad(free, ((height // 2,) * 2, (width // 2,) * 2), mode="wrap")
     distance = distance_transform_edt(around)[height // 2 :, width // 2 :][:height, :width]
@@ -199,10 +254,10 @@ def _nearness(free: Flags) -> Float32:
 
 def _preference(level: Level) -> Float32 | None:
     """How much the picture has to say (H, W) where the level leaves it to the layout whether it is kept."""
-    from scipy.ndimage import distance_transform_edt
-
     if level.free is None or level.needed is None or level.picture is None:
         return None
+    from scipy.ndimage import distance_transform_edt
+
     kept, made = distance_transform_edt(level.free), distance_transform_edt(~level.needed)
     preference: Float32 = (PREFERENCE * (made / np.maximum(kept + made, 1)) ** FADING).astype(np.float32)
     return preference
@@ -241,6 +296,7 @@ class _Search:
         kernels: Kernels,
         generator: np.random.Generator,
         places: Numbers | None,
+        lattice: Float64 | None = None,
     ) -> None:
         self.distance = np.inf
         self._level = level
@@ -269,14 +325,14 @@ class _Search:
         self._regions = sources.labels[sources.centres]
         self._sources = replace(sources, shares=shares)
         self._strides = sources.strides
-        self.numbers = self._begun(places, generator)
+        self.numbers = self._begun(places, generator, lattice)
 
         bits = np.arange((regions - 1).bit_length())
         codes = BORDERS * ((np.arange(regions)[:, None] >> bits) & 1).astype(np.float32)
         self._painted = codes[labels]
         self._looks = np.concatenate([sources.pixels, codes[sources.labels]], axis=1)
         count = len(sources.centres)
-        some = np.linspace(0, count - 1, min(count, FITTED)).astype(np.intp)
+        some = _spread(count, FITTED)
         self._mean, self._axes = _components(self._source_patches(some))
         vectors = [self._reduced(self._source_patches(part)) for part in _pieces(np.arange(count))]
         self._vectors = np.concatenate(vectors, axis=1)
@@ -321,48 +377,22 @@ class _Search:
                     distances[piece] = np.maximum(kernels.download(sums) - cost[numbers[piece]], 0)
         self._penalty = max(PENALTY * self._weigh(distances), self._least_penalty)
 
-    @property
-    def badness(self) -> float:
-        """How far the picture is from what it should be: patches from their sources, sources from the picture, order."""
+    def shortcoming(self) -> float:
+        """What the picture lacks: how far patches are from their sources, sources from the picture, and its order."""
         looks = np.concatenate([self._mean_image(), self._painted], axis=2)
-        variance = max(float(self._vectors.var(1).sum()), 1e-12)
-        total = self.distance / variance
         labels = self._labels.ravel()
-        left, count = 0.0, 0
+        left: list[Float32] = []
         for k, members in enumerate(self._members):
             there = self._order[labels[self._order] == k]
-            if not len(there):
-                continue
-            some = members[np.linspace(0, len(members) - 1, min(len(members), FITTED)).astype(np.intp)]
-            made = np.concatenate(
-                [self._reduced(self._patches_around(looks, piece)) for piece in _pieces(there)], axis=1
-            )
-            _, sums = self._kernels.nearest(
-                self._kernels.upload(np.ascontiguousarray(self._vectors[:, some])), self._kernels.upload(made)
-            )
-            left += float(self._kernels.download(sums).clip(0).sum())
-            count += len(some)
-        total += LEFT * left / count / variance
-        if self._level.free is None and ORDER:
-            from pyengine.images.color import LUMINANCE
-            from pyengine.lattice import autocorrelation
-
-            found = autocorrelation(looks[:, :, :3] @ LUMINANCE)
-            worst = []
-            for e in self._level.exemplars:
-                expected = autocorrelation(e.image @ LUMINANCE)
-                reach = [min(a, b) // 2 for a, b in zip(expected.shape, found.shape)]
-                cut = lambda m: m[
-                    m.shape[0] // 2 - reach[0] : m.shape[0] // 2 + reach[0] + 1,
-                    m.shape[1] // 2 - reach[1] : m.shape[1] // 2 + reach[1] + 1,
-                ]
-                a, b = cut(expected), cut(found)
-                y, x = np.mgrid[-reach[0] : reach[0] + 1, -reach[1] : reach[1] + 1]
-                c = np.clip((abs(a) - 0.2) / 0.2, 0, 1) * (np.hypot(y, x) >= min(e.size) / 8)
-                if c.sum():
-                    worst.append(float((c * (a - b) ** 2).sum() / (c * a * a).sum()))
-            total += ORDER * (np.mean(worst) if worst else 0)
-        return total
+            if len(there):
+                some = members[_spread(len(members), FITTED)]
+                made = [self._reduced(self._patches_around(looks, piece)) for piece in _pieces(there)]
+                wanted = self._kernels.upload(np.ascontiguousarray(self._vectors[:, some]))
+                _, sums = self._kernels.nearest(wanted, self._kernels.upload(np.concatenate(made, axis=1)))
+                left.append(self._kernels.download(sums))
+        variance = max(float(self._vectors.var(1).sum()), 1e-12)
+        apart = self.distance + float(np.concatenate(left).mean())
+        return apart / variance + _disorder(self._level, looks[:, :, :3])
 
     def follow(self, rounds: int) -> None:
         """Take the sources that lie beside those of the patches around, a few times, wherever they look more alike.
@@ -433,11 +463,12 @@ class _Search:
                 values[np.argsort(values, kind="stable")] = self._sources.quantiles(k, channel, len(values))
                 image[:, :, channel][here] = values
 
-    def _begun(self, places: Numbers | None, generator: np.random.Generator) -> Numbers:
+    def _begun(self, places: Numbers | None, generator: np.random.Generator, lattice: Float64 | None) -> Numbers:
         """The sources to begin with: those at some places of another scale, or else blocks from anywhere."""
         numbers = np.zeros(self._labels.shape, np.intp)
         for k, members in enumerate(self._members):
-            at = _blocks(self._level.size, self._sources, members, generator) if places is None else places
+            size = self._level.size
+            at = _blocks(size, self._sources, members, generator, lattice) if places is None else places
             here = self._labels == k
             numbers[here] = self._sources.numbers(_enlarged(at, self._level.size)[here], self._kernels, members)
         return numbers
@@ -474,6 +505,30 @@ class _Search:
         # A larger product would start the threads of NumPy's BLAS, which are not ours, and spin while they wait.
         pieces = np.array_split(patches, -(-patches.shape[0] * self._axes.size // BLAS_SERIAL))
         return np.concatenate([self._axes @ piece.T for piece in pieces], axis=1)
+
+
+def _disorder(level: Level, image: Float32) -> float:
+    """How much of the exemplars' order an image lacks, 0 for none: by their autocorrelations, where they are strong."""
+    found = autocorrelation(image @ LUMINANCE)
+    missed = []
+    for exemplar in level.exemplars:
+        expected = autocorrelation(exemplar.image @ LUMINANCE)
+        reach = np.minimum(expected.shape, found.shape) // 2
+        rows, columns = np.ogrid[-reach[0] : reach[0] + 1, -reach[1] : reach[1] + 1]
+        wanted, there = (
+            correlation[rows + correlation.shape[0] // 2, columns + correlation.shape[1] // 2]
+            for correlation in (expected, found)
+        )
+        far = np.hypot(rows, columns) >= SHORT_RANGE * min(exemplar.size)
+        weights = far * np.clip((np.abs(wanted) - CHANCE) / (SURE - CHANCE), 0, 1)
+        if weights.any():
+            missed.append(float((weights * (there - wanted) ** 2).sum() / (weights * wanted**2).sum()))
+    return float(np.mean(missed)) if missed else 0.0
+
+
+def _spread(count: int, most: int) -> Numbers:
+    """Numbers below a count, at most so many, evenly spread."""
+    return np.linspace(0, count - 1, min(count, most)).astype(np.intp)
 
 
 def _pieces(numbers: Numbers) -> list[Numbers]:
