@@ -20,6 +20,7 @@ from PIL import Image
 from pyengine import PyengineError
 from pyengine.bench import quality
 from pyengine.bench.quality import QualityRun, contact_sheet, pictures_of
+from pyengine.cli.commands.synthesize import arguments
 from pyengine.images.reading import load
 from pyengine.images.writing import to_uint8
 from pyengine.quality.measures import Comparison, compare
@@ -223,3 +224,11 @@ def test_real_textures(folder):
     assert result.exit_code == 0, result.output
     default, short = json.loads(result.stdout)["runs"]
     assert default["patch_distance"] < short["patch_distance"]
+
+
+def test_a_variant_leaves_the_commands_help_as_it_is():
+    with pytest.raises(PyengineError, match=r"^'--help': No such option"):
+        arguments("--help")
+    assert arguments("--start noise") == {"start": "noise"}
+    for flag in ("-h", "--help"):
+        assert invoke("synthesize", flag).exit_code == 0

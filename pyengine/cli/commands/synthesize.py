@@ -229,7 +229,8 @@ def arguments(text: str) -> dict[str, Any]:
     """
     try:
         words = shlex.split(text)
-        context = command.make_context("synthesize", [*words, "--output", "texture.png"])
+        # Without an option for help, which is none of a recipe's, and which the command would keep without its "-h".
+        context = command.make_context("synthesize", [*words, "--output", "texture.png"], help_option_names=[])
     except (ValueError, click.UsageError) as error:
         reason = error.format_message() if isinstance(error, click.UsageError) else str(error)
         raise PyengineError(f"{text!r}: {reason}") from None
