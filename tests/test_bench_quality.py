@@ -166,7 +166,7 @@ def test_folders_and_files(folder, tmp_path):
 def test_bad_options_are_refused_first(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     picture = folder / "gravel.png"
-    for arguments, expected in [
+    for words, expected in [
         ([tmp_path / "missing.png"], "missing.png: no such file"),
         ([picture, "--size", "8"], "size 8x8"),
         ([picture, "--seeds", "1,"], "'1,': give whole numbers"),
