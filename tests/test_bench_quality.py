@@ -182,7 +182,7 @@ def test_bad_options_are_refused_first(folder, tmp_path, monkeypatch):
         ([picture, "--pictures", tmp_path / "missing"], "does not exist: create it"),
         ([picture, "--pictures", folder], "is one of the images to read: write to another file"),
     ]:
-        result = invoke("bench", "quality", *arguments)
+        result = invoke("bench", "quality", *words)
         assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1), result.output
         assert expected in result.stderr
 
