@@ -52,7 +52,7 @@ def textures(engine: pyengine.Engine) -> None:
         for kind, options in (("default", {}), ("Gram only", {"weights": {"histogram": 0}})):
             if kind == "Gram only" and name not in few:
                 continue
-            result = engine.synthesize(path, size=256, **options)
+            result = engine.synthesize(path, size=256, start="noise", **options)
             columns[kind].append(result.image)
             row(name, kind, path, result)
     save("textures", [[np.asarray(Image.open(p))[:256, :256] for p in columns["exemplar"]], columns["default"]])
@@ -67,7 +67,7 @@ def gatys(engine: pyengine.Engine) -> None:
     rows = {method: [] for method in ("gatys", "histogram")}
     for name in names:
         for method, images in rows.items():
-            result = engine.synthesize(example(name), size=128, method=method)
+            result = engine.synthesize(example(name), size=128, start="noise", method=method)
             images.append(result.image)
             row(name, method, example(name), result)
     exemplars = [np.asarray(Image.open(example(name)).convert("RGB"))[:128, :128] for name in names]
@@ -145,7 +145,7 @@ def structure(engine: pyengine.Engine) -> None:
     rows: dict[str, list] = {"default": [], "structure": []}
     for name in names:
         for kind, images in rows.items():
-            result = engine.synthesize(example(name), structure=kind == "structure")
+            result = engine.synthesize(example(name), start="noise", structure=kind == "structure")
             images.append(result.image)
             row(name, kind, example(name), result)
     save("structure", [[example(name) for name in names], *rows.values()])

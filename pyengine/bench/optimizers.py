@@ -89,7 +89,7 @@ def optimizers(
     if evaluations < 2:
         raise PyengineError(f"evaluations={evaluations}: give at least 2")
     images = [load(exemplar) for exemplar in exemplars]
-    recipes = [Recipe.create(image, size=size, seed=seed, levels=1) for image in images]
+    recipes = [Recipe.create(image, size=size, seed=seed, start="noise", levels=1) for image in images]
     with Engine("cpu", threads=threads) as engine:
         for k, (image, recipe) in enumerate(zip(images, recipes, strict=True)):
             start = white_noise(recipe.level, np.random.default_rng(seed))

@@ -107,7 +107,7 @@ def drift(
     """
     image = _cropped(load(exemplar), crop)
     recipes = [  # all are made first: what is wrong with one would end a long run
-        (method, size, Recipe.create(image, size=size, seed=seed, method=method, iterations=iterations))
+        (method, size, Recipe.create(image, size=size, seed=seed, start="noise", method=method, iterations=iterations))
         for size in sizes
         for method in COMPARED
     ]
@@ -255,7 +255,7 @@ def convergence(
     ...
     pyengine.errors.PyengineError: exemplar of 8x8 pixels: both sides must be at least 16; enlarge it first
     """
-    recipes = [Recipe.create(load(exemplar), size=size, seed=seed) for exemplar in exemplars]
+    recipes = [Recipe.create(load(exemplar), size=size, seed=seed, start="noise") for exemplar in exemplars]
     baselines = [
         Recipe.create(load(exemplar), size=size, seed=seed, method="gatys", iterations=baseline_iterations)
         for exemplar in exemplars

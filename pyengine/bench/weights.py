@@ -90,7 +90,7 @@ def schemes(
         for scheme, weights in SCHEMES.items():
             if shown is None and isinstance(weights, dict):
                 weights = {term: weight for term, weight in weights.items() if term != "content"}
-            recipe = Recipe.create(image, content=shown, size=size, seed=seed, weights=weights)
+            recipe = Recipe.create(image, content=shown, size=size, seed=seed, start="noise", weights=weights)
             recipes.append((k, scheme, recipe))
     with Engine(threads=threads) as engine:
         for k, scheme, recipe in recipes:
