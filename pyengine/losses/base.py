@@ -224,6 +224,23 @@ class AdditiveLoss(Loss):
     them computes the value, and every one its part of the gradient.
     """
 
+    def evaluate(
+        self,
+        features: Float32,
+        kernels: Kernels,
+        value: Float64,
+        *,
+        weight: float = 1.0,
+        gradient: Float32 | None = None,
+        accumulate: bool = False,
+    ) -> None:
+        """See `Loss.evaluate`: here as on an image of one tile."""
+        residual = self.residual(self.statistic(features, kernels), features.shape, kernels, value)
+        if gradient is not None:
+            if not accumulate:
+                gradient.fill(0)
+            self.add_gradient(features, residual, kernels, gradient, weight=weight)
+
     @abstractmethod
     def within(self, window: Window, kernels: Kernels) -> AdditiveLoss:
         """The same loss on the maps of a tile, in which only the tile's own part counts."""

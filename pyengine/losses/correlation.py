@@ -152,23 +152,6 @@ class CorrelationLoss(AdditiveLoss):
             magnitude = 0.0
         return cls(layer, axes, origin, target, weights, magnitude, region, wrap)
 
-    def evaluate(
-        self,
-        features: Float32,
-        kernels: Kernels,
-        value: Float64,
-        *,
-        weight: float = 1.0,
-        gradient: Float32 | None = None,
-        accumulate: bool = False,
-    ) -> None:
-        """See `Loss.evaluate`."""
-        residual = self.residual(self.statistic(features, kernels), features.shape, kernels, value)
-        if gradient is not None:
-            if not accumulate:
-                gradient.fill(0)
-            self.add_gradient(features, residual, kernels, gradient, weight=weight)
-
     def within(self, window: Window, kernels: Kernels) -> CorrelationLoss:
         """See `AdditiveLoss.within`: all tiles' maps are put together."""
         self._lags(window.whole, kernels)  # of the whole map's pairs, which all tiles share

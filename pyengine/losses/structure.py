@@ -87,23 +87,6 @@ class StructureLoss(AdditiveLoss):
         squares = kernels.fetch([(target**2).mean() for target in targets.values()]) or [0.0]
         return cls(layer, targets, float(np.mean(squares)), region, wrap)
 
-    def evaluate(
-        self,
-        features: Float32,
-        kernels: Kernels,
-        value: Float64,
-        *,
-        weight: float = 1.0,
-        gradient: Float32 | None = None,
-        accumulate: bool = False,
-    ) -> None:
-        """See `Loss.evaluate`."""
-        residual = self.residual(self.statistic(features, kernels), features.shape, kernels, value)
-        if gradient is not None:
-            if not accumulate:
-                gradient.fill(0)
-            self.add_gradient(features, residual, kernels, gradient, weight=weight)
-
     def within(self, window: Window, kernels: Kernels) -> StructureLoss:
         """See `AdditiveLoss.within`: the tile's own pairs are those whose first member is."""
         channels = [len(target) for target in self.targets.values()]
