@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pyengine.arrays import Float32, Float64
+from pyengine.components import principal_axes
 from pyengine.images.color import LUMINANCE
 from pyengine.images.masks import Flags, dilate
 from pyengine.kernels import Kernels
@@ -56,9 +57,6 @@ DIMENSIONS = 24
 
 FITTED = 2048
 """Patches of the exemplars that the components are fitted to, at most."""
-
-ITERATIONS = 6
-"""Rounds that find the components."""
 
 BLAS_SERIAL = 2**18
 """Multiplications that OpenBLAS does on one thread."""
@@ -537,13 +535,8 @@ def _pieces(numbers: Numbers) -> list[Numbers]:
 
 
 def _components(patches: Float32) -> tuple[Float32, Float32]:
-    """The mean of patches (N, P), and axes (D, P) that span nearly all of what they differ in.
-
-    By subspace iteration: of the components only the space that they span counts, which a few rounds find.
-    """
+    """The mean of patches (N, P), and axes (D, P) that span nearly all of what they differ in."""
     mean = patches.mean(0, dtype=np.float64)
     deviations = patches - mean
-    axes = np.random.default_rng(0).standard_normal((patches.shape[1], min(DIMENSIONS, patches.shape[1])))
-    for _ in range(ITERATIONS):
-        axes, _ = np.linalg.qr(deviations.T @ (deviations @ axes) + 1e-12 * axes)
-    return mean.astype(np.float32), np.ascontiguousarray(axes.T, np.float32)
+    axes = principal_axes(lambda axes: deviations.T @ (deviations @ axes), patches.shape[1], DIMENSIONS)
+    return mean.astype(np.float32), axes.astype(np.float32)
