@@ -85,9 +85,9 @@ def synthesize(
         is stretched.
     fit : {"size", "scale"}, optional
         What to change so that a whole number of the exemplar's periods fits into the result, which can't tile with
-        itself otherwise: "size" takes the nearest size that does, "scale" keeps the size and scales the exemplar by a
-        few per cent in width and height. With several exemplars, the first counts that has a period; where none has,
-        nothing changes. `inspect` tells what there is. Default: None, nothing is changed.
+        itself otherwise: "size" takes the nearest size that does, "scale" keeps the size and scales the exemplar in
+        width and in height, by a tenth at most, or is refused. With several exemplars, the first counts that has a
+        period; where none has, nothing changes. `inspect` tells what there is. Default: None, nothing is changed.
     content : image, optional
         Style transfer: the result shows this picture in the exemplar's style. Default: None.
     content_strength : float

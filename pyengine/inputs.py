@@ -156,6 +156,11 @@ def fitted(
     """The sizes at which exemplars are measured, and the output's, of which one is changed so that periods fit.
 
     They are those of the first exemplar that has any; where none has, nothing changes.
+
+    Raises
+    ------
+    PyengineError
+        Exemplars would have to be scaled by more than a tenth.
     """
     found = (
         (picture, size, find_lattice(picture.image, picture.opaque))
@@ -168,6 +173,13 @@ def fitted(
         if fit == "size":
             return scaled, lattice.fitting_size(final, LEAST_SIDE)
         x, y = lattice.fitting_scale(final)
+        if not lattice.may_be_scaled(final):
+            width, height = lattice.fitting_size(final, LEAST_SIDE)
+            raise PyengineError(
+                f"fit='scale': for whole periods in {final[0]}x{final[1]}, the exemplar would be scaled by {x:.2f} in "
+                f"width and {y:.2f} in height, and a tenth is the most: give fit='size', which makes it "
+                f"{width}x{height}, or another size"
+            )
         sizes = [(round(x * width), round(y * height)) for width, height in scaled]
         for one, changed in zip(pictures, sizes, strict=True):
             _check_measured(f"fit={fit!r}", one.size, changed)

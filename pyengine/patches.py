@@ -25,9 +25,8 @@ from pyengine.kernels import Kernels
 from pyengine.lattice import Lattice, autocorrelation
 from pyengine.level import Level
 from pyengine.losses.correlation import CHANCE, SHORT_RANGE, SURE
-from pyengine.periods import find_lattice
 from pyengine.pyramid import level_sizes
-from pyengine.sources import COUNTS, Numbers, Sources, offsets_of
+from pyengine.sources import Numbers, Sources, offsets_of
 
 COARSEST = 32
 """Pixels on the shorter side at the coarsest scale, at least."""
@@ -148,7 +147,7 @@ def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> L
         if found is None:
             starts = max(min(STARTS, STARTED // (size[0] * size[1])), 1)
             begun = (_begin(reduced, lattice, kernels, generator, rounds) for _ in range(starts))
-            found = min(begun, key=_Search.shortcoming)
+            found = min(begun, key=_Search.shortcoming) if starts > 1 else next(begun)
         else:
             found = _Search(reduced, SIDE, kernels, generator, found.places)
             if min(size) < SEARCHED:
@@ -174,7 +173,7 @@ def _lattice(level: Level) -> Float64 | None:
     if len(level.exemplars) > 1 or level.free is not None or level.masks is not None:
         return None
     (exemplar,) = level.exemplars
-    found = find_lattice(exemplar.image, None if exemplar.masks is None else exemplar.masks[0] > COUNTS)
+    found = exemplar.lattice
     return None if found is None else np.array(found.vectors) / exemplar.size
 
 

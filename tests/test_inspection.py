@@ -37,11 +37,15 @@ def test_an_exemplar_that_can_not_be_read():
 def test_a_hint_where_the_size_does_not_fit():
     text = hint(Recipe.create(BOARD, size=(81, 72)))
     assert "18" not in text
+    assert hint(Recipe.create(BOARD, size=(83, 72))).endswith(
+        "fit='size' makes it 90x72, fit='scale' scales the exemplar"
+    )
+    assert hint(Recipe.create(BOARD, size=(28, 72))).endswith(" fit='size' makes it 36x72")  # that would be too much
     assert text.startswith("the exemplar repeats itself every 12.7 and 12.7 pixels, which do not fit into 81x72: ")
     assert "\n" not in text
     for options in (
         {"size": (90, 72)},
-        {"size": (81, 72), "fit": "scale"},
+        {"size": (83, 72), "fit": "scale"},
         {"size": (81, 72), "padding": "zeros"},
         {"size": (81, 72), "init": EXEMPLAR},
         {"seamless": True},
@@ -71,6 +75,14 @@ def test_the_first_exemplar_with_a_period_counts():
 def test_a_hint_is_of_the_exemplar_at_its_scale():
     assert hint(Recipe.create(BOARD, size=81, style_scale=1.5)) is None
     assert hint(Recipe.create(BOARD, size=90, style_scale=1.5))
+
+
+def test_the_lattice_is_that_of_the_exemplar_before_it_is_reduced():
+    """At a quarter of its size, only a coarser one is found."""
+    whole = Recipe.create(BOARD).level.exemplars[0]
+    reduced = whole.resized((36, 36)).resized((18, 18))
+    assert reduced.lattice.periods == pytest.approx((162**0.5 / 4,) * 2, abs=0.1)
+    assert reduced.turned(1, mirrored=False).lattice.periods == pytest.approx((4.5, 4.5), abs=0.1)
 
 
 def test_the_engine_logs_the_hint(engine, caplog):

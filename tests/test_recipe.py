@@ -373,6 +373,16 @@ def test_periods_fit(options, output, measured):
     assert recipe.arguments["fit"] == options["fit"]
 
 
+def test_exemplars_are_scaled_by_a_tenth_at_most():
+    message = (
+        r"^fit='scale': for whole periods in 28x72, the exemplar would be scaled by 0.78 in width and 1.00 in height, "
+        r"and a tenth is the most: give fit='size', which makes it 36x72, or another size$"
+    )
+    with pytest.raises(PyengineError, match=message):
+        Recipe.create(BOARD, size=(28, 72), fit="scale")
+    assert Recipe.create(BOARD, size=(36, 72), fit="scale").sizes[-1] == (36, 72)
+
+
 @pytest.mark.parametrize(
     ("augment", "count"), [(None, 1), ([], 1), (["flips"], 4), (["turns"], 4), (["flips", "turns"], 8)]
 )
