@@ -34,9 +34,9 @@ COARSEST = 32
 SIDE, FIRST_SIDE = 7, 17
 """Pixels on a side of a patch, and of those that the layout begins with."""
 
-STARTS, STARTED = 4, 2**14
-"""How often all is begun anew at the coarsest scale, but for no more pixels together: there it costs little, and the
-one that lacks least goes on."""
+STARTS, STARTED, COMPARED = 4, 2**14, 2**26
+"""How often all is begun anew at the coarsest scale, but for no more pixels together, and for no more pairs of one of
+them and one of the exemplars': there it costs little, and the one that lacks least goes on."""
 
 FEWEST = 4
 """Sources that a block may be from, at least, where its place on a lattice is known."""
@@ -145,7 +145,8 @@ def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> L
         reduced = level.reduced(size, list(own))
         rounds = ROUNDS[min(scale, len(ROUNDS) - 1)]
         if found is None:
-            starts = max(min(STARTS, STARTED // (size[0] * size[1])), 1)
+            pixels, others = size[0] * size[1], sum(e.size[0] * e.size[1] for e in reduced.exemplars)
+            starts = max(min(STARTS, STARTED // pixels, COMPARED // (pixels * others)), 1)
             begun = (_begin(reduced, lattice, kernels, generator, rounds) for _ in range(starts))
             found = min(begun, key=_Search.shortcoming) if starts > 1 else next(begun)
         else:
@@ -472,29 +473,36 @@ class _Search:
 
     def _votes(self) -> Iterator[tuple[Float32, Numbers]]:
         """For each pixel of a patch: how much the patches have to say, and which pixel, where that pixel lies."""
-        side = self._sources.side
-        centres, strides = self._sources.centres[self.numbers], self._strides[self.numbers]
+        side, (height, width) = self._sources.side, self.numbers.shape
+        reach = side // 2
+        numbers, weights = np.pad(self.numbers, reach, mode="wrap"), np.pad(self._weights, reach, mode="wrap")
+        centres, strides = self._sources.centres[numbers], self._strides[numbers]
         for y, x in offsets_of(side):
-            weight = np.float32(np.exp(-(y * y + x * x) / 2 * (FALLOFF / side) ** 2))
-            say = np.roll(weight * self._weights, (y, x), (0, 1))
-            pixels = np.roll(centres + y * strides + x, (y, x), (0, 1))
+            there = np.s_[reach - y : reach - y + height, reach - x : reach - x + width]
+            say = weights[there] * np.float32(np.exp(-(y * y + x * x) / 2 * (FALLOFF / side) ** 2))
+            pixels = centres[there] + y * strides[there] + x
             if len(self._members) > 1:
                 say[self._sources.labels[pixels] != self._labels] *= np.float32(STRANGE)
             yield say, pixels
 
     def _patches_around(self, looks: Float32, where: Numbers) -> Float32:
         """The patches (N, values) of a map around some of its pixels."""
-        height, width = self.numbers.shape
-        rows, columns = np.divmod(where, width)
-        flat = looks.reshape(-1, looks.shape[2])
-        offsets = offsets_of(self._sources.side)
-        return np.concatenate([flat[(rows + y) % height * width + (columns + x) % width] for y, x in offsets], axis=1)
+        rows, columns = np.divmod(where, self.numbers.shape[1])
+        reach = self._sources.side // 2
+        return _patches(
+            np.pad(looks, ((reach, reach), (reach, reach), (0, 0)), mode="wrap"), rows, columns, 2 * reach + 1
+        )
 
     def _source_patches(self, which: Numbers) -> Float32:
         """Some of the sources (N, values)."""
-        centres, strides = self._sources.centres[which], self._strides[which]
-        offsets = offsets_of(self._sources.side)
-        return np.concatenate([self._looks[centres + y * strides + x] for y, x in offsets], axis=1)
+        side, places = self._sources.side, self._sources.places[which]
+        patches = np.empty((len(which), side * side * self._looks.shape[1]), np.float32)
+        for k, (begin, (height, width)) in enumerate(zip(self._sources.begins, self._sources.sizes, strict=True)):
+            looks = self._looks[begin : begin + height * width].reshape(height, width, -1)
+            here = places[:, 0] == k
+            rows, columns = (places[here, 1:] - side // 2).T
+            patches[here] = _patches(looks, rows, columns, side)
+        return patches
 
     def _reduced(self, patches: Float32) -> Float32:
         """Patches (N, pixels) as vectors (D, N)."""
@@ -521,6 +529,15 @@ def _disorder(level: Level, image: Float32) -> float:
         if weights.any():
             missed.append(float((weights * (there - wanted) ** 2).sum() / (weights * wanted**2).sum()))
     return float(np.mean(missed)) if missed else 0.0
+
+
+def _patches(looks: Float32, rows: Numbers, columns: Numbers, side: int) -> Float32:
+    """The patches (N, values) of a map (H, W, C) that begin at some rows and columns."""
+    channels = looks.shape[2]
+    # What a patch has of a row lies together: to copy that is many times as fast as to pick its pixels.
+    windows = np.lib.stride_tricks.sliding_window_view(looks.reshape(len(looks), -1), (side, side * channels))
+    patches: Float32 = windows[rows, channels * columns].reshape(len(rows), -1)
+    return patches
 
 
 def _spread(count: int, most: int) -> Numbers:
