@@ -31,8 +31,8 @@ from pyengine.sources import Numbers, Sources, offsets_of
 COARSEST = 32
 """Pixels on the shorter side at the coarsest scale, at least."""
 
-SIDE, FIRST_SIDE = 7, 17
-"""Pixels on a side of a patch, and of those that the layout begins with."""
+SIDES = (17, 9, 7)
+"""Pixels on a side of a patch: at the coarsest scale one after the other, at the others the last."""
 
 STARTS, STARTED, COMPARED = 4, 2**14, 2**26
 """How often all is begun anew at the coarsest scale, but for no more pixels together, and for no more pairs of one of
@@ -41,8 +41,8 @@ them and one of the exemplars': there it costs little, and the one that lacks le
 FEWEST = 4
 """Sources that a block may be from, at least, where its place on a lattice is known."""
 
-ROUNDS = (10, 6, 4)
-"""How often patches are looked for at the coarsest scale, at the next, and at each that follows."""
+ROUNDS = (7, 6, 4)
+"""How often patches of a side are looked for at the coarsest scale, at the next, and at each that follows."""
 
 SEARCHED = 192
 """Pixels on the shorter side from which on nothing is looked for any more: patches follow those of the coarser scale,
@@ -150,7 +150,7 @@ def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> L
             begun = (_begin(reduced, lattice, kernels, generator, rounds) for _ in range(starts))
             found = min(begun, key=_Search.shortcoming) if starts > 1 else next(begun)
         else:
-            found = _Search(reduced, SIDE, kernels, generator, found.places)
+            found = _Search(reduced, SIDES[-1], kernels, generator, found.places)
             if min(size) < SEARCHED:
                 found.improve(rounds)
             else:
@@ -181,11 +181,12 @@ def _lattice(level: Level) -> Float64 | None:
 def _begin(
     level: Level, lattice: Float64 | None, kernels: Kernels, generator: np.random.Generator, rounds: int
 ) -> _Search:
-    """The search at the coarsest scale: for large patches, then for small ones."""
-    first = _Search(level, FIRST_SIDE, kernels, generator, None, lattice)
-    first.improve(rounds, evenly=True)
-    found = _Search(level, SIDE, kernels, generator, first.places)
-    found.improve(rounds, evenly=True)
+    """The search at the coarsest scale: for large patches, then for ever smaller ones."""
+    places: Numbers | None = None
+    for side in SIDES:
+        found = _Search(level, side, kernels, generator, places, lattice)
+        found.improve(rounds, evenly=True)
+        places = found.places
     return found
 
 
