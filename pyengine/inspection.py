@@ -7,6 +7,7 @@ from typing import Any
 
 from pyengine.images.reading import Source
 from pyengine.inputs import load_picture
+from pyengine.lattice import Lattice
 from pyengine.network.graphs import LEAST_SIDE
 from pyengine.periods import find_lattice
 from pyengine.recipe import Recipe
@@ -87,7 +88,7 @@ def hint(recipe: Recipe) -> str | None:
     level = recipe.level
     if "fit" in recipe.arguments or level.fixes_size or level.init is not None or recipe.losses.padding != "wrap":
         return None
-    lattice = next((exemplar.lattice for exemplar in level.exemplars if exemplar.lattice is not None), None)
+    lattice = _first_lattice(recipe)
     if lattice is None or not lattice.shows(level.size):
         return None
     periods = " and ".join(f"{period:.1f}" for period in lattice.periods)
@@ -97,3 +98,12 @@ def hint(recipe: Recipe) -> str | None:
         f"the exemplar repeats itself every {periods} pixels, which do not fit into {level.size[0]}x{level.size[1]}: "
         f"fit='size' makes it {width}x{height}{scale}"
     )
+
+
+def _first_lattice(recipe: Recipe) -> Lattice | None:
+    """That of the first exemplar that has one, as it is measured."""
+    for exemplar in recipe.level.exemplars:
+        lattice = find_lattice(exemplar.image, None if exemplar.masks is None else exemplar.masks[0] > 0.5)
+        if lattice is not None:
+            return lattice
+    return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +11,8 @@ from pyengine.arrays import Float32
 from pyengine.images.masks import dilate, reduce
 from pyengine.images.resampling import resize
 from pyengine.kernels import Kernels
-from pyengine.lattice import Lattice
 from pyengine.losses.base import EVERYWHERE, Region, Sample
 from pyengine.network.architecture import Architecture
-from pyengine.periods import find_lattice
 
 RIM = 2
 """Pixels of what is kept that count with what is made: without them there is nothing against an edge in between."""
@@ -36,38 +33,22 @@ class Exemplar:
         How much each pixel belongs to each region, 0 to 1. Default: None, all to the only region.
     factor : float
         How much a pixel counts against those of other exemplars, 0 or more. Default: 1.
-    whole : Exemplar, optional
-        What it was resized from. Default: None, it is as it was given.
     """
 
     image: Float32
     masks: Float32 | None = None
     factor: float = 1.0
-    whole: Exemplar | None = None
 
     @property
     def size(self) -> tuple[int, int]:
         """The (width, height) in pixels."""
         return self.image.shape[1], self.image.shape[0]
 
-    @cached_property
-    def lattice(self) -> Lattice | None:
-        """The lattice on which it repeats itself, where it counts for the first region; found on what is not resized.
-
-        A smaller picture shows fewer of the peaks that tell a lattice from a coarser one.
-        """
-        if self.whole is None:
-            return find_lattice(self.image, None if self.masks is None else self.masks[0] > 0.5)
-        found = self.whole.lattice
-        scales = (own / before for own, before in zip(self.size, self.whole.size, strict=True))
-        return None if found is None else found.scaled(*scales)
-
     def resized(self, size: tuple[int, int]) -> Exemplar:
         """The same at another (width, height)."""
         if size == self.size:
             return self
-        masks = resize_masks(self.masks, size)
-        return replace(self, image=resize(self.image, size), masks=masks, whole=self)
+        return replace(self, image=resize(self.image, size), masks=resize_masks(self.masks, size))
 
     def turned(self, quarters: int, *, mirrored: bool) -> Exemplar:
         """The same, mirrored left to right or not, and then turned so many times by 90 degrees to the left."""
@@ -76,7 +57,7 @@ class Exemplar:
             return np.ascontiguousarray(np.rot90(values[..., ::-1] if mirrored else values, quarters, (-2, -1)))
 
         image = np.ascontiguousarray(turn(self.image.transpose(2, 0, 1)).transpose(1, 2, 0))
-        return replace(self, image=image, masks=None if self.masks is None else turn(self.masks), whole=None)
+        return replace(self, image=image, masks=None if self.masks is None else turn(self.masks))
 
     def coverage(self, region: int, halvings: int = 0) -> Float32 | None:
         """How much each pixel (H, W) counts for a region, after so many halvings; None if all count alike."""

@@ -25,8 +25,9 @@ from pyengine.kernels import Kernels
 from pyengine.lattice import Lattice, autocorrelation
 from pyengine.level import Level
 from pyengine.losses.correlation import CHANCE, SHORT_RANGE, SURE
+from pyengine.periods import find_lattice
 from pyengine.pyramid import level_sizes
-from pyengine.sources import Numbers, Sources, offsets_of
+from pyengine.sources import COUNTS, Numbers, Sources, offsets_of
 
 COARSEST = 32
 """Pixels on the shorter side at the coarsest scale, at least."""
@@ -174,7 +175,7 @@ def _lattice(level: Level) -> Float64 | None:
     if len(level.exemplars) > 1 or level.free is not None or level.masks is not None:
         return None
     (exemplar,) = level.exemplars
-    found = exemplar.lattice
+    found = find_lattice(exemplar.image, None if exemplar.masks is None else exemplar.masks[0] > COUNTS)
     return None if found is None else np.array(found.vectors) / exemplar.size
 
 

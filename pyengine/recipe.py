@@ -232,8 +232,7 @@ class Recipe:
                 colors, background = background, luminance(background)
                 kept = None if kept is None else background
                 begun = None if begun is None else replace(begun, image=luminance(begun.image))
-        # What is larger than it is measured is not kept.
-        made = [replace(e.resized(size), whole=None) for e, size in zip(made, scaled, strict=True)]
+        made = [e.resized(size) for e, size in zip(made, scaled, strict=True)]
         level = Level(
             final,
             tuple(turned for e in made for turned in _augmented(e, augment)),

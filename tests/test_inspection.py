@@ -77,14 +77,6 @@ def test_a_hint_is_of_the_exemplar_at_its_scale():
     assert hint(Recipe.create(BOARD, size=90, style_scale=1.5))
 
 
-def test_the_lattice_is_that_of_the_exemplar_before_it_is_reduced():
-    """At a quarter of its size, only a coarser one is found."""
-    whole = Recipe.create(BOARD).level.exemplars[0]
-    reduced = whole.resized((36, 36)).resized((18, 18))
-    assert reduced.lattice.periods == pytest.approx((162**0.5 / 4,) * 2, abs=0.1)
-    assert reduced.turned(1, mirrored=False).lattice.periods == pytest.approx((4.5, 4.5), abs=0.1)
-
-
 def test_the_engine_logs_the_hint(engine, caplog):
     with caplog.at_level(logging.INFO, "pyengine.engine"):
         engine.run(Recipe.create(BOARD, size=81, iterations=0))
