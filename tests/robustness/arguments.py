@@ -25,8 +25,8 @@ from robustness.damage import Damaged, damaged
 from robustness.models import tiny
 from robustness.oracle import Wrong, judged
 
-MOST = 150 * 10**6
-"""Bytes that a call may take: a few maps of 200x200 pixels, and what libraries keep."""
+MOST = 250 * 10**6
+"""Bytes that a call may take: the shipped model, read, is the most of it."""
 
 SAVED = "saved.png"
 """The one name among odd values that a picture may be saved by, in the working folder."""
@@ -144,9 +144,9 @@ odd_values = st.sampled_from(
         None, True, False, -1, 0, 1, 2, 16, 10**30, -(10**30), 10**400, 2**31, 2**63, 1.5, 1e300, 1e-320, 1j,
         float("nan"), float("inf"), "", "x", "auto", "noise", "content", "alpha", SAVED, "a\0b", "x" * 300, "\x1b[2J\n",
         ".", "/dev/null", b"x", Path("nosuch"), Path("x" * 300), [], (), {}, {1}, [1], [[1, 2]], (1, 2, 3), [None],
-        ["x"], {"gram": None}, range(3), object, float, print, NotImplemented, np.float32(2), np.int64(3), np.uint8(200),
-        np.bool_(True), np.array(2), np.array([2, 2]), np.datetime64("2020"), Fraction(1, 2), decimal.Decimal(1),
-        io.BytesIO(b"x"), memoryview(b"abc"),
+        ["x"], {"gram": None}, range(3), object, float, print, NotImplemented, np.float32(2), np.int64(3),
+        np.uint8(200), np.bool_(True), np.array(2), np.array([2, 2]), np.datetime64("2020"), Fraction(1, 2),
+        decimal.Decimal(1), io.BytesIO(b"x"), memoryview(b"abc"),
     ]
 )  # fmt: skip
 

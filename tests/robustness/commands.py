@@ -26,17 +26,17 @@ from pyengine.network.modelfile import load as load_model
 from robustness.models import chain, tiny, whole
 from robustness.oracle import Lost, Wrong, bounded, contents, silent
 
-MOST = 150 * 10**6
-"""Bytes that a command may take, as for the arguments of the API; a report of all models reads the shipped one."""
+MOST = 250 * 10**6
+"""Bytes that a command may take: the shipped model, read, is the most of it."""
 
 OUTPUTS = ("-o", "--output", "--picture")
 """The options behind which stands what is written."""
 
 TEXTS = (
     "", " ", "x", "-1", "0", "1", "2", "1.5", "nan", "inf", "1e999", "9" * 400, "16", "20x24", "1x", "16x16x16", "1,1",
-    ",", "auto", "gram=1", "gram=auto", "gram", "=", "gram/relu0=2", "content=nan", "x=1", "relu0", "relu0,relu0", "alpha",
-    "1GB", "1B", "-1GB", "1e400GB", "GB", "noise", "content", "patches", "flips,turns", "seamless", "torchvision",
-    "\x1b[2J\n", "é" * 40, "\udcff", "n" * 300, "--size", "--", "-", "@x", "%s{}\\",
+    ",", "auto", "gram=1", "gram=auto", "gram", "=", "gram/relu0=2", "content=nan", "x=1", "relu0", "relu0,relu0",
+    "alpha", "1GB", "1B", "-1GB", "1e400GB", "GB", "noise", "content", "patches", "flips,turns", "seamless",
+    "torchvision", "\x1b[2J\n", "é" * 40, "\udcff", "n" * 300, "--size", "--", "-", "@x", "%s{}\\",
 )  # fmt: skip
 FILES = (
     "exemplar.png", "exemplar.png", "board.png", "mask.png", "damaged.png", "empty.png", "recipe.json", "chain.onnx",
