@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pyengine.errors import PyengineError
+from pyengine.errors import PyengineError, in_short
 
 LOGGER = logging.getLogger(__name__)
 
@@ -50,6 +50,20 @@ def pieces(path: str | os.PathLike[str]) -> Iterator[bytes]:
             if max(read, os.fstat(file.fileno()).st_size) > MOST_BYTES:
                 raise OSError(errno.EFBIG, f"more than {MOST_BYTES} bytes")
             yield piece
+
+
+def check_path(name: str, value: object) -> None:
+    """Raise PyengineError for an argument that is no path.
+
+    Examples
+    --------
+    >>> check_path("folder", 3)
+    Traceback (most recent call last):
+    ...
+    pyengine.errors.PyengineError: folder=3: give a path
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        raise PyengineError(f"{name}={in_short(value)}: give a path")
 
 
 def check_place(path: str | os.PathLike[str]) -> None:

@@ -16,6 +16,7 @@ from pyengine.arrays import Float32
 from pyengine.checks import check_choice, check_flag, is_integer, is_number, names_checked
 from pyengine.document import files_of, from_document, open_files, to_document, without_pictures
 from pyengine.errors import PyengineError, in_short
+from pyengine.files import check_path
 from pyengine.images.color import luminance, match_colors, match_luminance
 from pyengine.images.masks import fill_by_reflection
 from pyengine.images.reading import Source
@@ -292,6 +293,7 @@ class Recipe:
         >>> recipe.sizes, recipe.seed
         (((48, 32),), 7)
         """
+        check_path("folder", folder)
         known = frozenset(inspect.signature(cls.create).parameters)
         return cls.create(**{**from_document(text, Path(folder), overrides, known), **overrides})
 

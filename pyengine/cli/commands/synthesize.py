@@ -11,7 +11,7 @@ import click
 
 from pyengine.cli import options, parsing
 from pyengine.cli.checks import check_not_an_input
-from pyengine.cli.output import Output, reports
+from pyengine.cli.output import Output, reports, tell
 from pyengine.cli.progress import progress
 from pyengine.errors import PyengineError
 from pyengine.images.formats import choices
@@ -181,7 +181,7 @@ def command(
     if not (out.as_json or out.quiet or out.verbose):  # the engine's log has it as well
         advice = hint(recipe)
         if advice is not None:
-            click.echo(f"Hint: {advice}", err=True)
+            tell(f"Hint: {advice}")
     with Engine(**{**named, **typed}) as engine, progress(out) as callback:
         if made_with is not None and engine.model.sha256 != made_with:
             raise PyengineError(
@@ -189,7 +189,8 @@ def command(
             )
         result = engine.run(recipe, callback=callback)
     result.save(output)
-    out.document({"output": str(output), **result.report()})
+    if out.as_json:  # else nothing is read for it that might fail, now that the picture is there
+        out.document({"output": str(output), **result.report()})
     width, height = result.recipe.sizes[-1]
     seconds = result.timings["total"]
     out.remark(f"{output}: {width}x{height} pixels, {len(result.history)} iterations, {seconds:.1f} s")
