@@ -39,8 +39,9 @@ INTERVAL, SHARE = 60.0, 0.02
 KEY, FORMAT = "pyengine.checkpoint", "1"
 """What a file is known by, and the version of what is in it."""
 
-LIMIT = "memory_limit"
-"""The name of what made a run's tiles what they are; they count, it does not."""
+LIMIT, PICTURES = "memory_limit", "pictures of sha256"
+"""The names of what made a run's tiles what they are, which itself does not count, and of all that a recipe was made
+into, which tells also of pictures that were no files."""
 
 
 @dataclass(frozen=True)
@@ -199,8 +200,8 @@ class Checkpoint:
 
     def _check(self, theirs: Mapping[str, Any]) -> None:
         """Refuse a checkpoint of another run."""
-        for name, own in {**dict.fromkeys(theirs), **self._run}.items():
-            other = theirs.get(name)
+        for name in sorted({**theirs, **self._run}, key=lambda name: name == PICTURES):  # whose names say more
+            other, own = theirs.get(name), self._run.get(name)
             if other == own or name == LIMIT:
                 continue
             if name == "tiles":
@@ -286,7 +287,7 @@ def described_run(recipe: Recipe, plans: Sequence[Plan], engine: Mapping[str, An
         **engine,
         "tiles": [plan.side and [plan.side, plan.channels] for plan in plans],
         **{name: _nameless(value) for name, value in arguments.items()},
-        "pictures of sha256": digest.hexdigest(),  # in memory, or made by other versions from the same files
+        PICTURES: digest.hexdigest(),
     }
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import sys
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
@@ -18,7 +17,7 @@ import click
 from pyengine.cli import options, parsing
 from pyengine.cli.checks import check_not_an_input
 from pyengine.cli.interrupt import Interrupt
-from pyengine.cli.output import Output, reports
+from pyengine.cli.output import Output, reports, tell
 from pyengine.cli.progress import progress
 from pyengine.errors import PyengineError
 from pyengine.images.formats import choices
@@ -254,17 +253,17 @@ def _callback(
     numbers = count(1)
 
     def callback(progress: Progress) -> None:
+        if interrupt:
+            interrupt.watch()  # now there is something to keep
         if shown:
             shown(progress)
         if save_every and next(numbers) % save_every == 0:
             try:
                 progress.result().save(output)
             except PyengineError as error:
-                warnings.warn(f"{error}; the run goes on", stacklevel=2)
-        if interrupt:
-            interrupt.watch()
-            if interrupt.noted:
-                progress.stop()
+                tell(f"Warning: {error}; the run goes on")
+        if interrupt and interrupt.noted:
+            progress.stop()
 
     return callback
 
