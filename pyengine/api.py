@@ -56,6 +56,8 @@ def synthesize(
     precision: Precision | None = None,
     memory_limit: int | None = None,
     callback: Callable[[Progress], None] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float | None = None,
 ) -> Result:
     """Synthesise an image that looks like the exemplar: a texture, a picture in its style, a layout, a filled hole.
 
@@ -165,6 +167,11 @@ def synthesize(
         Bytes to take at most; see `Engine`. Default: None, most of what there is.
     callback : callable, optional
         Called with a `Progress` after each iteration; `Progress.stop` ends the run and keeps the image. Default: None.
+    checkpoint : str or path, optional
+        A file in which the run is kept from time to time, to go on from if the process is killed; see `Engine.run`.
+        Default: None.
+    checkpoint_every : float, optional
+        Seconds from one checkpoint to the next; see `Engine.run`. Default: None, 60.
 
     Returns
     -------
@@ -194,6 +201,8 @@ def synthesize(
         return engine.synthesize(
             exemplar,
             callback=callback,
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
             exemplars=exemplars,
             exemplar_weights=exemplar_weights,
             augment=augment,

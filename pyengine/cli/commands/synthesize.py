@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pyengine.cli import options, parsing
 from pyengine.cli.checks import check_not_an_input
+from pyengine.cli.interrupt import Interrupt
 from pyengine.cli.output import Output, reports, tell
 from pyengine.cli.progress import progress
 from pyengine.errors import PyengineError
 from pyengine.images.formats import choices
 
-RECIPE = "pyengine.recipe:Recipe.create"
+if TYPE_CHECKING:
+    from pyengine.result import Progress
 
-_of = options.of(RECIPE)
+RECIPE, RUN = "pyengine.recipe:Recipe.create", "pyengine.engine:Engine.run"
+
+_of, _of_run = options.of(RECIPE), options.of(RUN)
 _recipe = options.together(
     [
         _of(
@@ -132,6 +141,28 @@ _recipe = options.together(
     ]
 )  # fmt: skip
 
+_run = options.together(
+    [
+        _of_run(
+            "--checkpoint", type=options.file, metavar="FILE", unset="none",
+            help="Keep the run in this file from time to time. The same command goes on from there after it was "
+            "killed, to the same bits, and removes the file when the picture is written.",
+        ),
+        _of_run(
+            "--checkpoint-every", metavar="SECONDS", unset="60, or more to take at most 2 % of the time",
+            help="Write a checkpoint after so many seconds; 0 is after each iteration.",
+        ),
+        click.option(
+            "--save-every", type=click.IntRange(min=1), metavar="N",
+            help="Write the picture so far, enlarged to its size, to the output's place after every N iterations.",
+        ),
+        click.option(
+            "--keep-on-interrupt/--no-keep-on-interrupt", default=None, show_default="at a terminal",
+            help="On the first Ctrl-C, write the picture so far, enlarged to its size, and only then end.",
+        ),
+    ]
+)  # fmt: skip
+
 
 @click.command()
 @click.argument("exemplars", metavar="[EXEMPLAR]...", nargs=-1, type=options.file)
@@ -142,10 +173,18 @@ _recipe = options.together(
     "given as well take the place of the recipe's.",
 )  # fmt: skip
 @_recipe
+@_run
 @options.engine
 @reports
 def command(
-    exemplars: tuple[Path, ...], output: Path, recipe_file: Path | None, thresholds: bool, out: Output, **_: Any
+    exemplars: tuple[Path, ...],
+    output: Path,
+    recipe_file: Path | None,
+    thresholds: bool,
+    save_every: int | None,
+    keep_on_interrupt: bool | None,
+    out: Output,
+    **_: Any,
 ) -> None:
     """Make an image that looks like the EXEMPLAR: a texture, or what the options say.
 
@@ -159,6 +198,10 @@ def command(
     from pyengine.recipe import Recipe
 
     check_output(output)
+    run = options.typed(RUN)
+    checkpoint: Path | None = run.get("checkpoint")
+    if checkpoint is not None and os.path.realpath(checkpoint) == os.path.realpath(output):
+        raise PyengineError(f"checkpoint {checkpoint}: the picture is written there: name another file")
     if not exemplars and recipe_file is None:
         raise PyengineError("Missing argument 'EXEMPLAR...': give a picture, or --recipe")
     arguments = _arguments(exemplars, thresholds)
@@ -182,18 +225,48 @@ def command(
         advice = hint(recipe)
         if advice is not None:
             tell(f"Hint: {advice}")
-    with Engine(**{**named, **typed}) as engine, progress(out) as callback:
+    keeps = sys.stderr.isatty() if keep_on_interrupt is None else keep_on_interrupt
+    with Engine(**{**named, **typed}) as engine, progress(out) as shown, Interrupt() as interrupt:
         if made_with is not None and engine.model.sha256 != made_with:
             raise PyengineError(
                 f"recipe {recipe_file}: the model {engine.model.name!r} is another than it was made with: give --model"
             )
-        result = engine.run(recipe, callback=callback)
+        result = engine.run(recipe, callback=_callback(shown, output, save_every, interrupt if keeps else None), **run)
     result.save(output)
+    if checkpoint is not None and not result.stopped:
+        with suppress(OSError):
+            Path(os.path.realpath(checkpoint)).unlink()
     if out.as_json:  # else nothing is read for it that might fail, now that the picture is there
         out.document({"output": str(output), **result.report()})
     width, height = result.recipe.sizes[-1]
-    seconds = result.timings["total"]
-    out.remark(f"{output}: {width}x{height} pixels, {len(result.history)} iterations, {seconds:.1f} s")
+    seconds, done = result.timings["total"], "stopped after " * result.stopped
+    out.remark(f"{output}: {width}x{height} pixels, {done}{len(result.history)} iterations, {seconds:.1f} s")
+    if interrupt.noted:
+        raise click.Abort
+
+
+def _callback(
+    shown: Callable[[Progress], None] | None, output: Path, save_every: int | None, interrupt: Interrupt | None
+) -> Callable[[Progress], None] | None:
+    """What is done after each iteration: it is shown, the picture so far is written, and Ctrl-C is heeded."""
+    if not (shown or save_every or interrupt):
+        return None
+    numbers = count(1)
+
+    def callback(progress: Progress) -> None:
+        if interrupt:
+            interrupt.watch()  # now there is something to keep
+        if shown:
+            shown(progress)
+        if save_every and next(numbers) % save_every == 0:
+            try:
+                progress.result().save(output)
+            except PyengineError as error:
+                tell(f"Warning: {error}; the run goes on")
+        if interrupt and interrupt.noted:
+            progress.stop()
+
+    return callback
 
 
 def _arguments(exemplars: tuple[Path, ...], thresholds: bool) -> dict[str, Any]:
