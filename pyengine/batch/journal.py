@@ -187,7 +187,7 @@ class Journal:
 
     def checked(self, row: Row, bytes: int, size: tuple[int, int]) -> None:
         """A job may be made, and so may all of its kind; it takes so many bytes, and is of this (width, height)."""
-        self._settle_kind(row, "state = 'waiting', bytes = ?, width = ?, height = ?", bytes, *size)
+        self._settle_kind(row, "state = 'waiting', deaths = 0, bytes = ?, width = ?, height = ?", bytes, *size)
 
     def refused(self, row: Row, error: str) -> None:
         """A job can't be made, nor can any of its kind."""
@@ -223,9 +223,10 @@ class Journal:
         return row
 
     def again(self, row: Row) -> None:
-        """A job takes its place in the queue again: its worker died."""
+        """A job takes its place in the queue again, or is to be checked again: its worker died."""
         self._database.execute(
-            "UPDATE jobs SET state = 'waiting', attempts = attempts + 1, deaths = deaths + 1 WHERE name = ?",
+            "UPDATE jobs SET state = iif(bytes IS NULL, 'new', 'waiting'), attempts = attempts + (bytes IS NOT NULL), "
+            "deaths = deaths + 1 WHERE name = ?",
             (row.name,),
         )
 

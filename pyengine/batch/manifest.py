@@ -116,6 +116,12 @@ def _jobs_of_path(path: Path, overrides: Mapping[str, Any]) -> Iterator[Job | Fa
         yield from _jobs(Entry(str(picture), {"exemplar": str(picture)}), Common(), overrides, Path())
 
 
+def pictures_in(folder: Path) -> list[Path]:
+    """The files in a folder that are called as pictures are, in alphabetical order."""
+    suffixes = {suffix for form in FORMATS for suffix in form.suffixes}
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in suffixes)
+
+
 def pictures_of(path: Path) -> list[Path]:
     """The pictures that a path stands for: itself, what matches it as a pattern, or what is in the folder.
 
@@ -130,8 +136,7 @@ def pictures_of(path: Path) -> list[Path]:
     [PosixPath('grass.png')]
     """
     if path.is_dir():
-        suffixes = {suffix for form in FORMATS for suffix in form.suffixes}
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes)
+        found = pictures_in(path)
         problem = "no pictures in this folder: give one that has some"
     elif WILDCARDS & {*str(path)} and not path.exists():
         matches = glob.iglob(str(path), recursive=True)  # noqa: PTH207  Path.glob takes no absolute patterns

@@ -1,7 +1,7 @@
 """Workers, and what becomes of those that die: each costs the tasks that it had, and nothing else.
 
-What is here of a worker is a process of this machine, `Process`: tasks go in, answers come out, and `Died` is raised
-where none will come. A thread for each keeps it busy and starts another in its place.
+Tasks go into a worker, answers come out, and `Died` is raised where none will come. `Process` is one on this machine. A
+thread for each keeps it busy and starts another in its place.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 from types import TracebackType
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, Protocol, TypeAlias
 
 from pyengine.errors import PyengineError, printable
 
@@ -55,6 +55,31 @@ MOST_SAID = 300
 
 class Died(Exception):
     """A worker has ended, or had to be ended, while it had something to do."""
+
+
+class Worker(Protocol):
+    """What a pool asks of its workers, wherever they are."""
+
+    introduction: Answer
+
+    @property
+    def name(self) -> str:
+        """What the journal calls it."""
+
+    def send(self, task: Task) -> None:
+        """Give it something to do, or raise `Died`."""
+
+    def receive(self, timeout: float | None) -> Answer:
+        """Wait for the answer to one of its tasks, for so many seconds at most, or raise `Died`."""
+
+    def forget(self) -> None:
+        """Its earlier tasks are done: what it has said of them is not to be repeated when it dies."""
+
+    def end(self) -> None:
+        """Let it end, whatever it is doing, but for a file that it is writing. May be called from any thread."""
+
+    def close(self) -> None:
+        """End it, and wait until it is gone."""
 
 
 class Process:
@@ -150,7 +175,7 @@ class Process:
         return Died(f"{reason}: {words}" if words else reason)
 
     def forget(self) -> None:
-        """Drop what it has said on standard error until now, which is of earlier tasks."""
+        """Drop what it has said on standard error until now."""
         self._words.seek(0)
         self._words.truncate()
 
@@ -204,7 +229,7 @@ class Pool:
         engines: Sequence[Mapping[str, Any]],
         at_once: int = 1,
         timeout: float | None = None,
-        start: Callable[[Mapping[str, Any], int], Process] = Process,
+        start: Callable[[Mapping[str, Any], int], Worker] = Process,
     ) -> None:
         self.at_once, self.timeout = at_once, timeout
         self._start = start
@@ -215,7 +240,7 @@ class Pool:
         self._introduction: Answer | None = None
         self._problem: PyengineError | None = None
         self._failed = 0
-        self._workers: dict[threading.Thread, Process] = {}
+        self._workers: dict[threading.Thread, Worker] = {}
         self._threads: list[threading.Thread] = []
         self.engines: list[Mapping[str, Any]] = []
         self.add(engines)
@@ -310,7 +335,7 @@ class Pool:
     def _serve(self, engine: Mapping[str, Any]) -> None:
         """Keep one worker busy, and start another when it dies."""
         given: dict[str, Task] = {}
-        worker: Process | None = None
+        worker: Worker | None = None
         starts = 0
         while not self._is_closed:
             try:
@@ -341,7 +366,7 @@ class Pool:
         if worker is not None:
             worker.close()
 
-    def _is_there(self, worker: Process) -> None:
+    def _is_there(self, worker: Worker) -> None:
         with self._changed:
             self._workers[threading.current_thread()] = worker
             self._introduction = worker.introduction

@@ -7,8 +7,9 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pyengine import __version__
 from pyengine.batch.journal import Journal, Row
 from pyengine.batch.manifest import Fault, Job, JobSource, read_jobs
-from pyengine.batch.pool import Answer, Pool, Task
+from pyengine.batch.pool import Answer, Pool, Process, Task, Worker
 from pyengine.batch.report import Report
 from pyengine.checks import is_integer, is_number
 from pyengine.devices import Precision
@@ -120,6 +121,11 @@ class Size:
     threads: int
     seconds: float
 
+    @property
+    def disk_bytes(self) -> int:
+        """Bytes of the disk that a picture takes, at most."""
+        return self.width * self.height * PIXEL_BYTES
+
 
 class Batch:
     """A batch in an output folder, which nobody else can use until it is closed.
@@ -130,6 +136,8 @@ class Batch:
         The folder for the pictures, the journal and the report; it is made if it is not there.
     workers, timeout, retry_failed, compare, report
         See `run_batch`.
+    start : callable
+        Makes a worker, see `Pool`. Default: `Process`.
     **engine
         The arguments of each worker's `Engine`.
     """
@@ -143,6 +151,7 @@ class Batch:
         retry_failed: bool = False,
         compare: bool = False,
         report: bool = True,
+        start: Callable[[Mapping[str, Any], int], Worker] = Process,
         **engine: Any,
     ) -> None:
         if workers is not None and not (is_integer(workers) and workers > 0):
@@ -156,6 +165,7 @@ class Batch:
             raise PyengineError(f"{output}: cannot be a folder ({error.strerror}): choose another place") from None
         self.workers, self.timeout, self.retry_failed, self.compare = workers, timeout, retry_failed, compare
         self.engine = {name: _plain(value) for name, value in engine.items() if value is not None}
+        self._start = start
         self.journal = Journal(self.folder)
         self.report = Report(self.folder) if report else None
         self._pool: Pool | None = None
@@ -237,7 +247,7 @@ class Batch:
             for task, answer in self._staff(self._first_crew(new)).answers(claim):
                 if "bytes" in answer:
                     self.journal.checked(task.about, answer["bytes"], answer["size"])
-                else:
+                elif not self._tried_again(task.about, answer):
                     self.journal.refused(task.about, _problem(answer))
         return [self._outcome(row) for row in self.journal.rows("state = 'refused' ORDER BY rowid")]
 
@@ -309,7 +319,7 @@ class Batch:
         if pool is None or pool.at_once != crew.at_once or there != crew.engines[: len(there)]:
             if pool is not None:
                 pool.close()
-            pool = self._pool = Pool(crew.engines, crew.at_once, self.timeout)
+            pool = self._pool = Pool(crew.engines, crew.at_once, self.timeout, self._start)
         else:
             pool.add(crew.engines[len(there) :])
         return pool
@@ -331,8 +341,7 @@ class Batch:
 
         for task, answer in self._staff(crew).answers(claim):
             row: Row = task.about
-            if "died" in answer and row.deaths + 1 < MOST_DEATHS:
-                self.journal.again(row)
+            if self._tried_again(row, answer):
                 continue
             if "seconds" in answer:
                 shown = [base64.b64decode(answer[name]) for name in ("exemplar_shown", "shown")]
@@ -342,6 +351,13 @@ class Batch:
             if self.report and self.report.is_due:
                 self._show(is_over=False)
             yield self._outcome(ended)
+
+    def _tried_again(self, row: Row, answer: Answer) -> bool:
+        """Whether a job is tried again, as the first that took its worker with it; so may a worker's end by chance."""
+        if "died" not in answer or row.deaths + 1 >= MOST_DEATHS:
+            return False
+        self.journal.again(row)
+        return True
 
     def _task(self, row: Row, do: Literal["check", "time", "make"]) -> Task:
         asked = {
@@ -376,17 +392,19 @@ def _identified(name: str, value: Any, output: Path) -> Any:
         return value  # a word such as "noise"; or nothing, as the check will say
     if output.exists() and output.samefile(path):
         raise PyengineError(f"output {output} is one of the images to read: write to another folder")
-    file = Path(path)
     try:
-        status = file.stat()
-    except OSError:
-        status = None
-    found = _sha256(file, name, status and status.st_mtime_ns, status and status.st_size)
+        status = Path(path).stat()
+    except (OSError, ValueError):  # reading says what is wrong
+        found = ImageFile.read(path, name).sha256
+    else:
+        if stat.S_ISFIFO(status.st_mode):
+            raise PyengineError(f"{name} {path}: is a pipe, which can be read only once: give a file")
+        found = _sha256(path, name, status.st_mtime_ns, status.st_size)
     return {"file": path, "sha256": said.get("sha256", found)}
 
 
 @lru_cache(FILES)
-def _sha256(path: Path, name: str, changed: int | None, size: int | None) -> str:
+def _sha256(path: str, name: str, changed: int, size: int) -> str:
     """The hash of a file's contents, which is computed again where the file has changed since."""
     return ImageFile.read(path, name).sha256
 

@@ -107,10 +107,20 @@ debug = click.option(
 """The option that the guard around all commands looks for."""
 
 
-def reports(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command --json, --quiet, --verbose and --debug, and its function an `Output` as the argument `out`."""
+def reports(
+    function: Callable[..., Any], as_json: str = "Print one JSON document instead of text."
+) -> Callable[..., Any]:
+    """Give a command --json, --quiet, --verbose and --debug, and its function an `Output` as the argument `out`.
 
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+    Parameters
+    ----------
+    function : callable
+        The command's.
+    as_json : str
+        What --json does. Default: it prints one document.
+    """
+
+    @click.option("--json", "as_json", is_flag=True, help=as_json)
     @click.option("-q", "--quiet", is_flag=True, help="Print no text and show no progress; errors and warnings stay.")
     @click.option("-v", "--verbose", is_flag=True, help="Tell what happens on standard error.")
     @debug

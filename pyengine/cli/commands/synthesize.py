@@ -19,7 +19,7 @@ from pyengine.images.formats import choices
 RECIPE = "pyengine.recipe:Recipe.create"
 
 _of = options.of(RECIPE)
-_recipe = options.together(
+recipe = options.together(
     [
         _of(
             "--size", type=parsing.size, metavar="WxH", unset="that of the content, or else of the exemplar",
@@ -131,6 +131,7 @@ _recipe = options.together(
         ),
     ]
 )  # fmt: skip
+"""All options of a recipe but its exemplars."""
 
 
 @click.command()
@@ -141,7 +142,7 @@ _recipe = options.together(
     help="Make a picture again: a PNG that pyengine wrote, or what --json printed. Exemplars and options that are "
     "given as well take the place of the recipe's.",
 )  # fmt: skip
-@_recipe
+@recipe
 @options.engine
 @reports
 def command(
@@ -161,16 +162,16 @@ def command(
     check_output(output)
     if not exemplars and recipe_file is None:
         raise PyengineError("Missing argument 'EXEMPLAR...': give a picture, or --recipe")
-    arguments = _arguments(exemplars, thresholds)
+    arguments = typed_arguments(exemplars, thresholds)
     named: dict[str, Any] = {}
     typed = options.typed(options.ENGINE)
     with reading_within(typed.get("memory_limit") or None):  # the engine refuses 0
         if recipe_file is None:
-            recipe = Recipe.create(**arguments)
+            asked = Recipe.create(**arguments)
         else:
             text, named = _read(recipe_file)
-            recipe = Recipe.from_json(text, recipe_file.parent, **arguments)
-    check_not_an_input(output, *recipe.files, *([] if recipe_file is None else [recipe_file]))
+            asked = Recipe.from_json(text, recipe_file.parent, **arguments)
+    check_not_an_input(output, *asked.files, *([] if recipe_file is None else [recipe_file]))
     made_with = named.pop("sha256", None)
     if "model" in typed:
         made_with = None
@@ -179,7 +180,7 @@ def command(
             f"recipe {recipe_file}: made with the model {named['model']!r}, not installed: give --model"
         )
     if not (out.as_json or out.quiet or out.verbose):  # the engine's log has it as well
-        advice = hint(recipe)
+        advice = hint(asked)
         if advice is not None:
             click.echo(f"Hint: {advice}", err=True)
     with Engine(**{**named, **typed}) as engine, progress(out) as callback:
@@ -187,7 +188,7 @@ def command(
             raise PyengineError(
                 f"recipe {recipe_file}: the model {engine.model.name!r} is another than it was made with: give --model"
             )
-        result = engine.run(recipe, callback=callback)
+        result = engine.run(asked, callback=callback)
     result.save(output)
     out.document({"output": str(output), **result.report()})
     width, height = result.recipe.sizes[-1]
@@ -195,7 +196,7 @@ def command(
     out.remark(f"{output}: {width}x{height} pixels, {len(result.history)} iterations, {seconds:.1f} s")
 
 
-def _arguments(exemplars: tuple[Path, ...], thresholds: bool) -> dict[str, Any]:
+def typed_arguments(exemplars: tuple[Path, ...], thresholds: bool) -> dict[str, Any]:
     """What `Recipe.create` is to be called with, by what was typed."""
     arguments = options.typed(RECIPE)
     if thresholds and "weights" in arguments:
@@ -242,7 +243,7 @@ def arguments(text: str) -> dict[str, Any]:
     if context.params["exemplars"]:
         raise PyengineError(f"{text!r}: it has {context.params['exemplars'][0]} besides options: leave it out")
     with context:
-        return _arguments((), context.params["thresholds"])
+        return typed_arguments((), context.params["thresholds"])
 
 
 def _read(file: Path) -> tuple[str, dict[str, Any]]:
