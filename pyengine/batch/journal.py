@@ -118,8 +118,7 @@ class Journal:
             raise PyengineError(f"{self.path}: cannot be written ({error}): choose another folder") from None
         except sqlite3.DatabaseError as error:
             raise PyengineError(f"{self.path}: is no journal ({error}): choose another folder") from None
-        self.run = last
-        self.first = last + 1
+        self.first = self.run = last + 1
 
     def close(self) -> None:
         """Let another batch have the folder."""

@@ -71,7 +71,7 @@ class Common:
     matrix: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
-JobSource: TypeAlias = "str | Path | Mapping[str, Any]"
+JobSource: TypeAlias = str | Path | Mapping[str, Any]
 """A manifest, a folder, a picture or a pattern of such names; or the arguments of one job, with `output`."""
 
 

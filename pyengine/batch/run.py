@@ -426,7 +426,7 @@ def _plain(value: Any) -> Any:
 
 def _problem(answer: Answer) -> str:
     """Why a task came to nothing."""
-    return str(answer["error"] if "error" in answer else answer["died"])
+    return str(answer["error"]) if "error" in answer else f"{answer['died']} ({MOST_DEATHS} times: it is set aside)"
 
 
 @takes_options

@@ -86,6 +86,12 @@ class Output:
             with suppress(OSError):
                 _print(text, err=False)
 
+    def content(self, content: bytes) -> None:
+        """Write a file's content to standard output; the errors are those of `say`."""
+        with _needed():
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
+
     def document(self, document: Any) -> None:
         """Print a document as JSON, if that is wanted; the errors are those of `say`."""
         if self.as_json:
@@ -93,8 +99,15 @@ class Output:
 
 
 def _give(text: str) -> None:
-    try:
+    with _needed():
         _print(text, err=False)
+
+
+@contextmanager
+def _needed() -> Iterator[None]:
+    """What is written here is what the command was called for."""
+    try:
+        yield
     except OSError as error:
         if error.errno == errno.EPIPE:
             raise ReaderGone from None

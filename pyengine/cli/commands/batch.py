@@ -18,7 +18,7 @@ from pyengine.errors import PyengineError
 if TYPE_CHECKING:
     from pyengine.batch.run import Batch
 
-BATCH = "pyengine.batch.run:run_batch"
+BATCH = "pyengine.batch.run:Batch"
 
 SOME_FAILED = 1
 """The exit code where some jobs have come to nothing."""
@@ -31,12 +31,11 @@ _of = options.of(BATCH)
 @click.option(
     "-o", "--output", type=options.file, metavar="FOLDER", help="Write pictures and the report to this folder."
 )
-@_of(
-    "--name",
-    metavar="TEMPLATE",
-    unset="the job's output, or {stem}.png",
-    help="Call files so, with arguments in braces, such as {stem}_{seed}.png; {stem} is the exemplar's name.",
-)
+@click.option(
+    "--name", metavar="TEMPLATE",
+    help="Call files so, with arguments in braces, such as {stem}_{seed}.png, where {stem} is the exemplar's name.  "
+    "[default: the job's output, or {stem}.png]",
+)  # fmt: skip
 @click.option("--check", is_flag=True, help="Check all jobs and show what they would take, and make nothing.")
 @click.option("--keep-going", is_flag=True, help="Make what can be made, even if some jobs can't.")
 @_of("--retry-failed/--no-retry-failed", help="Try again what has failed before.")
@@ -52,6 +51,7 @@ _of = options.of(BATCH)
 def command(
     sources: tuple[Path, ...],
     output: Path | None,
+    name: str | None,
     check: bool,
     keep_going: bool,
     watch: Path | None,
@@ -79,8 +79,8 @@ def command(
 
     settings = options.typed(BATCH)
     overrides = synthesize.typed_arguments((), thresholds)
-    if "name" in settings:
-        overrides["output"] = settings.pop("name")
+    if name is not None:
+        overrides["output"] = name
     watched = None if watch is None else Watched(watch)
     if watched and output.exists() and output.samefile(watched.folder):
         raise PyengineError(f"{output}: is watched as well: write to another folder")

@@ -12,6 +12,7 @@ import click
 from pyengine.cli import options, parsing
 from pyengine.cli.checks import check_not_an_input
 from pyengine.cli.output import Output, reports
+from pyengine.cli.pipes import check_stdout, is_pipe, with_stdin
 from pyengine.cli.progress import progress
 from pyengine.errors import PyengineError
 from pyengine.images.formats import choices
@@ -136,7 +137,11 @@ recipe = options.together(
 
 @click.command()
 @click.argument("exemplars", metavar="[EXEMPLAR]...", nargs=-1, type=options.file)
-@options.output("FILE", f"Write the image to this file. Its suffix says the format: {choices()}.", required=True)
+@options.output(
+    "FILE",
+    f"Write the image to this file. Its suffix says the format: {choices()}; - is a PNG on standard output.",
+    required=True,
+)
 @click.option(
     "--recipe", "recipe_file", type=options.file, metavar="FILE",
     help="Make a picture again: a PNG that pyengine wrote, or what --json printed. Exemplars and options that are "
@@ -150,8 +155,10 @@ def command(
 ) -> None:
     """Make an image that looks like the EXEMPLAR: a texture, or what the options say.
 
-    Several exemplars are mixed, or with --output-regions the first is region 1, the second region 2, and so on.
+    Several exemplars are mixed, or with --output-regions the first is region 1, the second region 2, and so on. A
+    picture that is called - is read from standard input.
     """
+    from pyengine.document import PICTURES
     from pyengine.engine import Engine
     from pyengine.images.writing import check_output
     from pyengine.inspection import hint
@@ -159,10 +166,14 @@ def command(
     from pyengine.network.modelfile import installed
     from pyengine.recipe import Recipe
 
-    check_output(output)
+    if is_pipe(output):
+        check_stdout(as_json=out.as_json)
+    else:
+        check_output(output)
     if not exemplars and recipe_file is None:
         raise PyengineError("Missing argument 'EXEMPLAR...': give a picture, or --recipe")
     arguments = typed_arguments(exemplars, thresholds)
+    arguments |= with_stdin({name: value for name, value in arguments.items() if name in PICTURES})
     named: dict[str, Any] = {}
     typed = options.typed(options.ENGINE)
     with reading_within(typed.get("memory_limit") or None):  # the engine refuses 0
@@ -189,6 +200,9 @@ def command(
                 f"recipe {recipe_file}: the model {engine.model.name!r} is another than it was made with: give --model"
             )
         result = engine.run(asked, callback=callback)
+    if is_pipe(output):
+        out.content(result.encode())
+        return
     result.save(output)
     out.document({"output": str(output), **result.report()})
     width, height = result.recipe.sizes[-1]
