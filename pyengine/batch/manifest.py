@@ -10,6 +10,7 @@ import json
 import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
@@ -335,12 +336,16 @@ def _output(template: Any, arguments: Mapping[str, Any]) -> str:
     return str(path)
 
 
+@cache
+def _defaults() -> dict[str, Any]:
+    return {name: p.default for name, p in inspect.signature(Recipe.create).parameters.items()}
+
+
 class _Filled(string.Formatter):
     """Fills in a template what is known of a job, as it may stand in a file's name."""
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
-        usual = {name: p.default for name, p in inspect.signature(Recipe.create).parameters.items()}
-        self.known = {name: value for name, value in {**usual, **arguments}.items() if value is not None}
+        self.known = {name: value for name, value in {**_defaults(), **arguments}.items() if value is not None}
         pictures = arguments.get("exemplar", arguments.get("exemplars"))
         first = pictures[0] if isinstance(pictures, list) and pictures else pictures
         if first is not None:

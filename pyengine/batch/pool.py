@@ -46,8 +46,8 @@ class Task:
 Answer: TypeAlias = dict[str, Any]
 """What a worker says to a task; or "died", why there is no answer."""
 
-STARTS = 2
-"""How many workers may die before they say a word, one after the other, until no more are started."""
+STARTS = 5
+"""How many workers may die before they say a word, one after the other, until no more are started in their place."""
 
 MOST_SAID = 300
 """Characters of a worker's last words that are repeated."""
