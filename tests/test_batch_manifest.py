@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 import yaml
 
@@ -200,8 +202,18 @@ def test_schema(text: str, is_valid: bool) -> None:
     assert jsonschema.Draft202012Validator(schema()).is_valid(yaml.safe_load(text)) == is_valid
 
 
+def test_the_example_in_the_documentation(tmp_path: Path) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "batch.md").read_text(encoding="utf-8")
+    [example] = re.findall("```yaml\n(.*?)```", text, re.DOTALL)
+    jsonschema.validate(yaml.safe_load(example), schema())
+    outputs = [job.output for job in jobs_of(write(tmp_path / "jobs.yaml", example))]
+    assert outputs == [*(f"gravel/{k}_{size}.png" for k in range(3) for size in ("256", "512x256"))] + [
+        f"cats/{k}.png" for k in range(3)
+    ]
+
+
 def test_schema_has_the_defaults_of_recipes() -> None:
     properties = schema()["$defs"]["job"]["properties"]
     defaults = {name: said["default"] for name, said in properties.items() if "default" in said}
     assert defaults["pooling"] == "average"
-    Recipe.create(__import__("numpy").eye(16), **defaults)
+    Recipe.create(np.eye(16), **defaults)
