@@ -33,8 +33,8 @@ _of = options.of(BATCH)
 )
 @click.option(
     "--name", metavar="TEMPLATE",
-    help="Call files so, with arguments in braces, such as {stem}_{seed}.png, where {stem} is the exemplar's name.  "
-    "[default: the job's output, or {stem}.png]",
+    help="Call files so, with arguments in braces, such as {stem}_{seed}.png, where {stem} is the exemplar's name. "
+    "Without it, a job's own output counts, or {stem}.png.",
 )  # fmt: skip
 @click.option("--check", is_flag=True, help="Check all jobs and show what they would take, and make nothing.")
 @click.option("--keep-going", is_flag=True, help="Make what can be made, even if some jobs can't.")
