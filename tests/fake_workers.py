@@ -12,7 +12,15 @@ from typing import Any, ClassVar
 
 from pyengine.batch.pool import Died, Task
 
-INTRODUCTION = {"device": "cpu", "devices": [], "precision": "float32", "model": "0123", "bytes": 8 * 10**9}
+INTRODUCTION = {
+    "device": "cpu",
+    "devices": [],
+    "precision": "float32",
+    "model": "0123",
+    "bytes": 8 * 10**9,
+    "cores": 2,
+    "threads": 2,
+}
 SHOWN = base64.b64encode(b"a small picture").decode()
 
 

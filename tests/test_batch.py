@@ -171,6 +171,10 @@ def test_what_is_done_again(exemplar: str, tmp_path: Path) -> None:
     Image.new("RGB", (20, 20)).save(exemplar)  # another picture of the same name
     assert {*states(run(tmp_path, jobs, workers=1)).values()} == {"made", "failed"}
     assert Fake.log["make"] == 4 + 2 + 1 + 4
+    Path(exemplar).unlink()
+    outcomes = run(tmp_path, jobs, workers=1)
+    assert {outcome.error for outcome in outcomes} == {f"exemplar {exemplar}: no such file: check the path"}
+    assert (tmp_path / "1.png").exists()
 
 
 def test_one_check_for_jobs_that_differ_by_seed(exemplar: str, tmp_path: Path) -> None:
@@ -212,16 +216,13 @@ def test_refused_before_a_worker_sees_it(exemplar: str, tmp_path: Path) -> None:
     ],
 )
 def test_how_many_workers(
-    settings: dict[str, Any], sizes: list[int], expected: list[tuple[int, int]], exemplar: str, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    settings: dict[str, Any], sizes: list[int], expected: list[tuple[int, int]], exemplar: str, tmp_path: Path
+) -> None:
     settings = dict(settings)
-    count, bytes = settings.pop("cores"), settings.pop("bytes")
-    monkeypatch.setattr("pyengine.batch.run.cores", lambda: count)
-    with Batch(tmp_path, start=Fake, introduction={"bytes": bytes}, **settings) as batch:
-        batch.ask(
-            [{"exemplar": exemplar, "seed": k, "size": size} for k, size in enumerate(sizes)], {"output": "{seed}.png"}
-        )
+    introduction = {"threads": 8, **{name: settings.pop(name) for name in ("cores", "bytes")}}
+    jobs = [{"exemplar": exemplar, "seed": k, "size": size} for k, size in enumerate(sizes)]
+    with Batch(tmp_path, start=Fake, introduction=introduction, **settings) as batch:
+        batch.ask(jobs, {"output": "{seed}.png"})
         assert batch.check() == []
         plan = batch.plan()
         assert sorted({(size.workers, size.threads) for size in plan}) == sorted(expected)
@@ -252,9 +253,7 @@ def test_no_worker_starts(exemplar: str, tmp_path: Path) -> None:
     def start(engine: Any, at_once: int) -> Fake:
         raise Died("ended its worker (exit code 1): no memory")
 
-    with pytest.raises(
-        PyengineError, match=r"^no worker can be started: the last ended its worker \(exit code 1\): no"
-    ):
+    with pytest.raises(PyengineError, match=r"^no worker can be started: ended its worker \(exit code 1\): no"):
         Batch(tmp_path, start=start)
 
 

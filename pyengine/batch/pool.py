@@ -116,7 +116,7 @@ class Process:
             env=environment,
             encoding="utf-8",
         )
-        self._is_late = False
+        self._late: float | None = None
         self._send({"engine": engine, "at_once": at_once})
         self.introduction = self.receive(None)
         if "error" in self.introduction:
@@ -141,7 +141,7 @@ class Process:
 
     def receive(self, timeout: float | None) -> Answer:
         """Wait for the answer to one of its tasks; one that takes longer than so many seconds ends it."""
-        timer = threading.Timer(timeout or 0, self._end_late)
+        timer = threading.Timer(timeout or 0, self._end_late, [timeout])
         timer.daemon = True
         if timeout is not None:
             timer.start()
@@ -150,27 +150,27 @@ class Process:
         finally:
             timer.cancel()
         if not line.endswith("\n"):
-            raise self._death(timeout)
+            raise self._death()
         answer: Answer = json.loads(line)
         return answer
 
-    def _end_late(self) -> None:
-        self._is_late = True
+    def _end_late(self, timeout: float) -> None:
+        self._late = timeout
         self._process.kill()
 
-    def _death(self, timeout: float | None = None) -> Died:
+    def _death(self) -> Died:
         """What it died of, as far as can be told."""
         self._process.kill()  # it may have closed its output and live
         code = self._process.wait()
-        if self._is_late:
-            reason = f"took longer than {timeout:g} s: give more --timeout, or leave it out"
+        if self._late is not None:
+            reason = f"took longer than {self._late:g} s: give more --timeout, or leave it out"
         elif code == -getattr(signal, "SIGKILL", 0):
             reason = "was killed (SIGKILL), as the system does where memory is short: give fewer workers"
         else:
             reason = f"ended its worker ({_ended_by(code)})"
         self._words.seek(0)
         lines = self._words.read().decode(errors="replace").strip().splitlines()
-        words = printable(lines[-1])[:MOST_SAID] if lines and not self._is_late else ""
+        words = printable(lines[-1])[:MOST_SAID] if lines and self._late is None else ""
         self._close_files()
         return Died(f"{reason}: {words}" if words else reason)
 
@@ -358,7 +358,7 @@ class Pool:
                 given.clear()
                 worker = None
                 if starts == STARTS:
-                    self._fail(PyengineError(f"no worker can be started: the last {death}"))
+                    self._fail(PyengineError(f"no worker can be started: {death}"))
                     return
             except PyengineError as error:
                 self._fail(error)

@@ -26,7 +26,6 @@ from pyengine.devices import Precision
 from pyengine.document import PICTURES
 from pyengine.errors import PyengineError, in_short
 from pyengine.images.reading import ImageFile
-from pyengine.machine import cores
 from pyengine.memory import BASE_BYTES
 from pyengine.recipe import Options, check_seed, takes_options
 
@@ -283,7 +282,7 @@ class Batch:
         if self._introduction["devices"]:
             return [Crew(self._on_gpus(), AT_ONCE_ON_GPU, 0)]
         spans: list[tuple[int, int, int]] = []  # workers that memory holds, jobs, bytes of the smallest
-        most: int = self.workers or cores()
+        most: int = self.workers or self._introduction["cores"]
         for bytes, _, _, count in self.journal.sizes():
             fit = max(1, min(most, self._introduction["bytes"] // bytes))
             if spans and spans[-1][0] == fit:
@@ -302,8 +301,9 @@ class Batch:
         """The engines of workers for so many jobs, of which no more than so many fit into memory."""
         if self.workers:
             fit = self.workers  # whoever says so knows better
-        threads = self.engine.get("threads") or -(-cores() // min(fit, jobs, cores()))
-        workers = max(1, min(fit, jobs, self.workers or cores() // threads))
+        cores = self._introduction["cores"]
+        threads = self.engine.get("threads") or min(-(-cores // min(fit, jobs, cores)), self._introduction["threads"])
+        workers = max(1, min(fit, jobs, self.workers or cores // threads))
         return [{**self.engine, "threads": threads}] * workers
 
     def _on_gpus(self) -> list[dict[str, Any]]:
@@ -326,13 +326,19 @@ class Batch:
 
     # ------------------------------------------------------------------- the work
 
-    def run(self) -> Iterator[Outcome]:
-        """Make what is waiting, and give each outcome back as it comes; first, those that there are from before."""
-        for row in [*self.journal.rows("state IN ('done', 'failed') ORDER BY rowid")]:
+    def run(self, *, is_last: bool = True) -> Iterator[Outcome]:
+        """Make what is waiting, and give each outcome back as it comes; first, those that there are from before.
+
+        Parameters
+        ----------
+        is_last : bool
+            Whether nothing more will be asked for. Default: True.
+        """
+        for row in self.journal.rows("state IN ('done', 'failed') ORDER BY rowid"):
             yield self._outcome(row, kept=True)
         for crew in self._crews():
             yield from self._run(crew)
-        self._show(is_over=True)
+        self._show(is_over=is_last)
 
     def _run(self, crew: Crew) -> Iterator[Outcome]:
         def claim() -> Task | None:
@@ -390,8 +396,6 @@ def _identified(name: str, value: Any, output: Path) -> Any:
     path = said.get("file")
     if not isinstance(path, str) or path in PICTURES[name]:
         return value  # a word such as "noise"; or nothing, as the check will say
-    if output.exists() and output.samefile(path):
-        raise PyengineError(f"output {output} is one of the images to read: write to another folder")
     try:
         status = Path(path).stat()
     except (OSError, ValueError):  # reading says what is wrong
@@ -399,6 +403,8 @@ def _identified(name: str, value: Any, output: Path) -> Any:
     else:
         if stat.S_ISFIFO(status.st_mode):
             raise PyengineError(f"{name} {path}: is a pipe, which can be read only once: give a file")
+        if output.exists() and os.path.samestat(output.stat(), status):
+            raise PyengineError(f"output {output} is one of the images to read: write to another folder")
         found = _sha256(path, name, status.st_mtime_ns, status.st_size)
     return {"file": path, "sha256": said.get("sha256", found)}
 

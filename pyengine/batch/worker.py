@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import os
 import signal
 import sys
@@ -28,7 +29,7 @@ from pyengine.engine import Engine
 from pyengine.errors import PyengineError
 from pyengine.files import one_line
 from pyengine.images.writing import to_uint8
-from pyengine.machine import reading_within
+from pyengine.machine import cores, default_threads, reading_within
 from pyengine.recipe import Recipe
 from pyengine.result import Progress
 
@@ -63,6 +64,8 @@ def _introduction(engine: Engine) -> dict[str, Any]:
         "precision": engine.precision,
         "model": engine.model.sha256,
         "bytes": int(min(engine.budget.limit, sys.maxsize)),
+        "cores": cores(),
+        "threads": default_threads(),
     }
 
 
@@ -144,7 +147,10 @@ class Worker:
         if task["compare"]:
             from pyengine.quality.measures import compare
 
-            figures = asdict(compare(self._exemplar(recipe), result.image))
+            found = asdict(compare(self._exemplar(recipe), result.image))
+            figures = {
+                name: x if x is None or math.isfinite(x) else None for name, x in found.items()
+            }  # as JSON has it
         path = Path(task["path"])
         with self._kept:
             path.parent.mkdir(parents=True, exist_ok=True)

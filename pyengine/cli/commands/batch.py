@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,14 +99,13 @@ def command(
             _show_plan(batch, out)
             return SOME_FAILED if refused else 0
         progress.total = batch.journal.counts().get("waiting", 0)
-        for outcome in batch.run():
+        for outcome in batch.run(is_last=watched is None):
             progress.ended(outcome)
         while watched is not None:
-            batch.ask(watched.new(), overrides)
-            for outcome in batch.check():
-                progress.ended(outcome)
-            for outcome in batch.run():
-                progress.ended(outcome)
+            if new := watched.new():
+                batch.ask(new, overrides)
+                for outcome in chain(batch.check(), batch.run(is_last=False)):
+                    progress.ended(outcome)
             watched.wait()
         return SOME_FAILED if progress.sum_up(output) else 0
 
