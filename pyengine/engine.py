@@ -264,6 +264,19 @@ class Engine:
         """
         return self.budget.plans(recipe, self._on_model(recipe.losses))
 
+    def needed_bytes(self, recipe: Recipe) -> int:
+        """Bytes of memory that a synthesis takes, of the whole process on a CPU; the errors are those of `plans`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> with Engine(threads=1, device="cpu") as engine:
+        ...     small, large = (engine.needed_bytes(Recipe.create(np.eye(64), size=size)) for size in (64, 512))
+        >>> 4e8 < small < large < 1.2e9
+        True
+        """
+        return self.budget.needed(recipe, self._on_model(recipe.losses))
+
     @takes_options
     def objective(self, exemplar: Source | None = None, **options: Unpack[Options]) -> Objective:
         """The paper's objective as a function of an image, for an optimiser of your own.

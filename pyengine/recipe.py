@@ -246,8 +246,7 @@ class Recipe:
             None if begun is None or hole else resize(begun.image, final),
         )
         planned = _planned_iterations([final, *scaled], levels, iterations, PRESETS[method], start)
-        if not is_integer(seed) or not 0 <= seed < MOST_SEEDS:
-            raise PyengineError(f"seed={in_short(seed)}: give a whole number from 0 to 2**128 - 1")
+        check_seed(seed)
         sizes = tuple(level_sizes(final, len(planned), MULTIPLE))
         return cls(level, sizes, planned, int(seed), losses, start, colors, without_pictures(opened))
 
@@ -296,6 +295,20 @@ class Recipe:
         check_path("folder", folder)
         known = frozenset(inspect.signature(cls.create).parameters)
         return cls.create(**{**from_document(text, Path(folder), overrides, known), **overrides})
+
+
+def check_seed(seed: Any) -> None:
+    """Raise PyengineError for what is no seed of noise.
+
+    Examples
+    --------
+    >>> check_seed(-1)
+    Traceback (most recent call last):
+    ...
+    pyengine.errors.PyengineError: seed=-1: give a whole number from 0 to 2**128 - 1
+    """
+    if not is_integer(seed) or not 0 <= seed < MOST_SEEDS:
+        raise PyengineError(f"seed={in_short(seed)}: give a whole number from 0 to 2**128 - 1")
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pyengine.arrays import Float32
 from pyengine.document import to_document
-from pyengine.images.writing import save, to_uint8
+from pyengine.images.writing import encode, save, to_uint8
 from pyengine.recipe import Recipe
 from pyengine.versions import versions
 
@@ -172,3 +172,19 @@ class Result:
             The suffix is unknown, or the folder is missing or can't be written to.
         """
         save(self.image, path, metadata=json.dumps(self._provenance()))
+
+    def encode(self, suffix: str = ".png") -> bytes:
+        """What `save` would write to a file with this suffix, for what is no file, such as a web server's answer.
+
+        Parameters
+        ----------
+        suffix : str
+            Of `save`. Default: ".png".
+
+        Examples
+        --------
+        >>> import pyengine
+        >>> pyengine.synthesize(np.eye(20), iterations=1).encode(".jpg")[:2].hex()
+        'ffd8'
+        """
+        return bytes(encode(self.image, f"result{suffix}", metadata=json.dumps(self._provenance())))

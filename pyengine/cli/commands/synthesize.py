@@ -18,6 +18,7 @@ from pyengine.cli import options, parsing
 from pyengine.cli.checks import check_not_an_input
 from pyengine.cli.interrupt import Interrupt
 from pyengine.cli.output import Output, reports, tell
+from pyengine.cli.pipes import check_stdout, is_pipe, with_stdin
 from pyengine.cli.progress import progress
 from pyengine.errors import PyengineError
 from pyengine.images.formats import choices
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 RECIPE, RUN = "pyengine.recipe:Recipe.create", "pyengine.engine:Engine.run"
 
 _of, _of_run = options.of(RECIPE), options.of(RUN)
-_recipe = options.together(
+recipe = options.together(
     [
         _of(
             "--size", type=parsing.size, metavar="WxH", unset="that of the content, or else of the exemplar",
@@ -140,6 +141,7 @@ _recipe = options.together(
         ),
     ]
 )  # fmt: skip
+"""All options of a recipe but its exemplars."""
 
 _run = options.together(
     [
@@ -166,13 +168,17 @@ _run = options.together(
 
 @click.command()
 @click.argument("exemplars", metavar="[EXEMPLAR]...", nargs=-1, type=options.file)
-@options.output("FILE", f"Write the image to this file. Its suffix says the format: {choices()}.", required=True)
+@options.output(
+    "FILE",
+    f"Write the image to this file. Its suffix says the format: {choices()}; - is a PNG on standard output.",
+    required=True,
+)
 @click.option(
     "--recipe", "recipe_file", type=options.file, metavar="FILE",
     help="Make a picture again: a PNG that pyengine wrote, or what --json printed. Exemplars and options that are "
     "given as well take the place of the recipe's.",
 )  # fmt: skip
-@_recipe
+@recipe
 @_run
 @options.engine
 @reports
@@ -188,8 +194,10 @@ def command(
 ) -> None:
     """Make an image that looks like the EXEMPLAR: a texture, or what the options say.
 
-    Several exemplars are mixed, or with --output-regions the first is region 1, the second region 2, and so on.
+    Several exemplars are mixed, or with --output-regions the first is region 1, the second region 2, and so on. A
+    picture that is called - is read from standard input.
     """
+    from pyengine.document import PICTURES
     from pyengine.engine import Engine
     from pyengine.images.writing import check_output
     from pyengine.inspection import hint
@@ -197,23 +205,29 @@ def command(
     from pyengine.network.modelfile import installed
     from pyengine.recipe import Recipe
 
-    check_output(output)
+    if is_pipe(output):
+        check_stdout(as_json=out.as_json)
+        if save_every:
+            raise PyengineError("--save-every with -o -: one picture goes to standard output: name a file")
+    else:
+        check_output(output)
     run = options.typed(RUN)
     checkpoint: Path | None = run.get("checkpoint")
     if checkpoint is not None and os.path.realpath(checkpoint) == os.path.realpath(output):
         raise PyengineError(f"checkpoint {checkpoint}: the picture is written there: name another file")
     if not exemplars and recipe_file is None:
         raise PyengineError("Missing argument 'EXEMPLAR...': give a picture, or --recipe")
-    arguments = _arguments(exemplars, thresholds)
+    arguments = typed_arguments(exemplars, thresholds)
+    arguments |= with_stdin({name: value for name, value in arguments.items() if name in PICTURES})
     named: dict[str, Any] = {}
     typed = options.typed(options.ENGINE)
     with reading_within(typed.get("memory_limit") or None):  # the engine refuses 0
         if recipe_file is None:
-            recipe = Recipe.create(**arguments)
+            asked = Recipe.create(**arguments)
         else:
             text, named = _read(recipe_file)
-            recipe = Recipe.from_json(text, recipe_file.parent, **arguments)
-    check_not_an_input(output, *recipe.files, *([] if recipe_file is None else [recipe_file]))
+            asked = Recipe.from_json(text, recipe_file.parent, **arguments)
+    check_not_an_input(output, *asked.files, *([] if recipe_file is None else [recipe_file]))
     made_with = named.pop("sha256", None)
     if "model" in typed:
         made_with = None
@@ -222,7 +236,7 @@ def command(
             f"recipe {recipe_file}: made with the model {named['model']!r}, not installed: give --model"
         )
     if not (out.as_json or out.quiet or out.verbose):  # the engine's log has it as well
-        advice = hint(recipe)
+        advice = hint(asked)
         if advice is not None:
             tell(f"Hint: {advice}")
     keeps = sys.stderr.isatty() if keep_on_interrupt is None else keep_on_interrupt
@@ -231,8 +245,11 @@ def command(
             raise PyengineError(
                 f"recipe {recipe_file}: the model {engine.model.name!r} is another than it was made with: give --model"
             )
-        result = engine.run(recipe, callback=_callback(shown, output, save_every, interrupt if keeps else None), **run)
-    result.save(output)
+        result = engine.run(asked, callback=_callback(shown, output, save_every, interrupt if keeps else None), **run)
+    if is_pipe(output):
+        out.content(result.encode())
+    else:
+        result.save(output)
     if checkpoint is not None and not result.stopped:
         with suppress(OSError):
             Path(os.path.realpath(checkpoint)).unlink()
@@ -240,7 +257,8 @@ def command(
         out.document({"output": str(output), **result.report()})
     width, height = result.recipe.sizes[-1]
     seconds, done = result.timings["total"], "stopped after " * result.stopped
-    out.remark(f"{output}: {width}x{height} pixels, {done}{len(result.history)} iterations, {seconds:.1f} s")
+    if not is_pipe(output):
+        out.remark(f"{output}: {width}x{height} pixels, {done}{len(result.history)} iterations, {seconds:.1f} s")
     if interrupt.noted:
         raise click.Abort
 
@@ -269,7 +287,7 @@ def _callback(
     return callback
 
 
-def _arguments(exemplars: tuple[Path, ...], thresholds: bool) -> dict[str, Any]:
+def typed_arguments(exemplars: tuple[Path, ...], thresholds: bool) -> dict[str, Any]:
     """What `Recipe.create` is to be called with, by what was typed."""
     arguments = options.typed(RECIPE)
     if thresholds and "weights" in arguments:
@@ -316,7 +334,7 @@ def arguments(text: str) -> dict[str, Any]:
     if context.params["exemplars"]:
         raise PyengineError(f"{text!r}: it has {context.params['exemplars'][0]} besides options: leave it out")
     with context:
-        return _arguments((), context.params["thresholds"])
+        return typed_arguments((), context.params["thresholds"])
 
 
 def _read(file: Path) -> tuple[str, dict[str, Any]]:
