@@ -110,7 +110,9 @@ class Synthesis:
             self._made = layout.made
             return layout.image
         self._pool.drop_tiled()
-        image: Float32 = self._kernels.download(self._kernels.upsample(self._kernels.upload(coarser), level.size))
+        image: Float32 = self._kernels.download(
+            self._kernels.upsample(self._kernels.upload(coarser), level.size, wrap=level.wrap)
+        )
         return image if self.stopped else add_detail(image, level, self._generator)
 
     def _run_level(self, k: int, level: Level, image: Float32) -> Float32:
