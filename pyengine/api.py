@@ -13,7 +13,7 @@ from pyengine.images.regions import RegionSource
 from pyengine.inputs import Fit
 from pyengine.losses.options import Weights
 from pyengine.methods import Method
-from pyengine.network.graphs import OutputPadding, Pooling
+from pyengine.network.graphs import Padding, Pooling
 from pyengine.pyramid import Start
 from pyengine.recipe import Augmentation, PreserveColor
 from pyengine.result import Progress, Result
@@ -45,7 +45,7 @@ def synthesize(
     gram_layers: Sequence[str] | None = None,
     histogram_layers: Sequence[str] | None = None,
     content_layers: Sequence[str] | None = None,
-    padding: OutputPadding | None = None,
+    padding: Padding | None = None,
     pooling: Pooling = "average",
     seed: int = 0,
     levels: int | None = None,
@@ -139,9 +139,10 @@ def synthesize(
         Feature maps of the network, such as "relu3_1". Default: None, the first of each of the network's first four
         blocks for Gram matrices (relu1_1, relu2_1, relu3_1 and relu4_1 of a VGG), of these the first and the last for
         histograms, and the last for the content.
-    padding : {"wrap", "zeros"}, optional
-        What the network sees beyond the border. Only with "wrap" does the result tile. Default: None, that of the
-        method: "wrap" for "histogram".
+    padding : {"wrap", "reflect", "zeros"}, optional
+        What the network sees beyond the border: the opposite side, its own reflection, or what its training images
+        had there. Only with "wrap" does the result tile. Default: None: "zeros" for "gatys"; "reflect" with `content`,
+        a hole or painted regions, which need not tile, and "wrap" for textures and with `seamless`.
     pooling : {"average", "max"}
         How the network reduces feature maps to half their size. Default: "average".
     seed : int

@@ -57,7 +57,7 @@ LAYOUT_BYTES, SOURCE_BYTES = 200, 450
 """Bytes that a start by patches takes for each pixel of the output at the coarsest level, and of the exemplars there:
 measured, 142 and 435."""
 
-MEASURED_COPIES, KEPT_COPIES, COPIES = 2, 1.5, {"wrap": 5, "zeros": 10}
+MEASURED_COPIES, KEPT_COPIES, COPIES = 2, 1.5, {"wrap": 5, "reflect": 10, "zeros": 10}
 """How often what a loss spreads over the whole image is in memory, of the exemplars, of the output all the time, and by
 the padding for a moment: measured, 1.1, 1.25, 4.5 and 9.5. The first two are of each region; so is one of the last."""
 

@@ -39,7 +39,7 @@ from pyengine.level import Exemplar, Level
 from pyengine.losses import KINDS
 from pyengine.losses.options import USUAL, LossOptions, Weights
 from pyengine.methods import PRESETS, Method, Preset
-from pyengine.network.graphs import LEAST_SIDE, OutputPadding, Pooling
+from pyengine.network.graphs import LEAST_SIDE, Padding, Pooling
 from pyengine.pyramid import (
     MULTIPLE,
     Start,
@@ -82,7 +82,7 @@ class Options(TypedDict, total=False):
     gram_layers: Sequence[str] | None
     histogram_layers: Sequence[str] | None
     content_layers: Sequence[str] | None
-    padding: OutputPadding | None
+    padding: Padding | None
     pooling: Pooling
     seed: int
     levels: int | None
@@ -169,7 +169,7 @@ class Recipe:
         gram_layers: Sequence[str] | None = None,
         histogram_layers: Sequence[str] | None = None,
         content_layers: Sequence[str] | None = None,
-        padding: OutputPadding | None = None,
+        padding: Padding | None = None,
         pooling: Pooling = "average",
         seed: int = 0,
         levels: int | None = None,
@@ -244,6 +244,7 @@ class Recipe:
             free,
             None if hole is None else hole.needed,
             None if begun is None or hole else resize(begun.image, final),
+            losses.padding == "wrap",
         )
         planned = _planned_iterations([final, *scaled], levels, iterations, PRESETS[method], start)
         check_seed(seed)
@@ -357,9 +358,15 @@ def _loss_options(given: Mapping[str, Any], preset: Preset, start: Start) -> Los
         (*USUAL, *(kind for kind, is_asked_for in asked_for.items() if is_asked_for)),
         content,
         content_strength=given["content_strength"],
-        padding=preset.padding if given["padding"] is None else given["padding"],
+        padding=_default_padding(given, preset) if given["padding"] is None else given["padding"],
         pooling=given["pooling"],
     )
+
+
+def _default_padding(given: Mapping[str, Any], preset: Preset) -> Padding:
+    """That of the method; but a picture that is not to tile must not see what is on its opposite side."""
+    shows = any(given[name] is not None for name in ("content", "keep", "fill", "output_regions"))
+    return "reflect" if preset.padding == "wrap" and shows and not given["seamless"] else preset.padding
 
 
 def _check_hole(hole: Hole | None, shown: Picture | None, seamless: bool, losses: LossOptions) -> None:

@@ -120,8 +120,8 @@ class Synthesis:
         return level if self._made is None else level.made_where(self._made)
 
     def _enlarged(self, image: Float32, level: Level) -> Float32:
-        enlarged: Float32 = self._kernels.download(self._kernels.upsample(self._kernels.upload(image), level.size))
-        return enlarged
+        enlarged = self._kernels.upsample(self._kernels.upload(image), level.size, wrap=level.wrap)
+        return np.asarray(self._kernels.download(enlarged))
 
     def _result(self, k: int, image: Float32, history: list[Iteration], *, stopped: bool) -> Result:
         """What comes of the image of a level without any more iterations."""

@@ -123,7 +123,7 @@ recipe = options.together(
             help="Match the content on these feature maps.",
         ),
         _of(
-            "--padding", unset="wrap, or with gatys zeros",
+            "--padding", unset="reflect with content, a hole or painted regions, else wrap; with gatys zeros",
             help="Continue images beyond their borders in this way; only with wrap does the result tile.",
         ),
         _of(
