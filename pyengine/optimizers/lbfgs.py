@@ -134,9 +134,9 @@ class State:
     pairs : int
         How many pairs there are, 0 to `PAIRS`.
     slot : int
-        The slot of the next pair, 0 to `PAIRS`. Slots are added up in their order, so it is part of the bits.
+        The slot of the next pair, 0 to `PAIRS`. Rows are added up in their order, on which bits depend.
     side : int
-        Which of the two places for a gradient is the point's, 0 or 1.
+        Which of the two places for a gradient is the point's, 0 or 1; it is part of that order.
     vectors : iterable of float32 arrays (C,)
         On the host, for each block of columns: the point, its gradient, and of each pair, the oldest first, the step
         and the change of the gradient. What `Descent.state` gives can be gone through once, before the next step.
