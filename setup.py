@@ -1,5 +1,6 @@
 """Builds the compiled kernels, `pyengine._core`; everything else is in pyproject.toml."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from setuptools import setup
 # The baseline instruction set is the architecture's own, so that a wheel runs on any machine of it; the inner loops are
 # compiled for wider vectors as well and chosen when the module is loaded (csrc/dispatch.hpp).
 # C++20 is for structs whose members are named where they are made: GCC 10, Clang 10 and Visual Studio 2019 have it.
-compile_args = ["/O2"] if sys.platform == "win32" else ["-O3", "-Wall", "-Wextra", "-pthread"]
+# A level of optimisation in CXXFLAGS, as .ci/sanitize sets it, has its way.
+optimize = [] if "-O" in os.environ.get("CXXFLAGS", "") else ["-O3"]
+compile_args = ["/O2"] if sys.platform == "win32" else [*optimize, "-Wall", "-Wextra", "-pthread"]
 link_args = [] if sys.platform == "win32" else ["-pthread"]
 
 setup(

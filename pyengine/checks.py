@@ -82,6 +82,20 @@ def check_flag(name: str, value: object) -> None:
         raise PyengineError(f"{name}={in_short(value)}: give True or False")
 
 
+def check_text(name: str, value: object) -> None:
+    """Raise PyengineError for a value that is no text.
+
+    Examples
+    --------
+    >>> check_text("deepest", 3)
+    Traceback (most recent call last):
+    ...
+    pyengine.errors.PyengineError: deepest=3: give a text
+    """
+    if not isinstance(value, str):
+        raise PyengineError(f"{name}={in_short(value)}: give a text")
+
+
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
     """Raise PyengineError for a value that is none of the choices.
 

@@ -9,11 +9,11 @@ import shutil
 import signal
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pyengine.errors import PyengineError
+from pyengine.errors import PyengineError, in_short
 
 LOGGER = logging.getLogger(__name__)
 
@@ -52,6 +52,20 @@ def pieces(path: str | os.PathLike[str]) -> Iterator[bytes]:
             yield piece
 
 
+def check_path(name: str, value: object) -> None:
+    """Raise PyengineError for an argument that is no path.
+
+    Examples
+    --------
+    >>> check_path("folder", 3)
+    Traceback (most recent call last):
+    ...
+    pyengine.errors.PyengineError: folder=3: give a path
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        raise PyengineError(f"{name}={in_short(value)}: give a path")
+
+
 def check_place(path: str | os.PathLike[str]) -> None:
     """Refuse, before the work, a path that `write_atomically` could not write to after it.
 
@@ -85,7 +99,7 @@ def check_place(path: str | os.PathLike[str]) -> None:
         raise _unwritable(path, error) from error
 
 
-def write_atomically(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
+def write_atomically(path: str | os.PathLike[str], content: bytes | memoryview | Iterable[memoryview]) -> None:
     """Write a temporary file, then put it in the place of `path` in one step; so is written whatever pyengine keeps.
 
     Readers see the old file or the new one, never a part, also after a power cut. If anything fails, the old one is
@@ -96,8 +110,9 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | memoryview) 
     Parameters
     ----------
     path : str or path
-    content : bytes
-        All of it: some encoders, left to write a file themselves, take a full disk for done.
+    content : bytes, or iterable of memoryview
+        All of it, or piece by piece where it is too large to be in memory twice. Encoders are not left to write a file
+        themselves: some take a full disk for done.
 
     Raises
     ------
@@ -121,11 +136,12 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | memoryview) 
     LOGGER.info("wrote %s", path)
 
 
-def _write(target: Path, content: bytes | memoryview) -> None:
+def _write(target: Path, content: bytes | memoryview | Iterable[memoryview]) -> None:
     temporary = _beside(target)
     try:
         with temporary.open("xb") as file:
-            file.write(content)
+            for piece in [content] if isinstance(content, (bytes, memoryview)) else content:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         if target.exists():

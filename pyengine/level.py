@@ -98,6 +98,8 @@ class Level:
         Where of `free` the output has to be made; in the rest of it, it may be kept. Default: None, in all of it.
     init : float32 (H, W, 3), optional
         The picture to start from. Default: None, noise.
+    wrap : bool
+        Whether the output wraps round: its borders meet. Default: True.
     """
 
     size: tuple[int, int]
@@ -109,6 +111,7 @@ class Level:
     free: npt.NDArray[np.bool_] | None = None
     needed: npt.NDArray[np.bool_] | None = None
     init: Float32 | None = None
+    wrap: bool = True
 
     @property
     def fixes_size(self) -> bool:
@@ -153,9 +156,7 @@ class Level:
             return image
         return np.where(self.free[:, :, None], image, self.picture)
 
-    def loss_regions(
-        self, maps: tuple[str, ...], architecture: Architecture, kernels: Kernels, *, wrap: bool
-    ) -> list[Region]:
+    def loss_regions(self, maps: tuple[str, ...], architecture: Architecture, kernels: Kernels) -> list[Region]:
         """The regions, as losses see them on some of a network's feature maps.
 
         What is kept does not count, but for a rim of a few pixels, where it meets what is made.
@@ -165,7 +166,7 @@ class Level:
         width, height = self.size
         masks = np.ones((1, height, width), np.float32) if self.masks is None else self.masks
         made = np.ones((height, width), np.float32) if self.free is None else self.free.astype(np.float32)
-        near = masks * dilate(made, RIM, wrap=wrap)
+        near = masks * dilate(made, RIM, wrap=self.wrap)
         halvings = {layer: architecture.pools(layer) for layer in maps}
         by_halvings = {
             count: [kernels.cover(reduce(mask, count).ravel()) for mask in near] for count in {*halvings.values()}

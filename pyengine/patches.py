@@ -1,4 +1,4 @@
-"""A start that knows the exemplar: a picture laid out from its patches, which wraps round.
+"""A start that knows the exemplar: a picture laid out from its patches, which wraps round if the level does.
 
 Texture optimisation (Kwatra et al. 2005), from coarse to fine. Each patch of the output looks for the patch of the
 exemplar that is most like it; then each pixel becomes a mean of what the patches over it say, and so on until they
@@ -164,7 +164,7 @@ def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> L
         free = level.free
         if level.needed is not None:
             differs = (np.abs(image - level.picture).max(2) > SAME) & free
-            made = free = free & (level.needed | (dilate(differs.astype(np.float32), AROUND, wrap=True) > 0))
+            made = free = free & (level.needed | (dilate(differs.astype(np.float32), AROUND, wrap=level.wrap) > 0))
         origins[~free] = -1
         level = replace(level, free=free)
     return Layout(level.keep(image), origins, made)
@@ -172,7 +172,7 @@ def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> L
 
 def _lattice(level: Level) -> Float64 | None:
     """Vectors (right, down) by which the exemplar repeats itself, in parts of its sides; None where that is no help."""
-    if len(level.exemplars) > 1 or level.free is not None or level.masks is not None:
+    if len(level.exemplars) > 1 or level.free is not None or level.masks is not None or not level.wrap:
         return None
     (exemplar,) = level.exemplars
     found = find_lattice(exemplar.image, None if exemplar.masks is None else exemplar.masks[0] > COUNTS)
@@ -239,15 +239,16 @@ class _Phases:
         return np.flatnonzero(distances <= max(0.5, np.sort(distances)[:FEWEST][-1]))
 
 
-def _nearness(free: Flags) -> Float32:
-    """By how much the distance to what is kept, also across the border, reduces what a patch has to say."""
+def _nearness(free: Flags, *, wrap: bool) -> Float32:
+    """By how much the distance to what is kept, with `wrap` also across the border, reduces what a patch has to say."""
     if free.all():
         return np.ones(free.shape, np.float32)
     from scipy.ndimage import distance_transform_edt
 
     height, width = free.shape
-    around = np.pad(free, ((height // 2,) * 2, (width // 2,) * 2), mode="wrap")
-    distance = distance_transform_edt(around)[height // 2 :, width // 2 :][:height, :width]
+    top, left = (height // 2, width // 2) if wrap else (0, 0)
+    around = np.pad(free, ((top, top), (left, left)), mode="wrap")
+    distance = distance_transform_edt(around)[top:, left:][:height, :width]
     nearness: Float32 = (DISTANT**distance).astype(np.float32)
     return nearness
 
@@ -302,12 +303,15 @@ class _Search:
         self._level = level
         self._kernels = kernels
         width, height = level.size
-        sources = Sources.of(list(level.exemplars), side)
+        sources = Sources.of(list(level.exemplars), side if level.wrap else min(side, (min(level.size) - 1) | 1))
         free = np.ones((height, width), np.bool_) if level.free is None else level.free
         self._free = free
-        near = dilate(free.astype(np.float32), sources.side // 2, wrap=True) > 0
+        reach = sources.side // 2
+        near = dilate(free.astype(np.float32), reach, wrap=level.wrap) > 0
+        if not level.wrap:  # where there is no other side, patches lie within the border
+            near &= np.pad(np.ones((height - 2 * reach, width - 2 * reach), np.bool_), reach)
         self._order = generator.permutation(np.flatnonzero(near))
-        self._near = (near * _nearness(free)).astype(np.float32)
+        self._near = (near * _nearness(free, wrap=level.wrap)).astype(np.float32)
         self._weights = self._near
         self._preferred = _preference(level)
 

@@ -16,6 +16,7 @@ from pyengine.arrays import Float32
 from pyengine.checks import check_choice, check_flag, is_integer, is_number, names_checked
 from pyengine.document import files_of, from_document, open_files, to_document, without_pictures
 from pyengine.errors import PyengineError, in_short
+from pyengine.files import check_path
 from pyengine.images.color import luminance, match_colors, match_luminance
 from pyengine.images.masks import fill_by_reflection
 from pyengine.images.reading import Source
@@ -38,7 +39,7 @@ from pyengine.level import Exemplar, Level
 from pyengine.losses import KINDS
 from pyengine.losses.options import USUAL, LossOptions, Weights
 from pyengine.methods import PRESETS, Method, Preset
-from pyengine.network.graphs import LEAST_SIDE, OutputPadding, Pooling
+from pyengine.network.graphs import LEAST_SIDE, Padding, Pooling
 from pyengine.pyramid import (
     MULTIPLE,
     Start,
@@ -81,7 +82,7 @@ class Options(TypedDict, total=False):
     gram_layers: Sequence[str] | None
     histogram_layers: Sequence[str] | None
     content_layers: Sequence[str] | None
-    padding: OutputPadding | None
+    padding: Padding | None
     pooling: Pooling
     seed: int
     levels: int | None
@@ -168,7 +169,7 @@ class Recipe:
         gram_layers: Sequence[str] | None = None,
         histogram_layers: Sequence[str] | None = None,
         content_layers: Sequence[str] | None = None,
-        padding: OutputPadding | None = None,
+        padding: Padding | None = None,
         pooling: Pooling = "average",
         seed: int = 0,
         levels: int | None = None,
@@ -243,10 +244,10 @@ class Recipe:
             free,
             None if hole is None else hole.needed,
             None if begun is None or hole else resize(begun.image, final),
+            losses.padding == "wrap",
         )
         planned = _planned_iterations([final, *scaled], levels, iterations, PRESETS[method], start)
-        if not is_integer(seed) or not 0 <= seed < MOST_SEEDS:
-            raise PyengineError(f"seed={in_short(seed)}: give a whole number from 0 to 2**128 - 1")
+        check_seed(seed)
         sizes = tuple(level_sizes(final, len(planned), MULTIPLE))
         return cls(level, sizes, planned, int(seed), losses, start, colors, without_pictures(opened))
 
@@ -292,8 +293,23 @@ class Recipe:
         >>> recipe.sizes, recipe.seed
         (((48, 32),), 7)
         """
+        check_path("folder", folder)
         known = frozenset(inspect.signature(cls.create).parameters)
         return cls.create(**{**from_document(text, Path(folder), overrides, known), **overrides})
+
+
+def check_seed(seed: Any) -> None:
+    """Raise PyengineError for what is no seed of noise.
+
+    Examples
+    --------
+    >>> check_seed(-1)
+    Traceback (most recent call last):
+    ...
+    pyengine.errors.PyengineError: seed=-1: give a whole number from 0 to 2**128 - 1
+    """
+    if not is_integer(seed) or not 0 <= seed < MOST_SEEDS:
+        raise PyengineError(f"seed={in_short(seed)}: give a whole number from 0 to 2**128 - 1")
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -342,9 +358,15 @@ def _loss_options(given: Mapping[str, Any], preset: Preset, start: Start) -> Los
         (*USUAL, *(kind for kind, is_asked_for in asked_for.items() if is_asked_for)),
         content,
         content_strength=given["content_strength"],
-        padding=preset.padding if given["padding"] is None else given["padding"],
+        padding=_default_padding(given, preset) if given["padding"] is None else given["padding"],
         pooling=given["pooling"],
     )
+
+
+def _default_padding(given: Mapping[str, Any], preset: Preset) -> Padding:
+    """That of the method; but a picture that is not to tile must not see what is on its opposite side."""
+    shows = any(given[name] is not None for name in ("content", "keep", "fill", "output_regions"))
+    return "reflect" if preset.padding == "wrap" and shows and not given["seamless"] else preset.padding
 
 
 def _check_hole(hole: Hole | None, shown: Picture | None, seamless: bool, losses: LossOptions) -> None:

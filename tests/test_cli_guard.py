@@ -67,6 +67,17 @@ def test_talk_never_ends_a_run(redirected: str, exemplar: Path, tmp_path: Path) 
 
 
 @posix
+def test_a_hint_never_ends_a_run(tmp_path: Path) -> None:
+    board = np.kron(np.indices((8, 8)).sum(0) % 2, np.ones((9, 9)))
+    Image.fromarray((board * 255).astype(np.uint8)).save(tmp_path / "exemplar.png")
+    line = f"{SYNTHESIZE.replace('--iterations 2', '--iterations 0')} --size 64"
+    assert "Hint: the exemplar repeats itself every 12.7" in shell(line, tmp_path).stderr
+    (tmp_path / "out.png").unlink()
+    assert shell(f"{line} 2>/dev/full", tmp_path).returncode == 0
+    assert load(tmp_path / "out.png").shape == (64, 64, 3)
+
+
+@posix
 @pytest.mark.parametrize(
     "command", [f"{SYNTHESIZE} --json", "$PROGRAM info", "$PROGRAM compare exemplar.png exemplar.png"]
 )
@@ -189,6 +200,13 @@ def test_signals_during_a_write(number: signal.Signals, exemplar: Path, tmp_path
 
 
 # ------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize("words", [["info", "a\nb"], ["info", "--a\nb"], ["synthesize", "--seed", "a\nb"], ["a\nb"]])
+def test_what_was_typed_makes_no_lines(words: list[str]) -> None:
+    *_, last = invoke(*words).stderr.splitlines()
+    assert last.startswith("Error: ")
+    assert last.replace("\\n", " ").count("a b") == 1
 
 
 class Trouble:

@@ -220,3 +220,8 @@ def test_errors_are_one_line_whatever_a_recipe_holds(tmp_path, name):
     with pytest.raises(PyengineError, match=r"no such file") as error:
         Recipe.from_json(json.dumps({"exemplar": {"file": name}}), tmp_path)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_folder_that_is_none() -> None:
+    with pytest.raises(PyengineError, match=r"^folder=None: give a path"):
+        Recipe.from_json("{}", None)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -276,7 +277,7 @@ def test_deepest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("writer", "preprocessing"), [(keras_npz, CAFFE), (torchvision_safetensors, IMAGENET)])
-@pytest.mark.parametrize("padding", ["wrap", "zeros"])
+@pytest.mark.parametrize("padding", ["wrap", "reflect", "zeros"])
 def test_features_agree_with_reference(
     writer: Writer, preprocessing: reference.Preprocessing, padding: reference.Padding, tmp_path: Path
 ) -> None:
@@ -556,6 +557,32 @@ def test_import_replaces_only_when_told(models: Path, tmp_path: Path) -> None:
     assert load("vgg16").architecture.names == ("relu1_1", "relu1_2", "relu2_1")  # the user's hides the shipped one
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"file": 3}, "file=3: give a path"),
+        ({"output": b"new.onnx"}, r"output=b'new\.onnx': give a path"),
+        ({"name": ["mine"]}, r"name=\['mine'\]: give a text"),
+        ({"deepest": 1}, "deepest=1: give a text"),
+        ({"preprocessing": {}}, "preprocessing={}: give a text"),
+        ({"half": "no"}, "half='no': give True or False"),
+        ({"force": 1}, "force=1: give True or False"),
+    ],
+)
+def test_import_refuses_arguments_of_other_types(
+    arguments: dict[str, Any], expected: str, models: Path, tmp_path: Path
+) -> None:
+    file = caffe_npz(tmp_path / "theirs", random_parameters())
+    with pytest.raises(PyengineError, match=f"^{expected}"):
+        pyengine.import_model(**{"file": file, "name": "mine", **arguments})
+    assert not models.exists()
+
+
+def test_remove_refuses_what_is_no_name() -> None:
+    with pytest.raises(PyengineError, match=r"name=\['mine'\]: give a text"):
+        pyengine.remove_model(["mine"])  # type: ignore[arg-type]
+
+
 def test_import_to_a_file(models: Path, tmp_path: Path) -> None:
     file = caffe_npz(tmp_path / "theirs", random_parameters())
     out = tmp_path / "out.onnx"
@@ -638,6 +665,8 @@ def damage(kind: str, content: bytes) -> bytes:
         case "no relu":
             nodes["conv1_2"].output[0] = "relu1_2"
             model.graph.node.remove(nodes["relu1_2"])
+        case "no text":
+            return model.SerializeToString().replace(b"theirs.npz", b"\xff" * 10)
         case "other operator":
             nodes["relu1_2"].op_type = "Sigmoid"
         case "branch":
@@ -670,6 +699,7 @@ def damage(kind: str, content: bytes) -> bytes:
         ("random", "cannot be read as ONNX"),
         ("foreign", "not a model of pyengine's"),
         ("no origin", "origin"),
+        ("no text", "its origin is no text"),
         ("bad preprocessing", "damaged"),
         ("no convolutions", "its convolutions are conv1_1 conv1_2 conv2_1, and not those named in it"),
         ("no architecture", "architecture"),

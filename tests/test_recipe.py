@@ -310,7 +310,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"weights": {"gram": 0}, "method": "gatys"}, r"nothing is left to match"),
     ({**CONTENT, "weights": {"gram": 0, "histogram": 0, "content": 1}}, r"nothing is left to match"),
     ({"weights": "threshold"}, r"weights='threshold': give 'auto', 'thresholds', or numbers"),
-    ({"padding": "reflect"}, r"padding='reflect': choose 'wrap' or 'zeros'"),
+    ({"padding": "mirror"}, r"padding='mirror': choose 'wrap' or 'reflect' or 'zeros'"),
     ({"levels": True}, r"levels=True: give 1 to 2"),
     ({"levels": 3}, r"levels=3: give 1 to 2; the coarsest level's sides must be at least 16"),
     ({"iterations": ()}, r"iterations=\(\): give one number, or 1 of them"),

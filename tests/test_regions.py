@@ -190,5 +190,5 @@ def test_a_region_at_every_depth_of_a_pyramid():
         assert level.masks.shape == level.exemplars[0].masks.shape == (2, side, side)
         assert np.allclose(level.masks.sum(axis=0), 1, atol=1e-6)
         assert level.masks[1].mean() == pytest.approx(1 / 64**2, rel=0.05)
-        for region in level.loss_regions(("relu1_1", "relu4_1"), VGG16, KERNELS, wrap=True):
+        for region in level.loss_regions(("relu1_1", "relu4_1"), VGG16, KERNELS):
             assert all(region.has_pixels(layer) for layer in ("relu1_1", "relu4_1"))

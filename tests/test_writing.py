@@ -106,6 +106,9 @@ def test_save_refuses_what_check_output_does(tmp_path: Path) -> None:
     with pytest.raises(PyengineError, match="cannot be written"):
         writing.save(noise(), tmp_path / "folder.png")
     assert [p.name for p in tmp_path.iterdir()] == ["folder.png"]
+    for path in (None, 3, b"out.png", ["out.png"]):
+        with pytest.raises(PyengineError, match=r"^path=.*: give a path"):
+            writing.save(noise(), path)  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")

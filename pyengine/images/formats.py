@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pyengine.errors import PyengineError
+from pyengine.files import check_path
 
 KEYWORD = "pyengine"
 """Names the text in a file, where the format carries one."""
@@ -73,7 +74,7 @@ def format_of(path: str | os.PathLike[str]) -> Format:
     Raises
     ------
     PyengineError
-        If the suffix names none.
+        If it is no path, or the suffix names none.
 
     Examples
     --------
@@ -84,6 +85,7 @@ def format_of(path: str | os.PathLike[str]) -> Format:
     ...
     pyengine.errors.PyengineError: out.gif: cannot write this format: end the name in .png, .jpg, ...
     """
+    check_path("path", path)
     suffix = Path(path).suffix.lower()
     for row in FORMATS:
         if suffix in row.suffixes:

@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyengine.checks import names_checked
+from pyengine.checks import check_flag, check_text, names_checked
 from pyengine.errors import PyengineError
-from pyengine.files import write_atomically
+from pyengine.files import check_path, write_atomically
 from pyengine.network.importing import read_foreign
 from pyengine.network.modelfile import installed, model_file, read, shipped_folder, user_folder
 
@@ -112,6 +112,14 @@ def import_model(
     >>> model.name, model.layers
     ('short', ('relu1_1', 'relu1_2'))
     """
+    check_path("file", file)
+    if output is not None:
+        check_path("output", output)
+    for argument, text in {"name": name, "deepest": deepest, "preprocessing": preprocessing}.items():
+        if text is not None:
+            check_text(argument, text)
+    check_flag("half", half)
+    check_flag("force", force)
     if output is None:
         if name is None:
             raise PyengineError("a model needs a name, or a file to write: give name, or output")
@@ -160,6 +168,7 @@ def remove_model(name: str) -> Path:
     ...
     pyengine.errors.PyengineError: model 'vgg16' ships with pyengine: only imported models can be removed
     """
+    check_text("name", name)
     found = {path.stem: path for path in installed()}
     if name not in found:
         raise PyengineError(f"unknown model {name!r}: installed are {', '.join(found) or 'none'}")

@@ -127,6 +127,9 @@ def unpack(path: Path, file: onnx.ModelProto) -> Model:
 
 def _unpack(name: str, file: onnx.ModelProto) -> Model:
     meta = {entry.key: entry.value for entry in file.metadata_props}
+    for key, value in meta.items():
+        if not isinstance(value, str):  # bytes that are no UTF-8
+            raise ValueError(f"its {key} is no text")
     convolutions = []
     for link in read_chain(file.graph, PREPROCESSED, own=True):
         filters, bias = as_float32(link.convolution, link.filters, link.bias)
