@@ -542,7 +542,7 @@ def _patches(looks: Float32, rows: Numbers, columns: Numbers, side: int) -> Floa
     channels = looks.shape[2]
     # What a patch has of a row lies together: to copy that is many times as fast as to pick its pixels.
     windows = np.lib.stride_tricks.sliding_window_view(looks.reshape(len(looks), -1), (side, side * channels))
-    patches: Float32 = windows[rows, channels * columns].reshape(len(rows), -1)
+    patches: Float32 = windows[rows, channels * columns].reshape(len(rows), side * side * channels)
     return patches
 
 

@@ -54,6 +54,13 @@ def test_pixels_are_those_of_their_origins(exemplar, size):
     np.testing.assert_array_equal(layout.image, taken(layout, image))
 
 
+def test_exemplars_of_which_one_is_large():
+    """It has more patches than are looked at at a time, of which there are then none of the other."""
+    images = [noise(140, 140), noise(16, 16)]
+    layout = lay((16, 16), *images)
+    np.testing.assert_array_equal(layout.image, taken(layout, *images))
+
+
 def test_a_seed_gives_the_same_bits_whatever_the_threads(natural):
     first = lay((70, 64), natural, seed=3, threads=1)
     for threads in (2, 5):
