@@ -224,8 +224,8 @@ class Journal:
     def again(self, row: Row) -> None:
         """A job takes its place in the queue again, or is to be checked again: its worker died."""
         self._database.execute(
-            "UPDATE jobs SET state = iif(bytes IS NULL, 'new', 'waiting'), attempts = attempts + (bytes IS NOT NULL), "
-            "deaths = deaths + 1 WHERE name = ?",
+            "UPDATE jobs SET state = CASE WHEN bytes IS NULL THEN 'new' ELSE 'waiting' END, "
+            "attempts = attempts + (bytes IS NOT NULL), deaths = deaths + 1 WHERE name = ?",
             (row.name,),
         )
 
