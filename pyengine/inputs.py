@@ -12,7 +12,7 @@ from pyengine.arrays import Float32
 from pyengine.checks import is_number
 from pyengine.errors import PyengineError, in_short
 from pyengine.images.masks import band, fill_by_reflection
-from pyengine.images.reading import Source, load_mask, load_with_alpha
+from pyengine.images.reading import OPAQUE, Source, load_mask, load_with_alpha
 from pyengine.network.graphs import LEAST_SIDE
 from pyengine.periods import find_lattice
 
@@ -70,7 +70,7 @@ def load_picture(source: Source, name: str) -> Picture:
         raise PyengineError(
             f"{name} of {width}x{height} pixels: both sides must be at least {LEAST_SIDE}; enlarge it first"
         )
-    opaque = None if alpha is None else alpha > 0.5
+    opaque = None if alpha is None else alpha > OPAQUE
     if opaque is not None and not opaque.any():
         raise PyengineError(f"{name}: no pixel is more than half opaque: remove its alpha channel")
     return Picture(image, opaque)

@@ -118,6 +118,12 @@ class Level:
         """Whether only an output of this very size can be evaluated."""
         return not (self.masks is None and self.content is None and self.free is None)
 
+    @property
+    def grey(self) -> bool:
+        """Whether nothing that the output is made from has a colour, so that it must not have one either."""
+        pictures = [*(exemplar.image for exemplar in self.exemplars), self.content, self.picture, self.init]
+        return all(image is None or bool((image == image[:, :, :1]).all()) for image in pictures)
+
     def reduced(self, size: tuple[int, int], exemplar_sizes: list[tuple[int, int]]) -> Level:
         """The same at smaller (width, height)s."""
         exemplars = tuple(e.resized(s) for e, s in zip(self.exemplars, exemplar_sizes, strict=True))

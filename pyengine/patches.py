@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -303,13 +304,10 @@ class _Search:
         self._level = level
         self._kernels = kernels
         width, height = level.size
-        sources = Sources.of(list(level.exemplars), side if level.wrap else min(side, (min(level.size) - 1) | 1))
+        sources = Sources.of(list(level.exemplars), side)
         free = np.ones((height, width), np.bool_) if level.free is None else level.free
         self._free = free
-        reach = sources.side // 2
-        near = dilate(free.astype(np.float32), reach, wrap=level.wrap) > 0
-        if not level.wrap:  # where there is no other side, patches lie within the border
-            near &= np.pad(np.ones((height - 2 * reach, width - 2 * reach), np.bool_), reach)
+        near = dilate(free.astype(np.float32), sources.side // 2, wrap=level.wrap) > 0
         self._order = generator.permutation(np.flatnonzero(near))
         self._near = (near * _nearness(free, wrap=level.wrap)).astype(np.float32)
         self._weights = self._near
@@ -481,7 +479,8 @@ class _Search:
         """For each pixel of a patch: how much the patches have to say, and which pixel, where that pixel lies."""
         side, (height, width) = self._sources.side, self.numbers.shape
         reach = side // 2
-        numbers, weights = np.pad(self.numbers, reach, mode="wrap"), np.pad(self._weights, reach, mode="wrap")
+        numbers = np.pad(self.numbers, reach, mode="wrap")
+        weights = np.pad(self._weights, reach, mode="wrap" if self._level.wrap else "constant")
         centres, strides = self._sources.centres[numbers], self._strides[numbers]
         for y, x in offsets_of(side):
             there = np.s_[reach - y : reach - y + height, reach - x : reach - x + width]
@@ -495,9 +494,9 @@ class _Search:
         """The patches (N, values) of a map around some of its pixels."""
         rows, columns = np.divmod(where, self.numbers.shape[1])
         reach = self._sources.side // 2
-        return _patches(
-            np.pad(looks, ((reach, reach), (reach, reach), (0, 0)), mode="wrap"), rows, columns, 2 * reach + 1
-        )
+        beyond: Literal["wrap", "reflect"] = "wrap" if self._level.wrap else "reflect"
+        seen = np.pad(looks, ((reach, reach), (reach, reach), (0, 0)), mode=beyond)
+        return _patches(seen, rows, columns, 2 * reach + 1)
 
     def _source_patches(self, which: Numbers) -> Float32:
         """Some of the sources (N, values)."""

@@ -123,6 +123,17 @@ class Recipe:
     arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
+    def grey(self) -> bool:
+        """Whether the output has no colour, because nothing that it is made from has one.
+
+        Examples
+        --------
+        >>> Recipe.create(np.zeros((64, 64), np.uint8)).grey
+        True
+        """
+        return self.level.grey and self.colors is None
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """The files that its pictures were read from."""
         return files_of(self.arguments)

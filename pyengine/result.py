@@ -101,7 +101,7 @@ class Result:
     Attributes
     ----------
     image : uint8 (H, W, 3)
-        The picture, RGB.
+        The picture, RGB. It is grey, to the last bit, if all that it is made from is.
     history : list of Iteration
         Every iteration of every level.
     timings : dict of str to float
@@ -160,8 +160,12 @@ class Result:
         document = {**to_document(self.recipe.arguments, for_result=True), "engine": dict(self.made_with)}
         return {**document, "stopped": True} if self.stopped else document
 
+    def _levels(self) -> npt.NDArray[np.uint8]:
+        """What a file gets: one channel, if there is no colour."""
+        return self.image[:, :, 0] if self.recipe.grey else self.image
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the image; the suffix says the format: .png, .jpg, .tif or .webp.
+        """Write the image; the suffix says the format: .png, .jpg, .tif or .webp. A grey one has one channel there.
 
         The file is complete or not there: an existing one is replaced in one step. A PNG carries its recipe, from which
         `Recipe.from_json` and `pyengine synthesize --recipe` make it again.
@@ -171,7 +175,7 @@ class Result:
         PyengineError
             The suffix is unknown, or the folder is missing or can't be written to.
         """
-        save(self.image, path, metadata=json.dumps(self._provenance()))
+        save(self._levels(), path, metadata=json.dumps(self._provenance()))
 
     def encode(self, suffix: str = ".png") -> bytes:
         """What `save` would write to a file with this suffix, for what is no file, such as a web server's answer.
@@ -187,4 +191,4 @@ class Result:
         >>> pyengine.synthesize(np.eye(20), iterations=1).encode(".jpg")[:2].hex()
         'ffd8'
         """
-        return bytes(encode(self.image, f"result{suffix}", metadata=json.dumps(self._provenance())))
+        return bytes(encode(self._levels(), f"result{suffix}", metadata=json.dumps(self._provenance())))

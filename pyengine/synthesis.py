@@ -79,6 +79,7 @@ class Synthesis:
         self._history: list[Iteration] = []
         self._made: Flags | None = None
         self._stopped = False
+        self._grey = recipe.level.grey
 
     def run(self) -> Result:
         """Make the picture."""
@@ -96,7 +97,7 @@ class Synthesis:
             if k > first:
                 self._pool.drop_tiled()
                 image = add_detail(self._enlarged(image, level), level, self._generator)
-            image = level.keep(image)
+            image = level.keep(self._greyed(image))
             if self._recipe.iterations[k]:
                 image = self._run_level(k, level, image, begun if k == first else None)
             if self._stopped:
@@ -114,6 +115,12 @@ class Synthesis:
             layout = lay_out(level, self._generator, self._kernels)
         self._made = layout.made
         return layout.image
+
+    def _greyed(self, image: Float32) -> Float32:
+        """An image or a gradient with the mean of its channels in each of them, if the output is to be grey."""
+        if self._grey:
+            image[...] = image.mean(axis=2, keepdims=True)
+        return image
 
     def _level(self, k: int) -> Level:
         level = self._recipe.at(k)
@@ -159,7 +166,8 @@ class Synthesis:
         with objective.evaluator(start.shape[:2]) as evaluator:  # one serves the whole level
 
             def function(pixels: Float32) -> tuple[Float64, Float32]:
-                return objective.evaluate(pixels, evaluator)
+                terms, gradient = objective.evaluate(pixels, evaluator)
+                return terms, self._greyed(gradient)
 
             image = self._kernels.upload(start)
             for stretch in range(begun.stretch if begun else 0, len(stretches)):

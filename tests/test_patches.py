@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -193,6 +195,27 @@ def lay_around(picture: np.ndarray, free: np.ndarray, needed: np.ndarray | None 
     np.testing.assert_array_equal(layout.image[made], taken(layout, exemplar.image)[made])
     assert not unknown[layout.origins[made, 1], layout.origins[made, 2]].any()
     return layout
+
+
+def test_without_wrapping_round_nothing_is_taken_from_the_opposite_side():
+    """A hole at the left border of a ramp: what fits there is dark; the right border is bright."""
+    ramp = np.repeat(np.linspace(0, 1, 64, dtype=np.float32)[None, :, None], 64, axis=0).repeat(3, axis=2)
+    free = np.zeros((64, 64), np.bool_)
+    free[20:44, :10] = True
+    masks = (~free)[None].astype(np.float32)
+    level = Level((64, 64), (Exemplar(ramp, masks),), picture=ramp, free=free)
+    found = {
+        wrap: lay_out(replace(level, wrap=wrap), np.random.default_rng(0), CpuKernels(1)).image[free]
+        for wrap in (True, False)
+    }
+    assert found[False].max() < 0.6 < 0.9 < found[True].max()
+
+
+@pytest.mark.parametrize("size", [(16, 16), (33, 18), (40, 64)])
+def test_without_wrapping_round_all_is_laid_out(natural, size):
+    layout = lay_out(Level(size, (Exemplar(natural[:48, :40]),), wrap=False), np.random.default_rng(0), CpuKernels(1))
+    assert (layout.origins[:, :, 1:] >= 0).all()
+    assert (layout.origins[:, :, 1:] < (48, 40)).all()
 
 
 @pytest.mark.parametrize("seed", range(2))

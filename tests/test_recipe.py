@@ -57,6 +57,31 @@ def test_content_and_init_are_scaled_to_the_output():
     assert np.array_equal(level.init, resize(init.astype(np.float32) / 255, (40, 32)))
 
 
+# -------------------------------------------------------------------- padding
+
+
+@pytest.mark.parametrize(
+    ("options", "padding"),
+    [
+        ({}, "wrap"),
+        ({"init": EXEMPLAR}, "wrap"),
+        (CONTENT, "reflect"),
+        ({"fill": mask(64, 48)}, "reflect"),
+        ({"keep": mask(64, 48)}, "reflect"),
+        ({"output_regions": np.ones((18, 22), int)}, "reflect"),
+        ({"seamless": True}, "wrap"),
+        ({"seamless": True, "fill": mask(64, 48)}, "wrap"),
+        ({"method": "gatys"}, "zeros"),
+        ({"method": "gatys", **CONTENT}, "zeros"),
+        ({"padding": "wrap", **CONTENT}, "wrap"),
+    ],
+)
+def test_what_need_not_tile_sees_its_reflection(options, padding):
+    recipe = Recipe.create(EXEMPLAR, **options)
+    assert recipe.losses.padding == padding
+    assert recipe.level.wrap == (padding == "wrap")
+
+
 # -------------------------------------------------- levels, methods, defaults
 
 

@@ -51,11 +51,11 @@ def check_output(path: str | os.PathLike[str]) -> None:
 
 
 def save(image: ByteImage, path: str | os.PathLike[str], *, metadata: str | None = None) -> None:
-    """Write uint8 (H, W, 3) in the format that the suffix names; see `files.write_atomically`.
+    """Write uint8 (H, W, 3), or grey (H, W), in the format that the suffix names; see `files.write_atomically`.
 
     Parameters
     ----------
-    image : uint8 (H, W, 3)
+    image : uint8 (H, W, 3) or (H, W)
     path : str or os.PathLike
     metadata : str, optional
         A text to write into the file where the format carries one, which `reading.read_metadata` reads; by default
