@@ -111,6 +111,8 @@ class Soak:
                 self.waiting.append(self._work(work.kind, work.count - tally.inputs))
         self.tallies[work.kind].add(tally)
         self.seconds[work.kind] += time.monotonic() - running.began
+        tried = sum(tally.inputs for tally in self.tallies.values())
+        print(f"{tried} tried, {len(self.waiting)} processes to come", file=sys.stderr, flush=True)
 
     def stop(self) -> None:
         """End the processes, and take in what they have found so far."""
@@ -157,6 +159,8 @@ def main() -> None:
     counts = shares(options.inputs, options.faults)
     if options.only:
         counts = {kind: counts[kind] for kind in options.only}
+    for number in (signal.SIGINT, signal.SIGTERM):  # of which the first is ignored in the background of a shell
+        signal.signal(number, signal.default_int_handler)
     with TemporaryDirectory() as folder:
         soak = Soak(counts, options.seed, Path(folder))
         try:
