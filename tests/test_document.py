@@ -223,5 +223,5 @@ def test_errors_are_one_line_whatever_a_recipe_holds(tmp_path, name):
 
 
 def test_a_folder_that_is_none() -> None:
-    with pytest.raises(PyengineError, match="^folder=None: give a path"):
+    with pytest.raises(PyengineError, match=r"^folder=None: give a path"):
         Recipe.from_json("{}", None)  # type: ignore[arg-type]

@@ -107,7 +107,7 @@ def test_save_refuses_what_check_output_does(tmp_path: Path) -> None:
         writing.save(noise(), tmp_path / "folder.png")
     assert [p.name for p in tmp_path.iterdir()] == ["folder.png"]
     for path in (None, 3, b"out.png", ["out.png"]):
-        with pytest.raises(PyengineError, match="^path=.*: give a path"):
+        with pytest.raises(PyengineError, match=r"^path=.*: give a path"):
             writing.save(noise(), path)  # type: ignore[arg-type]
 
 
