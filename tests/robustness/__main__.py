@@ -21,8 +21,8 @@ from robustness.worker import Tally
 CHUNK = 1000
 """Inputs that a process tries: to start one takes as long as some hundreds of them."""
 
-SILENCE = 180
-"""Seconds after which an input hangs."""
+PAUSE, SILENCE = 0.2, 180
+"""Seconds between two looks at the processes, and after which an input hangs."""
 
 
 @dataclass
@@ -42,6 +42,15 @@ class Running:
     process: subprocess.Popen[bytes]
     file: Path
     began: float
+    looks: int = 0
+    seen: float = 0.0
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it has been at the same input at many looks: by their number, for all may have been suspended."""
+        now = self.file.stat().st_mtime if self.file.exists() else 0.0
+        self.looks, self.seen = (self.looks + 1, now) if now == self.seen else (0, now)
+        return self.looks * PAUSE > SILENCE
 
 
 def shares(inputs: int, faults: int) -> dict[str, int]:
@@ -78,11 +87,11 @@ class Soak:
         while self.waiting or self.running:
             while self.waiting and len(self.running) < jobs:
                 self._start(self.waiting.popleft())
-            time.sleep(0.2)
+            time.sleep(PAUSE)
             for running in [*self.running]:
                 if running.process.poll() is not None:
                     self._end(running)
-                elif running.file.exists() and time.time() - running.file.stat().st_mtime > SILENCE:
+                elif running.hangs:
                     running.process.kill()
                     running.process.wait()
                     self._end(running)
