@@ -178,16 +178,18 @@ def command(
         raise PyengineError(
             f"recipe {recipe_file}: made with the model {named['model']!r}, not installed: give --model"
         )
-    if not (out.as_json or out.quiet or out.verbose):  # the engine's log has it as well
-        advice = hint(recipe)
-        if advice is not None:
-            tell(f"Hint: {advice}")
-    with Engine(**{**named, **typed}) as engine, progress(out) as callback:
+    with Engine(**{**named, **typed}) as engine:
         if made_with is not None and engine.model.sha256 != made_with:
             raise PyengineError(
                 f"recipe {recipe_file}: the model {engine.model.name!r} is another than it was made with: give --model"
             )
-        result = engine.run(recipe, callback=callback)
+        if not (out.as_json or out.quiet or out.verbose):  # the engine's log has it as well
+            engine.plans(recipe)  # there is nothing to look for in a picture that will be refused
+            advice = hint(recipe)
+            if advice is not None:
+                tell(f"Hint: {advice}")
+        with progress(out) as callback:
+            result = engine.run(recipe, callback=callback)
     result.save(output)
     if out.as_json:  # else nothing is read for it that might fail, now that the picture is there
         out.document({"output": str(output), **result.report()})
