@@ -59,6 +59,8 @@ class Exemplar:
         def turn(values: Float32) -> Float32:  # (..., H, W)
             return np.ascontiguousarray(np.rot90(values[..., ::-1] if mirrored else values, quarters, (-2, -1)))
 
+        if not (quarters or mirrored):
+            return self  # not a copy: a picture may be as large as all the rest
         image = np.ascontiguousarray(turn(self.image.transpose(2, 0, 1)).transpose(1, 2, 0))
         return replace(self, image=image, masks=None if self.masks is None else turn(self.masks))
 

@@ -125,3 +125,9 @@ def test_masks_are_scaled_with_their_exemplar():
     assert exemplar.masks.shape == (2, 24, 32)
     assert (exemplar.masks[1, :, 17:] == 1).all()
     assert not exemplar.masks[:, :11, :15].any()  # the transparent corner
+
+
+def test_an_exemplar_that_is_not_turned_is_not_there_twice() -> None:
+    recipe = Recipe.create(picture(20, 16), iterations=1)
+    (exemplar,) = recipe.level.exemplars
+    assert exemplar.turned(0, mirrored=False) is exemplar
