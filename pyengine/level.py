@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,11 +37,15 @@ class Exemplar:
         How much each pixel belongs to each region, 0 to 1. Default: None, all to the only region.
     factor : float
         How much a pixel counts against those of other exemplars, 0 or more. Default: 1.
+    used : float32 (H, W), optional
+        How much each pixel counts, in any region, by how often a layout has used it; the mean is about 1. Default:
+        None, all alike.
     """
 
     image: Float32
     masks: Float32 | None = None
     factor: float = 1.0
+    used: Float32 | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -74,6 +79,9 @@ class Exemplar:
     def sample(self, region: int, features: Float32, halvings: int, kernels: Kernels) -> Sample:
         """What a loss measures in a region on one of this picture's feature maps."""
         coverage = self.coverage(region, halvings)
+        if self.used is not None:
+            used = reduce(self.used, halvings)
+            coverage = used if coverage is None else coverage * used
         return Sample(features, None if coverage is None else kernels.cover(coverage.ravel()), self.factor)
 
 
@@ -158,6 +166,11 @@ class Level:
         assert self.needed is not None
         made = resize(flags.astype(np.float32), self.size) > 0.5
         return replace(self, free=self.free & (made | self.needed), needed=None)
+
+    def used_as(self, used: Sequence[Float32]) -> Level:
+        """The same with exemplars that count as maps (h, w) of any size say, one for each."""
+        pairs = zip(self.exemplars, used, strict=True)
+        return replace(self, exemplars=tuple(replace(e, used=resize(u, e.size)) for e, u in pairs))
 
     def keep(self, image: Float32) -> Float32:
         """The image, with the picture where nothing is made."""

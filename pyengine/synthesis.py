@@ -78,6 +78,7 @@ class Synthesis:
         self._start = time.perf_counter()
         self._history: list[Iteration] = []
         self._made: Flags | None = None
+        self._used: tuple[Float32, ...] = ()
         self._stopped = False
         self._grey = recipe.level.grey
 
@@ -88,7 +89,7 @@ class Synthesis:
             image = self._begin()
         else:
             LOGGER.info("going on at level %d/%d", begun.level + 1, len(self._recipe.sizes))
-            self._history, self._made = begun.history, begun.made
+            self._history, self._made, self._used = begun.history, begun.made, begun.used
             self._generator.bit_generator.state = begun.generator
             image = np.zeros((*self._recipe.sizes[begun.level][::-1], 3), np.float32)  # it is among the vectors
         first = 0 if begun is None else begun.level
@@ -113,7 +114,7 @@ class Synthesis:
             return white_noise(level, self._generator)
         with self._watch("start"):
             layout = lay_out(level, self._generator, self._kernels)
-        self._made = layout.made
+        self._made, self._used = layout.made, layout.used
         return layout.image
 
     def _greyed(self, image: Float32) -> Float32:
@@ -123,7 +124,10 @@ class Synthesis:
         return image
 
     def _level(self, k: int) -> Level:
+        """What is made at a level, by what the layout says of it if there is one."""
         level = self._recipe.at(k)
+        if self._used:
+            level = level.used_as(self._used)
         return level if self._made is None else level.made_where(self._made)
 
     def _enlarged(self, image: Float32, level: Level) -> Float32:
@@ -219,4 +223,4 @@ class Synthesis:
 
     def _moment(self, k: int, stretch: int, done: int, descent: Descent) -> Moment:
         generator = self._generator.bit_generator.state
-        return Moment(k, stretch, done, generator, self._made, self._history, descent.state)
+        return Moment(k, stretch, done, generator, self._made, self._used, self._history, descent.state)
