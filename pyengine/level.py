@@ -132,8 +132,12 @@ class Level:
     @property
     def grey(self) -> bool:
         """Whether nothing that the output is made from has a colour, so that it must not have one either."""
-        pictures = [*(exemplar.image for exemplar in self.exemplars), self.content, self.picture, self.init]
-        return all(image is None or bool((image == image[:, :, :1]).all()) for image in pictures)
+        return all(bool((image == image[:, :, :1]).all()) for image in self._pictures)
+
+    @property
+    def _pictures(self) -> list[Float32]:
+        others = [image for image in (self.content, self.picture, self.init) if image is not None]
+        return [*(exemplar.image for exemplar in self.exemplars), *others]
 
     def reduced(self, size: tuple[int, int], exemplar_sizes: list[tuple[int, int]]) -> Level:
         """The same at smaller (width, height)s."""
@@ -158,6 +162,27 @@ class Level:
             free=touched(self.free),
             needed=touched(self.needed),
             init=resized(self.init),
+        )
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The least and the greatest value that a pixel of its pictures has."""
+        pictures = self._pictures
+        return float(min(image.min() for image in pictures)), float(max(image.max() for image in pictures))
+
+    def stretched(self, low: float, high: float) -> Level:
+        """The same with pictures in which two other values are 0 and 1, and all others in proportion."""
+
+        def stretch(image: Float32) -> Float32:
+            stretched: Float32 = (image - np.float32(low)) / np.float32(high - low)
+            return stretched
+
+        return replace(
+            self,
+            exemplars=tuple(replace(e, image=stretch(e.image)) for e in self.exemplars),
+            content=None if self.content is None else stretch(self.content),
+            picture=None if self.picture is None else stretch(self.picture),
+            init=None if self.init is None else stretch(self.init),
         )
 
     def made_where(self, flags: npt.NDArray[np.bool_]) -> Level:

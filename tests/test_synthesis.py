@@ -485,6 +485,23 @@ def test_the_history_has_the_weights_of_the_terms(engine, natural, weights):
         assert "histogram/relu1_1" not in result.history[0].weights
 
 
+@pytest.mark.parametrize("options", [{}, {"start": "noise"}, {"fill": True}, {"content": True}])
+def test_a_dark_picture_of_little_contrast_makes_the_same(engine, natural, options):
+    """As dark, and of as little contrast; 8 bits do not tell them apart."""
+    picture = (natural[:48, :48] - natural.min()) / (natural.max() - natural.min())
+    hole = np.zeros((48, 48), bool)
+    hole[12:30, 20:44] = True
+    made, seen = [], []
+    for low, high in ((0.1, 0.8), (0.05, 0.15)):
+        pictures = {"exemplar": low + (high - low) * picture} | ({"fill": hole} if "fill" in options else options)
+        if "content" in options:
+            pictures["content"] = low + (high - low) * picture[::-1, ::-1]
+        result = engine.synthesize(**pictures, iterations=4, callback=lambda p: seen.append(p.pixels))
+        assert np.ptp(seen[-1]) <= high - low + 1e-6
+        made.append((result.image / 255 - low) / (high - low))
+    assert np.abs(made[0] - made[1]).mean() < 0.4 / 255 * (1 / 0.7 + 1 / 0.1)
+
+
 def test_variation_smooths(engine, natural):
     images = [
         engine.synthesize(natural[:48, :48], start="noise", iterations=5, weights=weights).image / 255
