@@ -46,7 +46,7 @@ def synthesize(
     histogram_layers: Sequence[str] | None = None,
     content_layers: Sequence[str] | None = None,
     padding: Padding | None = None,
-    pooling: Pooling = "average",
+    pooling: Pooling | None = None,
     seed: int = 0,
     levels: int | None = None,
     iterations: int | Sequence[int] | None = None,
@@ -143,8 +143,9 @@ def synthesize(
         What the network sees beyond the border: the opposite side, its own reflection, or what its training images
         had there. Only with "wrap" does the result tile. Default: None: "zeros" for "gatys"; "reflect" with `content`,
         a hole or painted regions, which need not tile, and "wrap" for textures and with `seamless`.
-    pooling : {"average", "max"}
-        How the network reduces feature maps to half their size. Default: "average".
+    pooling : {"average", "max"}, optional
+        How the network reduces feature maps to half their size. Default: None: "max" for style transfers, where
+        averages let a fine pattern grow in flat areas, but "average" with "gatys" and for everything else.
     seed : int
         The seed of the noise, 0 or more. The same seed on the same machine gives the same image, bit for bit.
         Default: 0.

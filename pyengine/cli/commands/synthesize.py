@@ -127,7 +127,7 @@ recipe = options.together(
             help="Continue images beyond their borders in this way; only with wrap does the result tile.",
         ),
         _of(
-            "--pooling",
+            "--pooling", unset="max with content, else average",
             help="Pool the network's feature maps by their average or their maximum.",
         ),
         options.seed(RECIPE),
@@ -258,7 +258,7 @@ def command(
             Path(os.path.realpath(checkpoint)).unlink()
     if out.as_json:  # else nothing is read for it that might fail, now that the picture is there
         out.document({"output": str(output), **result.report()})
-    width, height = result.recipe.sizes[-1]
+    width, height = result.recipe.size
     seconds, done = result.timings["total"], "stopped after " * result.stopped
     if not is_pipe(output):
         out.remark(f"{output}: {width}x{height} pixels, {done}{len(result.history)} iterations, {seconds:.1f} s")
