@@ -442,9 +442,9 @@ def test_luminance_over_grey_has_the_contents_colours(engine, natural, other):
 
 @pytest.mark.parametrize("options", [{"weights": {"content": 0}}, {"content_layers": []}])
 def test_content_may_be_only_what_is_started_from(engine, natural, other, options):
-    content = natural[:32, :32]
+    content, transfer = natural[:32, :32], {"padding": "reflect", "pooling": "max"}
     result = engine.synthesize(other, content=content, iterations=1, **options)
-    same = engine.synthesize(other, init=content, size=32, style_scale=0.5, padding="reflect", iterations=1)
+    same = engine.synthesize(other, init=content, size=32, style_scale=0.5, **transfer, iterations=1)
     assert np.array_equal(result.image, same.image)
 
 
