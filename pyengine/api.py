@@ -26,6 +26,7 @@ def synthesize(
     exemplars: Sequence[Source] | None = None,
     exemplar_weights: Sequence[float] | None = None,
     augment: Sequence[Augmentation] | None = None,
+    flatten_light: bool = False,
     size: tuple[int, int] | int | None = None,
     fit: Fit | None = None,
     content: Source | None = None,
@@ -81,6 +82,10 @@ def synthesize(
     augment : list of "flips" and "turns", optional
         Take the exemplars' mirror images (left to right, top to bottom, and both), or their quarter turns, or with both
         all eight of each, as further exemplars that share its weight. Default: None, they are taken as they are.
+    flatten_light : bool
+        Take what varies slowly in the exemplars' brightness out of them first, and out of the picture that is kept: a
+        photograph that is brighter on one side, or dark in the corners, does not tile, and its parts do not fit to one
+        another. `inspect` says how much that is. Default: False.
     size : (width, height) or int, optional
         The result's size in pixels, both sides 16 to 16383. Default: None, that of the content, of the picture to fill,
         of `output_regions`, of `init`, or of the exemplar, the first of these that there is. A content of another shape
@@ -208,6 +213,7 @@ def synthesize(
             exemplars=exemplars,
             exemplar_weights=exemplar_weights,
             augment=augment,
+            flatten_light=flatten_light,
             size=size,
             fit=fit,
             content=content,

@@ -63,6 +63,7 @@ class Options(TypedDict, total=False):
     exemplars: Sequence[Source] | None
     exemplar_weights: Sequence[float] | None
     augment: Sequence[Augmentation] | None
+    flatten_light: bool
     size: tuple[int, int] | int | None
     fit: Fit | None
     content: Source | None
@@ -136,6 +137,9 @@ class Recipe:
         What the coarsest level starts from where there is no picture to start from. Default: "noise".
     colors : float32 (H, W, 3), optional
         The picture whose colours the result's luminance gets. Default: None, the result keeps its own.
+    light : float, optional
+        By how much of its mean the light over an exemplar varied at most, before it was made even. Default: None, it is
+        as it was.
     arguments : dict
         The arguments that the recipe was made from, with references in the place of pictures. Default: none.
     frame : Frame, optional
@@ -149,6 +153,7 @@ class Recipe:
     losses: LossOptions
     start: Start = "noise"
     colors: Float32 | None = field(default=None, repr=False)
+    light: float | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
     frame: Frame | None = field(default=None, repr=False)
 
@@ -233,6 +238,7 @@ class Recipe:
         exemplars: Sequence[Source] | None = None,
         exemplar_weights: Sequence[float] | None = None,
         augment: Sequence[Augmentation] | None = None,
+        flatten_light: bool = False,
         size: tuple[int, int] | int | None = None,
         fit: Fit | None = None,
         content: Source | None = None,
@@ -273,7 +279,7 @@ class Recipe:
         """
         given = {name: value for name, value in locals().items() if name != "cls"}
         check_choice("method", method, tuple(PRESETS))
-        for name in ("seamless", "structure"):
+        for name in ("flatten_light", "seamless", "structure"):
             check_flag(name, given[name])
         start = _chosen_start(given, PRESETS[method])
         losses = _loss_options(given, PRESETS[method], start)
@@ -289,6 +295,11 @@ class Recipe:
         hole = Hole.create(pictures, begun, opened["keep"], opened["fill"], seamless, follows=start == "patches")
         if hole:
             pictures = [replace(p, opaque=hole.known) if p is hole.picture else p for p in pictures]
+        light = None
+        if flatten_light:
+            light = max(picture.light for picture in pictures)
+            pictures = [picture.flattened() for picture in pictures]
+            hole = hole and hole.flattened()
         _check_hole(hole, shown, seamless, losses)
         painting = load_regions(
             [picture.size for picture in pictures], opened["exemplar_regions"], opened["output_regions"]
@@ -332,7 +343,7 @@ class Recipe:
         planned = _planned_iterations([final, *scaled], levels, iterations, PRESETS[method], start)
         check_seed(seed)
         sizes = tuple(level_sizes(final, len(planned), MULTIPLE))
-        return cls(level, sizes, planned, int(seed), losses, start, colors, without_pictures(opened))
+        return cls(level, sizes, planned, int(seed), losses, start, colors, light, without_pictures(opened))
 
     def to_json(self) -> str:
         """The recipe as JSON, from which `from_json` makes it again: arguments by their names, pictures by path.
