@@ -10,7 +10,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, ClassVar
 
+from pyengine.batch import remote
 from pyengine.batch.pool import Died, Task
+from pyengine.files import is_url
 
 INTRODUCTION = {
     "device": "cpu",
@@ -67,9 +69,12 @@ class Fake:
             raise Died("ended its worker (SIGABRT)")
         if seed == 67:
             return {"name": asked["name"], "error": "no room on the disk"}
-        path = Path(asked["path"])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(asked["name"])
+        if is_url(asked["path"]):
+            remote.write(asked["path"], asked["name"].encode())
+        else:
+            path = Path(asked["path"])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(asked["name"])
         figures = {"patch_distance": seed / 100} if asked["compare"] else {}
         return {
             "name": asked["name"], "seconds": 0.5, "figures": figures, "exemplar_shown": SHOWN, "shown": SHOWN,

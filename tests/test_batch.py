@@ -19,7 +19,8 @@ from PIL import Image
 
 import pyengine
 from pyengine import Outcome, PyengineError, Recipe, run_batch
-from pyengine.batch.pool import Died, Pool, Process, Task
+from pyengine.batch.cluster import Engines
+from pyengine.batch.pool import Died, Lost, Pool, Process, Task
 from pyengine.batch.run import Batch
 
 SMALL: dict[str, Any] = {"start": "noise", "iterations": 1}
@@ -247,6 +248,40 @@ def test_a_worker_for_each_gpu(exemplar: str, tmp_path: Path) -> None:
         assert {*seen[1:]} == expected
         # The one beside it goes down with it, but is not taken for it.
         assert states(outcomes) == {"1": "made", "2": "made", "3": "made", "66": "failed"}
+
+
+def test_a_machine_that_is_lost_costs_attempts_only(exemplar: str, tmp_path: Path) -> None:
+    """As often as it may be chance; what else was done there is done again as well."""
+
+    class Lent(Fake):
+        def receive(self, timeout: float | None) -> dict[str, Any]:
+            try:
+                return super().receive(timeout)
+            except Died as death:
+                raise Lost(f"the node was lost ({death})") from None
+
+    with Batch(tmp_path, start=Lent, workers=1) as batch:
+        batch.ask([{"exemplar": exemplar, "seed": seed} for seed in (1, 66, 69)], {"output": "{seed}.png"})
+        outcomes = {outcome.output.stem: outcome for outcome in [*batch.check(), *batch.run()]}
+    assert {name: outcome.attempts for name, outcome in outcomes.items()} == {"1": 1, "66": 10, "69": 2}
+    assert outcomes["66"].error == "the node was lost (ended its worker (SIGABRT)) (10 times: it is set aside)"
+    assert outcomes["69"].state == "made"
+
+
+def test_what_is_on_a_node(tmp_path: Path) -> None:
+    engines = Engines([{}, {}], 1, None, tmp_path, Fake)
+    assert {"device": "cpu", "pyengine": pyengine.__version__}.items() <= engines.introduction().items()
+    for seed in range(3):
+        engines.send({"do": "time", "name": str(seed), "recipe": {"seed": seed}}, alone=False)
+    assert {engines.receive()["name"] for _ in range(3)} == {"0", "1", "2"}
+    engines.close()
+    for shared, device, message in [
+        (tmp_path / "none", "cpu", "/none: is not on node "),
+        (tmp_path, "gpu", "device='gpu': choose "),
+    ]:
+        engines = Engines([{"device": device}], 1, None, shared, Process)
+        assert message in engines.introduction()["error"]
+        engines.close()
 
 
 def test_no_worker_starts(exemplar: str, tmp_path: Path) -> None:

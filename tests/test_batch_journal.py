@@ -95,7 +95,7 @@ def test_the_largest_come_first_and_the_dead_last(tmp_path: Path) -> None:
         first = journal.next()
         assert first
         assert first.name == "c"
-        journal.again(first)
+        journal.again(first, died=True)
         assert [row.name for row in iter(lambda: journal.next(98), None) if row] == ["b", "c"]
         assert [row.name for row in iter(journal.next, None) if row] == ["a"]
 

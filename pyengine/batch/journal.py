@@ -221,12 +221,12 @@ class Journal:
         [row] = self.rows("state = 'waiting' AND bytes = ? AND width = ? AND height = ? LIMIT 1", *size[:3])
         return row
 
-    def again(self, row: Row) -> None:
-        """A job takes its place in the queue again, or is to be checked again: its worker died."""
+    def again(self, row: Row, *, died: bool) -> None:
+        """A job takes its place in the queue again, or is to be checked again: its worker died, or was lost."""
         self._database.execute(
             "UPDATE jobs SET state = CASE WHEN bytes IS NULL THEN 'new' ELSE 'waiting' END, "
-            "attempts = attempts + (bytes IS NOT NULL), deaths = deaths + 1 WHERE name = ?",
-            (row.name,),
+            "attempts = attempts + (bytes IS NOT NULL), deaths = deaths + ? WHERE name = ?",
+            (int(died), row.name),
         )
 
     def done(

@@ -14,9 +14,10 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from queue import SimpleQueue
 from types import TracebackType
 from typing import IO, Any, Protocol, TypeAlias
@@ -44,7 +45,7 @@ class Task:
 
 
 Answer: TypeAlias = dict[str, Any]
-"""What a worker says to a task; or "died", why there is no answer."""
+"""What a worker says to a task; or "died" or "lost", why there is no answer."""
 
 STARTS = 5
 """How many workers may die before they say a word, one after the other, until no more are started in their place."""
@@ -57,10 +58,16 @@ class Died(Exception):
     """A worker has ended, or had to be ended, while it had something to do."""
 
 
+class Lost(Died):
+    """A worker is gone by no fault of what it had to do, such as with the machine that it was on."""
+
+
 class Worker(Protocol):
     """What a pool asks of its workers, wherever they are."""
 
-    introduction: Answer
+    @property
+    def introduction(self) -> Answer:
+        """What it says of its engine; waits for it, or raises `Died`."""
 
     @property
     def name(self) -> str:
@@ -118,7 +125,7 @@ class Process:
         )
         self._late: float | None = None
         self._send({"engine": engine, "at_once": at_once})
-        self.introduction = self.receive(None)
+        self.introduction: Answer = self.receive(None)
         if "error" in self.introduction:
             self.close()
             raise PyengineError(self.introduction["error"])
@@ -284,16 +291,34 @@ class Pool:
         # One for each worker waits beside those that are done, so that none idles while answers are looked at.
         most, out = 2 * len(self.engines) * self.at_once, 0
         while True:
-            while out < most and (task := claim()) is not None:
-                self._give(task)
-                out += 1
+            # Together: who has been given one waits for its answer before it takes more.
+            tasks = [*islice(iter(claim, None), most - out)]
+            self.give(tasks)
+            out += len(tasks)
             if not out:
                 return
-            answered = self._answers.get()
-            if isinstance(answered, PyengineError):
-                raise answered
+            answered = self.answered()
             out -= 1
             yield answered
+
+    def give(self, tasks: Iterable[Task]) -> None:
+        """Have tasks done, whatever others there are; `answered` has their answers."""
+        with self._changed:
+            self._tasks.extend(tasks)
+            self._changed.notify_all()
+
+    def answered(self) -> tuple[Task, Answer]:
+        """Wait for the next answer.
+
+        Raises
+        ------
+        PyengineError
+            No worker can be started.
+        """
+        answered = self._answers.get()
+        if isinstance(answered, PyengineError):
+            raise answered
+        return answered
 
     def close(self) -> None:
         """End all workers, and what they are doing."""
@@ -313,11 +338,6 @@ class Pool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _give(self, task: Task) -> None:
-        with self._changed:
-            self._tasks.append(task)
-            self._changed.notify()
 
     def _take(self, given: Mapping[str, Task]) -> Task | None:
         """The next task for a worker that has been given some, which waits for one only if it has nothing to do."""
@@ -342,8 +362,8 @@ class Pool:
                 if worker is None:
                     starts += 1
                     worker = self._start(engine, self.at_once)
-                    starts = 0
                     self._is_there(worker)
+                    starts = 0
                 while len(given) < self.at_once and (task := self._take(given)) is not None:
                     if not given:
                         worker.forget()
@@ -351,10 +371,11 @@ class Pool:
                     worker.send(task)
                 if given:
                     answer = worker.receive(self.timeout)
-                    self._answers.put((given.pop(answer["name"]), {**answer, "worker": worker.name}))
+                    self._answers.put((given.pop(answer["name"]), {"worker": worker.name, **answer}))
             except Died as death:
+                end = "lost" if isinstance(death, Lost) else "died"
                 for task in given.values():
-                    self._answers.put((task, {"died": str(death), "worker": worker.name if worker else ""}))
+                    self._answers.put((task, {end: str(death), "worker": worker.name if worker else ""}))
                 given.clear()
                 worker = None
                 if starts == STARTS:
@@ -369,7 +390,11 @@ class Pool:
     def _is_there(self, worker: Worker) -> None:
         with self._changed:
             self._workers[threading.current_thread()] = worker
-            self._introduction = worker.introduction
+            if self._is_closed:
+                worker.end()
+        introduction = worker.introduction  # which may take any time, until `close` ends it
+        with self._changed:
+            self._introduction = introduction
             self._changed.notify_all()
 
     def _fail(self, error: PyengineError) -> None:

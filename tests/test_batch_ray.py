@@ -1,0 +1,86 @@
+"""Batches on a cluster: Ray's own, of several nodes on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_workers import Fake
+from PIL import Image
+
+import pyengine
+from pyengine import Outcome, PyengineError, run_batch
+from pyengine.batch.run import Batch
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+ray = pytest.importorskip("ray", reason='Ray is not installed: pip install "pyengine[ray]"')
+pytestmark = pytest.mark.filterwarnings("ignore:::ray")
+
+JOBS = 12
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Three nodes with a core each, and one that has none, whose memory is what a node may be given."""
+    from ray.cluster_utils import Cluster
+
+    folders = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PYTHONPATH", os.pathsep.join(filter(None, folders)))  # nodes import the fake workers
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        for _ in range(3):
+            cluster.add_node(num_cpus=1, memory=10**9, object_store_memory=10**8)
+        yield cluster
+        cluster.shutdown()
+
+
+@pytest.fixture
+def exemplar(tmp_path: Path) -> str:
+    path = tmp_path / "exemplar.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)).save(path)
+    return str(path)
+
+
+def test_what_goes_wrong_costs_its_job_only(cluster: Any, exemplar: str, tmp_path: Path) -> None:
+    """Workers without an engine on the nodes, so that what they die of is known."""
+    jobs: list[dict[str, Any]] = [{"exemplar": exemplar, "seed": seed} for seed in (1, 66, 67, 2, 3)]
+    jobs.append({"exemplar": exemplar, "seed": 65, "levels": 9})
+    with Batch(tmp_path / "out", ray=cluster.address, start=Fake) as batch:
+        batch.ask(jobs, {"output": "{seed}.png"})
+        outcomes = [*batch.check()]
+        [size] = batch.plan()
+        assert (size.workers, size.threads) == (3, 1)
+        outcomes += batch.run()
+    found = {outcome.output.stem: outcome for outcome in outcomes if isinstance(outcome.output, Path)}
+    assert {name: (outcome.state, outcome.attempts) for name, outcome in found.items()} == {
+        "1": ("made", 1), "2": ("made", 1), "3": ("made", 1), "65": ("refused", 0), "66": ("failed", 2),
+        "67": ("failed", 1),
+    }  # fmt: skip
+    assert found["66"].error == "ended its worker (SIGABRT) (2 times: it is set aside)"
+    assert found["67"].error == "no room on the disk"
+    assert not ray.is_initialized()
+
+
+def test_no_cluster(exemplar: str, tmp_path: Path) -> None:
+    with pytest.raises(PyengineError, match=r"^ray=127\.0\.0\.1:x: cannot be reached "):
+        [*run_batch(exemplar, tmp_path / "out", ray="127.0.0.1:x")]
+
+
+def test_a_node_is_lost(cluster: Any, exemplar: str, tmp_path: Path) -> None:
+    """In the middle of its jobs: they are made elsewhere, to the same bits, and on the node that comes instead."""
+    jobs = [{"exemplar": exemplar, "seed": seed, "output": f"{seed}.png"} for seed in range(JOBS)]
+    arguments: dict[str, Any] = {"start": "noise", "iterations": 100, "levels": 1}
+    outcomes: list[Outcome] = []
+    for outcome in run_batch(jobs, tmp_path / "out", ray=cluster.address, threads=1, **arguments):
+        outcomes.append(outcome)
+        if len(outcomes) == 2:
+            cluster.remove_node(cluster.worker_nodes[-1])
+    assert [outcome.error for outcome in outcomes] == [None] * JOBS
+    assert sorted(outcome.attempts for outcome in outcomes) == [1] * (JOBS - 1) + [2]
+    for seed in (0, 5, JOBS - 1):
+        single = pyengine.synthesize(exemplar, seed=seed, threads=1, **arguments)
+        assert (tmp_path / "out" / f"{seed}.png").read_bytes() == single.encode()
