@@ -17,6 +17,7 @@ from pyengine import Outcome, PyengineError, run_batch
 from pyengine.batch.run import Batch
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # nodes that start on a busy machine
 ray = pytest.importorskip("ray", reason='Ray is not installed: pip install "pyengine[ray]"')
 pytestmark = pytest.mark.filterwarnings("ignore:::ray")
 
