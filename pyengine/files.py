@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import re
 import shutil
@@ -15,8 +14,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyengine.errors import PyengineError, in_short
-
-LOGGER = logging.getLogger(__name__)
 
 MOST_BYTES = 2**31 - 1
 """The largest file that is read: what ONNX files may have, and a picture of 89 million pixels at 24 bytes each."""
@@ -145,7 +142,9 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | memoryview |
             _write(target, content)
     except (OSError, ValueError) as error:  # ValueError: a name with a null in it
         raise _unwritable(path, error) from error
-    LOGGER.info("wrote %s", path)
+    import logging  # not for the sake of the command's help, which reads names of formats
+
+    logging.getLogger(__name__).info("wrote %s", path)
 
 
 def _write(target: Path, content: bytes | memoryview | Iterable[memoryview]) -> None:

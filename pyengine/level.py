@@ -10,12 +10,15 @@ import numpy.typing as npt
 from pyengine.arrays import Float32
 from pyengine.images.masks import dilate, reduce
 from pyengine.images.resampling import resize
-from pyengine.kernels import Kernels
+from pyengine.kernels import Coverage, Kernels
 from pyengine.losses.base import EVERYWHERE, Region, Sample
 from pyengine.network.architecture import Architecture
 
 RIM = 2
 """Pixels of what is kept that count with what is made: without them there is nothing against an edge in between."""
+
+SEEN = 3
+"""Pixels that a feature sees to each side, on maps after a pool: of VGG's, 2.5 (relu2_1) to 3.3 (relu4_1)."""
 
 INNER = 0.25
 """The share of a region's pixels that must not touch others for these to be measured alone."""
@@ -56,6 +59,8 @@ class Exemplar:
         def turn(values: Float32) -> Float32:  # (..., H, W)
             return np.ascontiguousarray(np.rot90(values[..., ::-1] if mirrored else values, quarters, (-2, -1)))
 
+        if not (quarters or mirrored):
+            return self  # not a copy: a picture may be as large as all the rest
         image = np.ascontiguousarray(turn(self.image.transpose(2, 0, 1)).transpose(1, 2, 0))
         return replace(self, image=image, masks=None if self.masks is None else turn(self.masks))
 
@@ -64,9 +69,7 @@ class Exemplar:
         if self.masks is None:
             return None
         mask = reduce(self.masks[region], halvings)
-        # At a region's border, features are of what lies beyond as well; if there are enough others, do without them.
-        inner: Float32 = mask * (dilate(1 - mask, 1, wrap=False) == 0)
-        return inner if inner.sum() >= INNER * mask.sum() else mask
+        return _inner(mask, mask, SEEN if halvings else 1, wrap=False)
 
     def sample(self, region: int, features: Float32, halvings: int, kernels: Kernels) -> Sample:
         """What a loss measures in a region on one of this picture's feature maps."""
@@ -165,22 +168,35 @@ class Level:
     def loss_regions(self, maps: tuple[str, ...], architecture: Architecture, kernels: Kernels) -> list[Region]:
         """The regions, as losses see them on some of a network's feature maps.
 
-        What is kept does not count, but for a rim of a few pixels, where it meets what is made.
+        What is kept does not count, but for a rim of a few pixels, where it meets what is made; nor do the pixels at a
+        region's border.
         """
         if self.masks is None and self.free is None:
             return [EVERYWHERE]
         width, height = self.size
         masks = np.ones((1, height, width), np.float32) if self.masks is None else self.masks
         made = np.ones((height, width), np.float32) if self.free is None else self.free.astype(np.float32)
-        near = masks * dilate(made, RIM, wrap=self.wrap)
+        near = dilate(made, RIM, wrap=self.wrap)
         halvings = {layer: architecture.pools(layer) for layer in maps}
-        by_halvings = {
-            count: [kernels.cover(reduce(mask, count).ravel()) for mask in near] for count in {*halvings.values()}
-        }
+
+        def coverage(mask: Float32, count: int) -> Coverage:
+            inner = _inner(reduce(mask, count), reduce(mask * near, count), 1, wrap=self.wrap)
+            return kernels.cover(inner.ravel())
+
+        by_halvings = {count: [coverage(mask, count) for mask in masks] for count in {*halvings.values()}}
         return [
             Region(name, float((mask * made).mean()), {layer: by_halvings[halvings[layer]][k] for layer in maps})
             for k, (name, mask) in enumerate(zip(self.regions, masks, strict=True))
         ]
+
+
+def _inner(mask: Float32, counting: Float32, radius: int, *, wrap: bool) -> Float32:
+    """What counts of a region's mask (h, w), but for so many pixels at its borders if enough is left without them.
+
+    Features at a border are of what lies beyond as well, and like neither region's.
+    """
+    inner: Float32 = np.minimum(counting, 1 - dilate(1 - mask, radius, wrap=wrap))
+    return inner if inner.sum() >= INNER * counting.sum() else counting
 
 
 def resize_masks(masks: Float32 | None, size: tuple[int, int]) -> Float32 | None:

@@ -68,3 +68,10 @@ def test_synthesize_fits(board: Path, tmp_path: Path) -> None:
         assert invoke("synthesize", board, "-o", output, "--size", "87x75", "--fit", fit, *FAST).exit_code == 0
         with Image.open(output) as image:
             assert image.size == size
+
+
+def test_no_hint_where_memory_is_short(board: Path, tmp_path: Path) -> None:
+    result = invoke("synthesize", board, "-o", tmp_path / "out.png", *FAST, "--size", 81, "--memory-limit", "300MB")
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert "this memory holds it in tiles only" in result.stderr

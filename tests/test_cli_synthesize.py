@@ -26,6 +26,7 @@ import pyengine
 from pyengine import Engine
 from pyengine.images.reading import load
 from pyengine.images.writing import save
+from pyengine.memory import Plan
 from pyengine.recipe import Recipe
 
 
@@ -339,6 +340,9 @@ def test_every_feature_is_the_same_as_in_the_api(
         @wraps(Engine.__init__)
         def __init__(self, **_: Any) -> None:
             self.model = engine.model
+
+        def plans(self, recipe: Recipe) -> list[Plan]:
+            return engine.plans(recipe)
 
         def run(self, recipe: Recipe, *, callback: object = None) -> pyengine.Result:
             return engine.run(recipe)

@@ -21,8 +21,8 @@ from robustness.worker import Tally
 CHUNK = 1000
 """Inputs that a process tries: to start one takes as long as some hundreds of them."""
 
-SILENCE = 180
-"""Seconds after which an input hangs."""
+PAUSE, SILENCE = 0.2, 180
+"""Seconds between two looks at the processes, and after which an input hangs."""
 
 
 @dataclass
@@ -42,6 +42,15 @@ class Running:
     process: subprocess.Popen[bytes]
     file: Path
     began: float
+    looks: int = 0
+    seen: float = 0.0
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it has been at the same input at many looks: by their number, for all may have been suspended."""
+        now = self.file.stat().st_mtime if self.file.exists() else 0.0
+        self.looks, self.seen = (self.looks + 1, now) if now == self.seen else (0, now)
+        return self.looks * PAUSE > SILENCE
 
 
 def shares(inputs: int, faults: int) -> dict[str, int]:
@@ -78,11 +87,11 @@ class Soak:
         while self.waiting or self.running:
             while self.waiting and len(self.running) < jobs:
                 self._start(self.waiting.popleft())
-            time.sleep(0.2)
+            time.sleep(PAUSE)
             for running in [*self.running]:
                 if running.process.poll() is not None:
                     self._end(running)
-                elif running.file.exists() and time.time() - running.file.stat().st_mtime > SILENCE:
+                elif running.hangs:
                     running.process.kill()
                     running.process.wait()
                     self._end(running)
@@ -111,6 +120,8 @@ class Soak:
                 self.waiting.append(self._work(work.kind, work.count - tally.inputs))
         self.tallies[work.kind].add(tally)
         self.seconds[work.kind] += time.monotonic() - running.began
+        tried = sum(tally.inputs for tally in self.tallies.values())
+        print(f"{tried} tried, {len(self.waiting)} processes to come", file=sys.stderr, flush=True)
 
     def stop(self) -> None:
         """End the processes, and take in what they have found so far."""
@@ -157,6 +168,8 @@ def main() -> None:
     counts = shares(options.inputs, options.faults)
     if options.only:
         counts = {kind: counts[kind] for kind in options.only}
+    for number in (signal.SIGINT, signal.SIGTERM):  # of which the first is ignored in the background of a shell
+        signal.signal(number, signal.default_int_handler)
     with TemporaryDirectory() as folder:
         soak = Soak(counts, options.seed, Path(folder))
         try:

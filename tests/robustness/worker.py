@@ -77,10 +77,15 @@ def work(kind: Any, seed: int, count: int, file: Path) -> None:
         os.chdir(folder)
         os.environ["PYENGINE_MODELS"] = str(folder / "models")
 
+        def write() -> None:
+            new = file.with_suffix(".new")  # for whoever ends this process may read the other
+            new.write_text(json.dumps(asdict(tally)))
+            new.replace(file)
+
         def one(value: Any) -> None:
             tally.inputs += 1
             tally.current = repr(value)[:MOST_SHOWN]
-            file.write_text(json.dumps(asdict(tally)))
+            write()
             try:
                 accepted = kind.accepts(value, folder)
             except Exception as error:
@@ -94,8 +99,8 @@ def work(kind: Any, seed: int, count: int, file: Path) -> None:
                 tally.refused += not accepted
 
         kind.each(seed, count, one, shrink=False)
+        write()
         os.chdir(file.parent)
-    file.write_text(json.dumps(asdict(tally)))
 
 
 def main() -> None:

@@ -235,17 +235,20 @@ def command(
         raise PyengineError(
             f"recipe {recipe_file}: made with the model {named['model']!r}, not installed: give --model"
         )
-    if not (out.as_json or out.quiet or out.verbose):  # the engine's log has it as well
-        advice = hint(asked)
-        if advice is not None:
-            tell(f"Hint: {advice}")
     keeps = sys.stderr.isatty() if keep_on_interrupt is None else keep_on_interrupt
-    with Engine(**{**named, **typed}) as engine, progress(out) as shown, Interrupt() as interrupt:
+    with Engine(**{**named, **typed}) as engine:
         if made_with is not None and engine.model.sha256 != made_with:
             raise PyengineError(
                 f"recipe {recipe_file}: the model {engine.model.name!r} is another than it was made with: give --model"
             )
-        result = engine.run(asked, callback=_callback(shown, output, save_every, interrupt if keeps else None), **run)
+        if not (out.as_json or out.quiet or out.verbose):  # the engine's log has it as well
+            engine.plans(asked)  # there is nothing to look for in a picture that will be refused
+            advice = hint(asked)
+            if advice is not None:
+                tell(f"Hint: {advice}")
+        with progress(out) as shown, Interrupt() as interrupt:
+            callback = _callback(shown, output, save_every, interrupt if keeps else None)
+            result = engine.run(asked, callback=callback, **run)
     if is_pipe(output):
         out.content(result.encode())
     else:
