@@ -138,10 +138,55 @@ def test_the_same_bits(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "kept").iterdir()} == {"journal.sqlite", "report.html"}
 
 
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket of a server on this machine that does as S3 does."""
+    pytest.importorskip("s3fs", reason="s3fs is not installed, which .ci/cluster does")
+    server = pytest.importorskip("moto.server", reason="moto is not installed, which .ci/cluster does")
+    there = server.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    there.start()
+    host, port = there.get_host_and_port()
+    known = {"ENDPOINT_URL": f"http://{host}:{port}", "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}
+    for name, value in {**known, "DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    name = f"b{uuid.uuid4().hex}"
+    fsspec.filesystem("s3").mkdir(name)
+    yield f"s3://{name}"
+    fsspec.filesystem("s3").clear_instance_cache()  # the next one is another server's
+    there.stop()
+
+
+@pytest.mark.filterwarnings("ignore")  # of moto and s3fs
+def test_in_a_bucket(bucket: str, tmp_path: Path) -> None:
+    """Read, written and listed; a second time, what there is now is seen, not what there was."""
+    with pytest.raises(PyengineError, match=r"none/a\.png: nothing is there: check the URL$"):
+        remote.read(f"{bucket}/none/a.png", "exemplar")
+    with pytest.raises(PyengineError, match="cannot be listed "):
+        remote.names_in(f"{bucket}none/out")
+    assert remote.names_in(f"{bucket}/out") == set()
+    put(f"{bucket}/in/a.png")
+    put(f"{bucket}/in/b.png", seed=1)
+    arguments: dict[str, Any] = {"journal": tmp_path, "workers": 1, "start": "noise", "iterations": 1}
+    for state in ("made", "kept"):
+        outcomes = [*run_batch(f"{bucket}/in/*.png", f"{bucket}/made", **arguments)]
+        assert [(outcome.state, outcome.error) for outcome in outcomes] == [(state, None)] * 2
+    assert remote.names_in(f"{bucket}/made") == {"a.png", "b.png"}
+    (tmp_path / "a.png").write_bytes(remote.read(f"{bucket}/in/a.png", "exemplar").content)
+    single = pyengine.synthesize(tmp_path / "a.png", start="noise", iterations=1)
+    assert remote.read(f"{bucket}/made/a.png", "exemplar").content == single.encode()
+    assert remote.pictures_of(f"{bucket}/in") == [f"{bucket}/in/a.png", f"{bucket}/in/b.png"]
+    others = fsspec.filesystem("s3", skip_instance_cache=True)
+    others.pipe_file(f"{bucket}/in/a.png", others.cat_file(f"{bucket}/in/b.png"))
+    others.rm_file(f"{bucket}/in/b.png")
+    outcomes = [*run_batch(f"{bucket}/in", f"{bucket}/made", **arguments)]
+    assert [(str(outcome.output)[-5:], outcome.state) for outcome in outcomes] == [("a.png", "made")]
+
+
 def test_where_the_journal_is(tmp_path: Path, store: str) -> None:
     for arguments, message in [
         ([store, "-o", f"{store}/out"], f"output {store}/out: give a folder of this machine as journal"),
-        ([store, "-o", tmp_path, "--journal", "s3://a/b"], "journal "),
+        ([store, "-o", tmp_path, "--journal", "s3://a/b"], "journal s3://a/b: SQLite needs a folder of this machine"),
+        ([f"{store}/jobs.jsonl", "-o", tmp_path], f"manifest {store}/jobs.jsonl: has to be a file of this machine"),
     ]:
         result = invoke("batch", *arguments)
         assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)

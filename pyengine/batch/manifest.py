@@ -27,8 +27,6 @@ MANIFESTS = (".jsonl", ".csv", ".yaml", ".yml")
 OUTPUT, DEFAULTS, MATRIX, JOBS = "output", "defaults", "matrix", "jobs"
 """What a manifest has besides the arguments of `Recipe.create`: a job's file, and the parts that count for all."""
 
-WILDCARDS = frozenset("*?[")
-
 
 @dataclass(frozen=True)
 class Job:
@@ -105,6 +103,8 @@ def read_jobs(sources: JobSource | Iterable[JobSource], overrides: Mapping[str, 
         if isinstance(source, Mapping):
             yield from _jobs(Entry(f"job {number}", source), Common(), overrides, Path())
         elif isinstance(source, str) and is_url(source):
+            if source.lower().endswith(MANIFESTS):
+                raise PyengineError(f"manifest {source}: has to be a file of this machine: copy it")
             yield from _jobs_of_pictures(remote.pictures_of(source), overrides)
         elif isinstance(source, (str, Path)):
             yield from _jobs_of_path(Path(source), overrides)
@@ -145,7 +145,7 @@ def pictures_of(path: Path) -> list[Path]:
     if path.is_dir():
         found = pictures_in(path)
         problem = "no pictures in this folder: give one that has some"
-    elif WILDCARDS & {*str(path)} and not path.exists():
+    elif remote.WILDCARDS & {*str(path)} and not path.exists():
         matches = glob.iglob(str(path), recursive=True)  # noqa: PTH207  Path.glob takes no absolute patterns
         found = sorted(file for file in map(Path, matches) if file.is_file())
         problem = "no file is called so: check the pattern"

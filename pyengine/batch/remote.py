@@ -20,6 +20,7 @@ from pyengine.images.reading import ImageFile
 LOGGER = logging.getLogger(__name__)
 
 WILDCARDS = frozenset("*?[")
+"""What makes a pattern of a name."""
 
 
 def read(url: str, name: str, most: int = MOST_BYTES) -> ImageFile:
@@ -74,12 +75,14 @@ def write(url: str, content: bytes) -> None:
         It can't be written.
     """
     files, path = _opened(url, "output")
-    if "file" in files.protocol:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
-        return
     try:
-        files.pipe_file(path, content)
+        if "file" in files.protocol:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, content)
+        else:
+            files.pipe_file(path, content)
+    except PyengineError:
+        raise
     except Exception as error:
         raise _refused(url, "output", "written", error) from error
     LOGGER.info("wrote %s", url)
@@ -160,7 +163,8 @@ def _opened(url: str, name: str) -> tuple[Any, str]:
     except ImportError:
         raise PyengineError(f'{name} {url}: URLs need fsspec: pip install "pyengine[remote]"') from None
     try:
-        files, path = url_to_fs(url)
+        # What an earlier listing said may not be so any more, as workers and others write there.
+        files, path = url_to_fs(url, use_listings_cache=False)
     except ImportError as error:  # it names the package that has the protocol
         raise PyengineError(f"{name} {url}: {one_line(error)}") from None
     except Exception as error:
