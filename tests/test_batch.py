@@ -20,7 +20,8 @@ from PIL import Image
 import pyengine
 from pyengine import Outcome, PyengineError, Recipe, run_batch
 from pyengine.batch.cluster import Engines
-from pyengine.batch.pool import Died, Lost, Pool, Process, Task
+from pyengine.batch.pool import Died, Lost, Pool, Task
+from pyengine.batch.process import Process
 from pyengine.batch.run import Batch
 
 SMALL: dict[str, Any] = {"start": "noise", "iterations": 1}
@@ -111,13 +112,13 @@ def test_a_worker_that_is_killed(exemplar: str, tmp_path: Path) -> None:
         "compare": False,
     }
     tasks = [Task({**task, "do": "check"}, alone=False), Task(task, alone=False), Task(task, alone=False)]
-    with Pool([{"threads": 1}], timeout=5, start=start) as pool:
+    with Pool([{"threads": 1}], start, timeout=5) as pool:
         answers = pool.answers(lambda: tasks.pop(0) if tasks else None)
         assert {"bytes", "size", "name", "worker"} == next(answers)[1].keys()
         killer = threading.Timer(0.5, os.kill, (int(workers[0].name.rpartition(":")[2]), signal.SIGABRT))
         killer.start()
         assert next(answers)[1]["died"] == "ended its worker (SIGABRT)"
-        assert next(answers)[1]["died"].startswith("took longer than 5 s: ")
+        assert next(answers)[1]["died"].startswith("took longer than its timeout: ")
         assert len(workers) >= 2
         tasks.append(Task({**task, "do": "check"}, alone=False))
         assert next(pool.answers(lambda: tasks.pop(0) if tasks else None))[1]["size"] == [24, 16]

@@ -10,18 +10,16 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from pyengine import __version__
-from pyengine.batch.pool import Answer, Lost, Pool, Task, Worker
+from pyengine.batch.pool import Answer, Lost, Pool, Start, Task
 from pyengine.errors import PyengineError
 from pyengine.files import one_line
-
-Start = Callable[[Mapping[str, Any], int], Worker]
 
 
 class Cluster:
@@ -83,11 +81,8 @@ class Cluster:
                 f"ray={address}: cannot be reached ({one_line(error)}): start it by `ray start`"
             ) from None
         finally:
-            for (
-                number,
-                handler,
-            ) in handlers.items():  # Ray has handlers of its own, by which no exit code is the usual one
-                signal.signal(number, handler)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)  # Ray has some of its own, by which no exit code is the usual one
 
     def _divide(self, nodes: Sequence[Mapping[str, float]], gpus: bool) -> None:
         nodes = [node for node in nodes if node.get("CPU", 0) >= 1]
@@ -137,10 +132,8 @@ class Node:
         """What the engines are, with as much of the machine as Ray gives; waits until there is a place for them."""
         said = self._get(self._actor.introduction.remote())
         if "error" in said:
-            self.end()
             raise PyengineError(said["error"])
         if said["pyengine"] != __version__:
-            self.end()
             raise PyengineError(
                 f"ray: a node has pyengine {said['pyengine']}, this is {__version__}: install one of them"
             )
@@ -207,7 +200,7 @@ class Engines:
         start: Start,
     ) -> None:
         self._shared = shared
-        self._pool = Pool(engines, at_once, timeout, start)
+        self._pool = Pool(engines, start, at_once, timeout)
 
     def introduction(self) -> Answer:
         """What the engines are, or why there are none."""

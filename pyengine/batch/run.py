@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -20,7 +20,8 @@ from pyengine import __version__
 from pyengine.batch import remote
 from pyengine.batch.journal import Journal, Row
 from pyengine.batch.manifest import Fault, Job, JobSource, read_jobs
-from pyengine.batch.pool import Answer, Pool, Process, Task, Worker
+from pyengine.batch.pool import Answer, Pool, Start, Task
+from pyengine.batch.process import Process
 from pyengine.batch.report import Report
 from pyengine.checks import is_integer, is_number
 from pyengine.devices import Precision
@@ -163,7 +164,7 @@ class Batch:
         retry_failed: bool = False,
         compare: bool = False,
         report: bool = True,
-        start: Callable[[Mapping[str, Any], int], Worker] = Process,
+        start: Start = Process,
         **engine: Any,
     ) -> None:
         if workers is not None and not (is_integer(workers) and workers > 0):
@@ -363,7 +364,7 @@ class Batch:
         if pool is None or pool.at_once != at_once or there != engines[: len(there)]:
             if pool is not None:
                 pool.close()
-            pool = self._pool = Pool(engines, at_once, self.timeout, start)
+            pool = self._pool = Pool(engines, start, at_once, self.timeout)
         else:
             pool.add(engines[len(there) :])
         return pool
