@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,7 @@ from PIL import Image
 import pyengine
 from pyengine import Outcome, PyengineError, Recipe, run_batch
 from pyengine.batch.cluster import Engines
-from pyengine.batch.pool import Died, Lost, Pool, Task
+from pyengine.batch.pool import Died, Lost
 from pyengine.batch.process import Process
 from pyengine.batch.run import Batch
 
@@ -94,51 +91,6 @@ def test_an_engine_that_there_is_not(exemplar: str, tmp_path: Path) -> None:
         list(run_batch(exemplar, tmp_path / "out", device="gpu"))
     [outcome] = run_batch(exemplar, tmp_path / "out", device="cpu", **SMALL)  # nobody holds the folder
     assert outcome.state == "made"
-
-
-def test_a_worker_that_is_killed(exemplar: str, tmp_path: Path) -> None:
-    """The job is known, and the next worker does it."""
-    workers: list[Process] = []
-
-    def start(engine: Any, at_once: int) -> Process:
-        workers.append(Process(engine, at_once))
-        return workers[-1]
-
-    task = {
-        "do": "make",
-        "name": "a",
-        "recipe": {"exemplar": exemplar, "iterations": 10**6},
-        "path": "",
-        "compare": False,
-    }
-    tasks = [Task({**task, "do": "check"}, alone=False), Task(task, alone=False), Task(task, alone=False)]
-    with Pool([{"threads": 1}], start, timeout=5) as pool:
-        answers = pool.answers(lambda: tasks.pop(0) if tasks else None)
-        assert {"bytes", "size", "name", "worker"} == next(answers)[1].keys()
-        killer = threading.Timer(0.5, os.kill, (int(workers[0].name.rpartition(":")[2]), signal.SIGABRT))
-        killer.start()
-        assert next(answers)[1]["died"] == "ended its worker (SIGABRT)"
-        assert next(answers)[1]["died"].startswith("took longer than its timeout: ")
-        assert len(workers) >= 2
-        tasks.append(Task({**task, "do": "check"}, alone=False))
-        assert next(pool.answers(lambda: tasks.pop(0) if tasks else None))[1]["size"] == [24, 16]
-
-
-def test_workers_go_with_whoever_asks(exemplar: str) -> None:
-    """Even from the middle of a job."""
-    worker = Process({"threads": 1}, 1)
-    task = {
-        "do": "make",
-        "name": "a",
-        "recipe": {"exemplar": exemplar, "iterations": 10**6},
-        "path": "",
-        "compare": False,
-    }
-    worker.send(Task(task, alone=False))
-    time.sleep(0.3)
-    began = time.monotonic()
-    worker.close()
-    assert time.monotonic() - began < 10
 
 
 # ----------------------------------------------------------- without engines
@@ -283,14 +235,6 @@ def test_what_is_on_a_node(tmp_path: Path) -> None:
         engines = Engines([{"device": device}], 1, None, shared, Process)
         assert message in engines.introduction()["error"]
         engines.close()
-
-
-def test_no_worker_starts(exemplar: str, tmp_path: Path) -> None:
-    def start(engine: Any, at_once: int) -> Fake:
-        raise Died("ended its worker (exit code 1): no memory")
-
-    with pytest.raises(PyengineError, match=r"^no worker can be started: ended its worker \(exit code 1\): no"):
-        Batch(tmp_path, start=start)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from typing import IO, Any
 
@@ -50,15 +50,17 @@ class Process:
         # OpenBLAS starts a thread for each core when it is imported, whatever it is wanted for.
         environment = {**({} if threads is None else {"OPENBLAS_NUM_THREADS": str(threads)}), **os.environ}
         try:
-            self._words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", code],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._words,
-                env=environment,
-                encoding="utf-8",
-            )
+            with ExitStack() as opened:
+                self._words: IO[bytes] = opened.enter_context(tempfile.TemporaryFile())
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", code],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=self._words,
+                    env=environment,
+                    encoding="utf-8",
+                )
+                opened.pop_all()  # `_close_files` closes it
         except OSError as error:
             raise Died(one_line(error)) from None
         self._is_late = False
