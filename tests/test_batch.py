@@ -221,6 +221,21 @@ def test_a_machine_that_is_lost_costs_attempts_only(exemplar: str, tmp_path: Pat
     assert outcomes["69"].state == "made"
 
 
+def test_a_check_that_is_always_lost(exemplar: str, tmp_path: Path) -> None:
+    """It is not tried for ever."""
+
+    class Lent(Fake):
+        def receive(self, timeout: float | None) -> dict[str, Any]:
+            self.waiting.get()
+            assert self.count("died") < 20
+            raise Lost("the node was lost")
+
+    with Batch(tmp_path, start=Lent, workers=1) as batch:
+        batch.ask({"exemplar": exemplar}, {"output": "a.png"})
+        [refused] = batch.check()
+    assert refused.error == "the node was lost (10 times: it is set aside)"
+
+
 def test_what_is_on_a_node(tmp_path: Path) -> None:
     engines = Engines([{}, {}], 1, None, tmp_path, Fake)
     assert {"device": "cpu", "pyengine": pyengine.__version__}.items() <= engines.introduction().items()

@@ -131,6 +131,23 @@ def test_one_at_a_time(tmp_path: Path) -> None:
         assert journal.counts(1) == {"new": 1}
 
 
+def test_no_room(tmp_path: Path) -> None:
+    """It says so, and goes on when there is some."""
+    resource = pytest.importorskip("resource", reason="there are no limits here")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Journal(tmp_path) as journal:
+        make(journal, "a.png")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+        try:
+            with pytest.raises(PyengineError, match=f"^{tmp_path / NAME}: cannot be written .*: make room there, "):
+                [make(journal, f"{number}.png") for number in range(1000)]
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with Journal(tmp_path) as journal:
+        add(journal, "a.png", hash="a.png", there=True)
+        assert journal.counts() == {"done": 1}
+
+
 def test_what_is_no_journal(tmp_path: Path) -> None:
     (tmp_path / NAME).write_text("no database" * 100)
     with pytest.raises(PyengineError, match="is no journal"):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from command_line import FAST, finish, program
 from fake_workers import Fake
 from PIL import Image
 
@@ -24,6 +27,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:::ray")
 JOBS = 12
 
 
+def add_node(cluster: Any) -> None:
+    cluster.add_node(num_cpus=1, memory=10**9, object_store_memory=10**8)
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Three nodes with a core each, and one that has none, whose memory is what a node may be given."""
@@ -34,7 +41,7 @@ def cluster() -> Iterator[Any]:
         patched.setenv("PYTHONPATH", os.pathsep.join(filter(None, folders)))  # nodes import the fake workers
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         for _ in range(3):
-            cluster.add_node(num_cpus=1, memory=10**9, object_store_memory=10**8)
+            add_node(cluster)
         yield cluster
         cluster.shutdown()
 
@@ -66,13 +73,39 @@ def test_what_goes_wrong_costs_its_job_only(cluster: Any, exemplar: str, tmp_pat
     assert not ray.is_initialized()
 
 
+def test_the_command(cluster: Any, exemplar: str, tmp_path: Path) -> None:
+    """Ray says nothing of its own."""
+    command = ("batch", exemplar, "-o", tmp_path / "out", "--ray", cluster.address, "--json", *FAST)
+    code, stdout, stderr = finish(program(*command))
+    assert (code, stderr) == (0, "")
+    job, end = map(json.loads, stdout.splitlines())
+    assert (job["state"], end["made"]) == ("made", 1)
+
+
+def test_others_use_the_cluster(cluster: Any, exemplar: str, tmp_path: Path) -> None:
+    """It waits for them, says so, and leaves alone what was joined before."""
+    ray.init(address=cluster.address, log_to_driver=False)
+    try:
+        others = [ray.remote(num_cpus=1)(Fake).remote({}, 1) for _ in range(3)]
+        assert ray.get([other.count.remote("start") for other in others])
+        with pytest.warns(RuntimeWarning, match=r"^ray: others use all of the cluster: waits for a place$"):
+            threading.Timer(1, lambda: [ray.kill(other) for other in others]).start()
+            batch = Batch(tmp_path / "out", ray=cluster.address, start=Fake)
+        with batch:
+            batch.ask(exemplar, {})
+            assert [outcome.state for outcome in (*batch.check(), *batch.run())] == ["made"]
+        assert ray.is_initialized()
+    finally:
+        ray.shutdown()
+
+
 def test_no_cluster(exemplar: str, tmp_path: Path) -> None:
     with pytest.raises(PyengineError, match=r"^ray=127\.0\.0\.1:x: cannot be reached "):
         [*run_batch(exemplar, tmp_path / "out", ray="127.0.0.1:x")]
 
 
 def test_a_node_is_lost(cluster: Any, exemplar: str, tmp_path: Path) -> None:
-    """In the middle of its jobs: they are made elsewhere, to the same bits, and on the node that comes instead."""
+    """In the middle of its jobs: they are made elsewhere, to the same bits."""
     jobs = [{"exemplar": exemplar, "seed": seed, "output": f"{seed}.png"} for seed in range(JOBS)]
     arguments: dict[str, Any] = {"start": "noise", "iterations": 100, "levels": 1}
     outcomes: list[Outcome] = []
@@ -85,3 +118,17 @@ def test_a_node_is_lost(cluster: Any, exemplar: str, tmp_path: Path) -> None:
     for seed in (0, 5, JOBS - 1):
         single = pyengine.synthesize(exemplar, seed=seed, threads=1, **arguments)
         assert (tmp_path / "out" / f"{seed}.png").read_bytes() == single.encode()
+
+
+def test_all_nodes_are_lost(cluster: Any, exemplar: str, tmp_path: Path) -> None:
+    """It waits for the next."""
+    jobs = [{"exemplar": exemplar, "seed": seed, "output": f"{seed}.png"} for seed in range(6)]
+    outcomes: list[Outcome] = []
+    for outcome in run_batch(jobs, tmp_path / "out", ray=cluster.address, start="noise", iterations=50, levels=1):
+        outcomes.append(outcome)
+        if len(outcomes) == 1:
+            for node in [*cluster.worker_nodes]:
+                cluster.remove_node(node)
+            add_node(cluster)
+    assert [outcome.error for outcome in outcomes] == [None] * 6
+    assert max(outcome.attempts for outcome in outcomes) == 2

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
@@ -93,6 +94,9 @@ class Cluster:
         names = ("CPU", "memory", "GPU") if with_gpus else ("CPU", "memory")
         self.share = {name: int(min(node[name] for node in nodes)) for name in names}
         self.nodes = sum(min(int(node[name] // least) for name, least in self.share.items()) for node in nodes)
+        free = self.ray.available_resources()
+        if any(free.get(name, 0) < least for name, least in self.share.items()):
+            warnings.warn("ray: others use all of the cluster: waits for a place", RuntimeWarning, stacklevel=2)
 
     def close(self) -> None:
         """Leave the cluster, unless the caller was in it before."""

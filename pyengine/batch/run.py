@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import shutil
-import stat
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from pyengine import __version__
 from pyengine.batch import remote
+from pyengine.batch.crews import Crew, Crews, Size
+from pyengine.batch.hashes import forget_urls, hash_of, kind_of, with_hashes
 from pyengine.batch.journal import Journal, Row
 from pyengine.batch.manifest import Fault, Job, JobSource, read_jobs
 from pyengine.batch.pool import Answer, Pool, Start, Task
@@ -25,11 +24,8 @@ from pyengine.batch.process import Process
 from pyengine.batch.report import Report
 from pyengine.checks import is_integer, is_number
 from pyengine.devices import Precision
-from pyengine.document import PICTURES
 from pyengine.errors import PyengineError, in_short
 from pyengine.files import is_url
-from pyengine.images.reading import ImageFile
-from pyengine.memory import BASE_BYTES
 from pyengine.recipe import Options, check_seed, takes_options
 
 if TYPE_CHECKING:
@@ -43,15 +39,6 @@ MOST_DEATHS = 2
 MOST_LOST = 10
 """How often a job may be begun and lost with its machine before it is set aside: machines that are lent for a while are
 lost often, and by no fault of it."""
-
-PIXEL_BYTES = 3
-"""Bytes on the disk for each pixel of a picture, at most, as a PNG is compressed."""
-
-AT_ONCE_ON_GPU = 2
-"""Tasks that a GPU's worker does at once: the one that has the engine, and one that is being read or written."""
-
-FILES = 4096
-"""How many files' hashes are kept, for the jobs that share them."""
 
 
 @dataclass(frozen=True)
@@ -85,59 +72,6 @@ class Outcome:
     figures: Mapping[str, float | None] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Crew:
-    """The workers for the jobs that take so many bytes of memory or more.
-
-    Attributes
-    ----------
-    engines : list of dict
-        The arguments of each worker's engine.
-    at_once : int
-        How many tasks each does at once.
-    least_bytes : int
-        Jobs that take less are for the next crew.
-    nodes : int
-        On how many nodes of a cluster there are such workers. Default: 1.
-    """
-
-    engines: list[dict[str, Any]]
-    at_once: int
-    least_bytes: int
-    nodes: int = 1
-
-
-@dataclass(frozen=True)
-class Size:
-    """What is planned for the jobs of one size.
-
-    Attributes
-    ----------
-    width, height : int
-        In pixels.
-    jobs : int
-    bytes : int
-        Of memory, for each.
-    workers, threads : int
-        How many workers make them, and with how many threads each.
-    seconds : float
-        How long one takes.
-    """
-
-    width: int
-    height: int
-    jobs: int
-    bytes: int
-    workers: int
-    threads: int
-    seconds: float
-
-    @property
-    def disk_bytes(self) -> int:
-        """Bytes of the disk that a picture takes, at most."""
-        return self.width * self.height * PIXEL_BYTES
-
-
 class Batch:
     """A batch in an output folder, which nobody else can use until it is closed.
 
@@ -145,7 +79,7 @@ class Batch:
     ----------
     output : path or URL
         The folder for the pictures; it is made if it is not there.
-    journal, ray, workers, timeout, retry_failed, compare, report
+    journal, ray, workers, timeout, retry_failed, compare
         See `run_batch`.
     start : callable
         Makes a worker, see `Pool`, here or on a cluster's node. Default: `Process`.
@@ -163,7 +97,6 @@ class Batch:
         timeout: float | None = None,
         retry_failed: bool = False,
         compare: bool = False,
-        report: bool = True,
         start: Start = Process,
         **engine: Any,
     ) -> None:
@@ -182,13 +115,14 @@ class Batch:
         self._start = start
         self._cluster: Cluster | None = None
         self.journal = Journal(self.folder)
-        self.report = Report(self.folder, self.output) if report else None
+        self._report = Report(self.folder, self.output)
         self._pool: Pool | None = None
         try:
             if ray is not None:
                 self._cluster = self._join(ray)
-            first = {"threads": 1, **self.engine}
-            self._introduction = self._staff(Crew([first], 1, 0)).introduction
+            self._introduction = self._staff(Crew([{"threads": 1, **self.engine}], 1, 0)).introduction
+            nodes = 1 if self._cluster is None else self._cluster.nodes
+            self._crews = Crews(self._introduction, self.engine, workers, nodes)
         except BaseException:
             self.close()
             raise
@@ -229,7 +163,7 @@ class Batch:
             See `read_jobs`.
         """
         there = remote.names_in(self.output) if isinstance(self.output, str) else None
-        _sha256_at_url.cache_clear()  # nothing tells whether what is there has changed since the last time
+        forget_urls()
         self.journal.begin()
         try:
             for asked in read_jobs(jobs, overrides):
@@ -245,21 +179,15 @@ class Batch:
             self.journal.add_fault(asked)
             return
         path = self._file(asked.output)
-        recipe = {name: _identified(name, value, path) for name, value in asked.arguments.items()}
+        recipe = with_hashes(asked.arguments, path)
         seed = recipe.get("seed", 0)
         check_seed(seed)
-        determining = {
-            "pyengine": __version__,
-            "model": self._introduction["model"],
-            "precision": self._introduction["precision"],
-            "recipe": {name: _contents(value) for name, value in recipe.items() if name != "seed"},
-        }
-        kind = _hash(determining)
+        kind = kind_of(recipe, self._introduction)
         self.journal.add(
             asked.output,
             asked.place,
             json.dumps(recipe),
-            _hash([kind, int(seed)]),
+            hash_of(kind, seed),
             kind,
             there=path.is_file() if isinstance(path, Path) else there is not None and asked.output in there,
             retry=self.retry_failed,
@@ -274,12 +202,12 @@ class Batch:
 
         new = self.journal.counts().get("new", 0)
         if new:
-            for task, answer in self._staff(self._first_crew(new)).answers(claim):
+            for task, answer in self._staff(self._crews.for_checks(new)).answers(claim):
                 if "bytes" in answer:
                     self.journal.checked(task.about, answer["bytes"], answer["size"])
                 elif not self._tried_again(task.about, answer):
                     self.journal.refused(task.about, _problem(answer))
-        return [self._outcome(row) for row in self.journal.rows("state = 'refused' ORDER BY rowid")]
+        return [self._outcome(row) for row in self.journal.in_states("refused")]
 
     # ------------------------------------------------------------------- the plan
 
@@ -287,7 +215,7 @@ class Batch:
         """What is to be made, by size, with the time that one takes on this machine: each is tried, for a moment."""
         sizes = self.journal.sizes()
         found = []
-        for crew in self._crews():
+        for crew in self._crews.for_sizes(sizes):
             for size in [size for size in sizes if size[0] >= crew.least_bytes]:
                 sizes.remove(size)
                 bytes, width, height, count = size
@@ -303,54 +231,6 @@ class Batch:
     def free_bytes(self) -> int | None:
         """Bytes that are free on the disk of the output folder; None if it is a URL, where nothing tells."""
         return None if isinstance(self.output, str) else shutil.disk_usage(self.output).free
-
-    def _crews(self) -> list[Crew]:
-        """Who makes what is waiting: for a span of sizes, as many workers as memory holds, with threads for all cores.
-
-        Several workers of one thread do more than one worker of several, whatever the size, as nothing in them waits
-        for anything of another's; so there are more threads than one only where memory or jobs are for fewer workers.
-        """
-        if self._introduction["devices"]:
-            return [Crew(self._on_gpus(), AT_ONCE_ON_GPU, 0, self._nodes)]
-        spans: list[tuple[int, int, int]] = []  # workers that memory holds, jobs, bytes of the smallest
-        most: int = self.workers or self._introduction["cores"]
-        for bytes, _, _, count in self.journal.sizes():
-            fit = max(1, min(most, self._introduction["bytes"] // bytes))
-            if spans and spans[-1][0] == fit:
-                spans[-1] = (fit, spans[-1][1] + count, bytes)
-            else:
-                spans.append((fit, count, bytes))
-        return [self._crew(fit, jobs, least) for fit, jobs, least in spans]
-
-    def _first_crew(self, jobs: int) -> Crew:
-        """Who checks the jobs: as many as will make them, as far as can be told before."""
-        if self._introduction["devices"]:
-            return Crew(self._on_gpus(), AT_ONCE_ON_GPU, 0, self._nodes)
-        return self._crew(max(1, self._introduction["bytes"] // BASE_BYTES), jobs, 0)
-
-    @property
-    def _nodes(self) -> int:
-        return 1 if self._cluster is None else self._cluster.nodes
-
-    def _crew(self, fit: int, jobs: int, least: int) -> Crew:
-        """Workers on CPUs for so many jobs, alike on each node."""
-        nodes = min(self._nodes, jobs)
-        return Crew(self._on_cpu(fit, -(-jobs // nodes)), 1, least, nodes)
-
-    def _on_cpu(self, fit: int, jobs: int) -> list[dict[str, Any]]:
-        """The engines of workers for so many jobs, of which no more than so many fit into memory."""
-        if self.workers:
-            fit = self.workers  # whoever says so knows better
-        cores = self._introduction["cores"]
-        threads = self.engine.get("threads") or min(-(-cores // min(fit, jobs, cores)), self._introduction["threads"])
-        workers = max(1, min(fit, jobs, self.workers or cores // threads))
-        return [{**self.engine, "threads": threads}] * workers
-
-    def _on_gpus(self) -> list[dict[str, Any]]:
-        """A worker for each GPU, or for the one that is named."""
-        device = self.engine.get("device", "auto")
-        devices = [device] if ":" in device else self._introduction["devices"]
-        return [{**self.engine, "device": name} for name in devices[: self.workers]]
 
     def _staff(self, crew: Crew) -> Pool:
         """The workers of a crew. Those that are there stay, if they are of it."""
@@ -379,11 +259,11 @@ class Batch:
         is_last : bool
             Whether nothing more will be asked for. Default: True.
         """
-        for row in self.journal.rows("state IN ('done', 'failed') ORDER BY rowid"):
+        for row in self.journal.in_states("done", "failed"):
             yield self._outcome(row, kept=True)
-        for crew in self._crews():
+        for crew in self._crews.for_sizes(self.journal.sizes()):
             yield from self._run(crew)
-        self._show(is_over=is_last)
+        self._report.write(self.journal, is_over=is_last)
 
     def _run(self, crew: Crew) -> Iterator[Outcome]:
         def claim() -> Task | None:
@@ -399,8 +279,8 @@ class Batch:
                 ended = self.journal.done(row, answer["seconds"], answer["figures"], answer["worker"], *shown)
             else:
                 ended = self.journal.failed(row, _problem(answer), answer["worker"], died="died" in answer)
-            if self.report and self.report.is_due:
-                self._show(is_over=False)
+            if self._report.is_due:
+                self._report.write(self.journal, is_over=False)
             yield self._outcome(ended)
 
     def _tried_again(self, row: Row, answer: Answer) -> bool:
@@ -425,10 +305,6 @@ class Batch:
         """The path or URL of an output."""
         return f"{self.output}/{name}" if isinstance(self.output, str) else self.output / name
 
-    def _show(self, *, is_over: bool) -> None:
-        if self.report:
-            self.report.write(self.journal, is_over=is_over)
-
     def _outcome(self, row: Row, *, kept: bool = False) -> Outcome:
         there: Literal["made", "kept"] = "kept" if kept else "made"
         state = there if row.state == "done" else "refused" if row.state == "refused" else "failed"
@@ -444,61 +320,6 @@ def _folder(path: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise PyengineError(f"{path}: cannot be a folder ({error.strerror}): choose another place") from None
     return folder
-
-
-def _identified(name: str, value: Any, output: Path | str) -> Any:
-    """An argument, with the hashes of pictures' files beside their paths."""
-    if name not in PICTURES:
-        return value
-    if isinstance(value, list):
-        return [_identified(name, item, output) for item in value]
-    said = value if isinstance(value, dict) else {"file": value}
-    path = said.get("file")
-    if not isinstance(path, str) or path in PICTURES[name]:
-        return value  # a word such as "noise"; or nothing, as the check will say
-    if is_url(path):
-        if path == output:
-            raise _overwritten(output)
-        # One that says its hash is not read before it is needed: workers hold it against what they find.
-        return {"file": path, "sha256": said.get("sha256") or _sha256_at_url(path, name)}
-    try:
-        status = Path(path).stat()
-    except (OSError, ValueError):  # reading says what is wrong
-        found = ImageFile.read(path, name).sha256
-    else:
-        if stat.S_ISFIFO(status.st_mode):
-            raise PyengineError(f"{name} {path}: is a pipe, which can be read only once: give a file")
-        if isinstance(output, Path) and output.exists() and os.path.samestat(output.stat(), status):
-            raise _overwritten(output)
-        found = _sha256(path, name, status.st_mtime_ns, status.st_size)
-    return {"file": path, "sha256": said.get("sha256", found)}
-
-
-def _overwritten(output: Path | str) -> PyengineError:
-    return PyengineError(f"output {output} is one of the images to read: write to another folder")
-
-
-@lru_cache(FILES)
-def _sha256_at_url(url: str, name: str) -> str:
-    """The hash of what is at a URL."""
-    return remote.read(url, name).sha256
-
-
-@lru_cache(FILES)
-def _sha256(path: str, name: str, changed: int, size: int) -> str:
-    """The hash of a file's contents, which is computed again where the file has changed since."""
-    return ImageFile.read(path, name).sha256
-
-
-def _contents(value: Any) -> Any:
-    """The same without the names of files, on which no picture depends."""
-    if isinstance(value, list):
-        return [_contents(item) for item in value]
-    return value["sha256"] if isinstance(value, dict) and "sha256" in value else value
-
-
-def _hash(document: Any) -> str:
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:
@@ -525,7 +346,6 @@ def run_batch(
     timeout: float | None = None,
     retry_failed: bool = False,
     compare: bool = False,
-    report: bool = True,
     device: str = "auto",
     model: str | os.PathLike[str] = "vgg16",
     threads: int | None = None,
@@ -565,8 +385,6 @@ def run_batch(
         Try again what has failed in an earlier batch. Default: False.
     compare : bool
         Measure each picture by `pyengine.compare`, which takes its time. Default: False.
-    report : bool
-        Write report.html to the folder, and keep it up to date. Default: True.
     device, model, precision, memory_limit
         See `Engine`. Default: "auto", "vgg16", None, None.
     threads : int, optional
@@ -597,11 +415,20 @@ def run_batch(
     job 2 refused exemplar .../coral.png: no such file: check the path
     teal.png made None
     """
-    settings = {"workers": workers, "timeout": timeout, "retry_failed": retry_failed, "compare": compare}
-    place = {"journal": journal, "ray": ray, "report": report}
-    engine = {"model": model, "threads": threads, "precision": precision, "memory_limit": memory_limit}
-    everything: dict[str, Any] = {**place, **settings, "device": device, **engine}
-    with Batch(output, **everything) as batch:
+    with Batch(
+        output,
+        journal=journal,
+        ray=ray,
+        workers=workers,
+        timeout=timeout,
+        retry_failed=retry_failed,
+        compare=compare,
+        device=device,
+        model=model,
+        threads=threads,
+        precision=precision,
+        memory_limit=memory_limit,
+    ) as batch:
         batch.ask(jobs, {**options, **({} if name is None else {"output": name})})
         yield from batch.check()
         yield from batch.run()

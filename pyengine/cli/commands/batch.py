@@ -52,7 +52,6 @@ _of = options.of(BATCH)
 @_of("--workers", metavar="N", unset="by cores, memory and GPUs", help="Make pictures in so many processes.")
 @_of("--timeout", metavar="SECONDS", unset="any time", help="Give a job so much time, then end its worker.")
 @_of("--compare/--no-compare", help="Measure each picture as `pyengine compare` does, which takes its time.")
-@_of("--report/--no-report", help="Write report.html to the folder, and keep it up to date.")
 @click.option("--watch", type=options.file, metavar="FOLDER", help="Go on and make what appears in this folder.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of manifests, and make nothing.")
 @synthesize.recipe
