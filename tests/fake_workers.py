@@ -33,7 +33,6 @@ class Fake:
     lock = threading.Lock()
 
     def __init__(self, engine: Mapping[str, Any], at_once: int) -> None:
-        self.introduction = {**INTRODUCTION, **engine.get("introduction", {})}
         self.engine, self.at_once = engine, at_once
         self.waiting: SimpleQueue[Task | None] = SimpleQueue()
         self.count("start")
@@ -42,6 +41,9 @@ class Fake:
         with self.lock:
             self.log[what] += 1
             return self.log[what]
+
+    def introduce(self) -> dict[str, Any]:
+        return {**INTRODUCTION, **self.engine.get("introduction", {})}
 
     @property
     def name(self) -> str:

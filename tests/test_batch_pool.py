@@ -66,7 +66,7 @@ def test_workers_go_with_whoever_asks(task: Task) -> None:
     """Even from the middle of a job."""
     worker = Process({"threads": 1}, 1)
     worker.send(task)
-    assert worker.introduction["device"] == "cpu"
+    assert worker.introduce()["device"] == "cpu"
     began = time.monotonic()
     worker.close()
     assert time.monotonic() - began < 10
@@ -93,7 +93,10 @@ def test_a_worker_that_does_not_go(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_system_gives_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/none")
-    with Pool([{}], Process) as pool, pytest.raises(PyengineError, match=r"^no worker can be started: No such file"):
+    with (
+        Pool([{}], Process) as pool,
+        pytest.raises(PyengineError, match=r"^no worker can be started: /none: No such file"),
+    ):
         assert pool.introduction
 
 
@@ -107,6 +110,25 @@ def test_no_worker_starts() -> None:
     message = r"^no worker can be started: ended its worker \(exit code 1\): no memory$"
     with Pool([{}], start) as pool, pytest.raises(PyengineError, match=message):
         assert pool.introduction
+
+
+def test_a_worker_that_waits_for_its_place() -> None:
+    """The others do not wait for it."""
+    ended = threading.Event()
+
+    class Waiting(Fake):
+        def introduce(self) -> dict[str, Any]:
+            if "place" in self.engine:
+                ended.wait()
+                raise Died("ended")
+            return super().introduce()
+
+        def end(self) -> None:
+            super().end()
+            ended.set()
+
+    with Pool([{"place": "none"}, {}], Waiting) as pool:
+        assert len(answers(pool, named("a", "b"))) == 2
 
 
 def test_a_worker_less() -> None:

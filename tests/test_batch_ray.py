@@ -84,12 +84,14 @@ def test_the_command(cluster: Any, exemplar: str, tmp_path: Path) -> None:
 
 def test_others_use_the_cluster(cluster: Any, exemplar: str, tmp_path: Path) -> None:
     """It waits for them, says so, and leaves alone what was joined before."""
+    from ray.util import placement_group, remove_placement_group
+
     ray.init(address=cluster.address, log_to_driver=False)
     try:
-        others = [ray.remote(num_cpus=1)(Fake).remote({}, 1) for _ in range(3)]
-        assert ray.get([other.count.remote("start") for other in others])
+        others = placement_group([{"CPU": 1}] * 3)
+        assert others.wait(60)
+        threading.Timer(2, remove_placement_group, [others]).start()
         with pytest.warns(RuntimeWarning, match=r"^ray: others use all of the cluster: waits for a place$"):
-            threading.Timer(1, lambda: [ray.kill(other) for other in others]).start()
             batch = Batch(tmp_path / "out", ray=cluster.address, start=Fake)
         with batch:
             batch.ask(exemplar, {})

@@ -12,7 +12,6 @@ import signal
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -131,9 +130,8 @@ class Node:
         actor = self._ray.remote(Engines).options(max_concurrency=2, **options)
         self._actor = actor.remote(engines, at_once, cluster.timeout, cluster.shared, cluster.start_there)
 
-    @cached_property
-    def introduction(self) -> Answer:
-        """What the engines are, with as much of the machine as Ray gives; waits until there is a place for them."""
+    def introduce(self) -> Answer:
+        """Wait for a place, and for what the engines are, with as much of the machine as Ray gives."""
         said = self._get(self._actor.introduction.remote())
         if "error" in said:
             raise PyengineError(said["error"])

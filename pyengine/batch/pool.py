@@ -57,9 +57,8 @@ class Lost(Died):
 class Worker(Protocol):
     """What a pool asks of its workers, wherever they are."""
 
-    @property
-    def introduction(self) -> Answer:
-        """What it says of its engine; waits for it. Raises `Died`, or a `PyengineError` if there can't be any."""
+    def introduce(self) -> Answer:
+        """Wait for what it says of its engine, once. Raises `Died`, or a `PyengineError` if there can't be any."""
 
     @property
     def name(self) -> str:
@@ -279,7 +278,7 @@ class Pool:
             self._workers[threading.current_thread()] = worker
             if self._is_closed:
                 worker.end()
-        introduction = worker.introduction  # which may take any time, until `close` ends it
+        introduction = worker.introduce()  # which may take any time, until `close` ends it
         with self._changed:
             self._introduction = introduction
             self._changed.notify_all()

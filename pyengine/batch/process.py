@@ -11,7 +11,6 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cached_property
 from typing import IO, Any
 
 from pyengine.batch.pool import Answer, Died, Task
@@ -62,15 +61,15 @@ class Process:
                 )
                 opened.pop_all()  # `_close_files` closes it
         except OSError as error:
-            raise Died(one_line(error)) from None
+            where = f"{error.filename}: " if error.filename else ""
+            raise Died(f"{where}{one_line(error)}") from None
         self._is_late = False
         self._end_at_last = threading.Timer(GRACE, self._process.kill)
         self._end_at_last.daemon = True
         self._send({"engine": engine, "at_once": at_once})
 
-    @cached_property
-    def introduction(self) -> Answer:
-        """What it says of its engine; waits until it is there.
+    def introduce(self) -> Answer:
+        """Wait for what it says of its engine, once.
 
         Raises
         ------
