@@ -24,7 +24,7 @@ from pyengine.images.color import LUMINANCE
 from pyengine.images.masks import Flags, dilate
 from pyengine.kernels import Kernels
 from pyengine.lattice import Lattice, autocorrelation
-from pyengine.level import Level
+from pyengine.level import Exemplar, Level
 from pyengine.losses.correlation import CHANCE, SHORT_RANGE, SURE
 from pyengine.periods import find_lattice
 from pyengine.pyramid import level_sizes
@@ -93,6 +93,15 @@ SAME, AROUND = 4 / 255, 2
 BORDERS = 0.5
 """What a region's border counts in a patch, against an edge from black to white."""
 
+BY_USE, BLUR, UNUSED = 0.5, 3.0, 1e-3
+"""The part by which pixels of an exemplar count as often as the picture has used them, where they else count alike; the
+standard deviation, in pixels, of the Gaussian that this is blurred by, about what a feature sees; and what counts still
+of what is not used at all.
+
+What is laid out of ten buttons has other colours than a hundred have: to give it theirs would make it of buttons in two
+colours. To ask for no others than it has makes it whole, but lets what it has missed be missed. What is made for a hole
+is not to be like the whole picture, but like what was found for it: there use is all that counts."""
+
 STRANGE = 1e-3
 """The say of a patch where it shows another region than is wanted there."""
 
@@ -108,11 +117,14 @@ class Layout:
         Where each pixel comes from: the number of its exemplar, and the row and the column there; -1 where it is kept.
     made : bool (H, W), optional
         Where it is made, if the level leaves that to the layout; what lies beyond is kept. None if not.
+    used : tuple of float32 (h, w)
+        How much each pixel of each exemplar counts when the picture is optimised; see `BY_USE`.
     """
 
     image: Float32
     origins: Numbers
-    made: Flags | None = None
+    made: Flags | None
+    used: tuple[Float32, ...]
 
 
 def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> Layout:
@@ -136,7 +148,8 @@ def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> L
     >>> layout.image.shape, layout.origins.shape
     ((32, 48, 3), (32, 48, 3))
     """
-    kept = [k for k, exemplar in enumerate(level.exemplars) if exemplar.factor > 0]
+    all_of_them = level.exemplars
+    kept = [k for k, exemplar in enumerate(all_of_them) if exemplar.factor > 0]
     level = replace(level, exemplars=tuple(level.exemplars[k] for k in kept))
     shortest = min(min(size) for size in (level.size, *(exemplar.size for exemplar in level.exemplars)))
     scales = max((shortest // COARSEST).bit_length(), 1)
@@ -168,7 +181,22 @@ def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> L
             made = free = free & (level.needed | (dilate(differs.astype(np.float32), AROUND, wrap=level.wrap) > 0))
         origins[~free] = -1
         level = replace(level, free=free)
-    return Layout(level.keep(image), origins, made)
+    part = BY_USE if level.free is None else 1.0
+    used = tuple(_used(exemplar, origins[origins[:, :, 0] == k][:, 1:], part) for k, exemplar in enumerate(all_of_them))
+    return Layout(level.keep(image), origins, made, used)
+
+
+def _used(exemplar: Exemplar, taken: Numbers, part: float) -> Float32:
+    """How much an exemplar's pixels (h, w) count where some rows and columns (N, 2) of it were taken."""
+    from scipy.ndimage import gaussian_filter
+
+    width, height = exemplar.size
+    if not len(taken):
+        return np.ones((height, width), np.float32)
+    counts = np.bincount(taken @ (width, 1), minlength=height * width).reshape(height, width)
+    use = gaussian_filter(counts / counts.mean(), BLUR)
+    used: Float32 = np.maximum(1 + part * (use - 1), UNUSED).astype(np.float32)
+    return used
 
 
 def _lattice(level: Level) -> Float64 | None:
@@ -353,13 +381,17 @@ class _Search:
         rounds : int
             How often.
         evenly : bool
-            Give what is made the exemplars' colours, each as often, before each round: else what is rare, or at the
-            exemplars' borders, where few patches lie, gets lost. Default: False.
+            Give the picture the exemplars' colours, each as often, before each round: else what is rare, or at the
+            exemplars' borders, where few patches lie, gets lost. Default: False. What fills a hole need not have all
+            of them, but gets, always, those of the pixels that it is voted to have: a mean of patches has less contrast
+            than they, and finds ever flatter ones.
         """
         for _ in range(rounds):
             image = self._mean_image()
-            if evenly:
-                self._even(image)
+            if not self._free.all():
+                self._even(image, self.vote()[0])
+            elif evenly:
+                self._even(image, None)
             self._improve(np.concatenate([image, self._painted], axis=2))
 
     def _improve(self, looks: Float32) -> None:
@@ -456,13 +488,18 @@ class _Search:
             total += self._preferred[:, :, None] * (level.picture - total)
         return level.keep(total)
 
-    def _even(self, image: Float32) -> None:
-        """Give each region of an image the histograms of the exemplars' in it."""
+    def _even(self, image: Float32, other: Float32 | None) -> None:
+        """Give each region of an image the histograms of another image's, or else of the exemplars', in it."""
         for k in range(len(self._members)):
             here = self._free & (self._labels == k)
             for channel in range(3):
                 values = image[:, :, channel][here]
-                values[np.argsort(values, kind="stable")] = self._sources.quantiles(k, channel, len(values))
+                wanted = (
+                    self._sources.quantiles(k, channel, len(values))
+                    if other is None
+                    else np.sort(other[:, :, channel][here])
+                )
+                values[np.argsort(values, kind="stable")] = wanted
                 image[:, :, channel][here] = values
 
     def _begun(self, places: Numbers | None, generator: np.random.Generator, lattice: Float64 | None) -> Numbers:

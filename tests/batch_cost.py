@@ -1,4 +1,4 @@
-"""What a batch costs besides its pictures, by workers that make none: `python tests/batch_cost.py --jobs 3000 --nodes 2`.
+"""What a batch costs besides its pictures, by workers that make none: `python tests/batch_cost.py --nodes 2`.
 
 It prints milliseconds a job, of wall time and of the command's processor, from the start of the first; with nodes, on
 Ray's own cluster on this machine. Then the size of the journal, and the command's peak of memory.
@@ -61,7 +61,9 @@ def main() -> None:
         size = (folder / "out" / NAME).stat().st_size / arguments.jobs
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    print(f"to ask for a job {1e3 * asked:.2f} ms; to have it made {1e3 * wall:.2f} ms, {1e3 * used:.2f} ms of processor")
+    print(
+        f"to ask for a job {1e3 * asked:.2f} ms; to have it made {1e3 * wall:.2f} ms, {1e3 * used:.2f} ms of processor"
+    )
     print(f"journal: {size:.0f} bytes a job; peak of memory: {peak / 1e6:.0f} MB")
 
 

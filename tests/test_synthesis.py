@@ -12,7 +12,7 @@ from conftest import EXAMPLES
 from PIL import Image
 
 import pyengine
-from pyengine import Engine
+from pyengine import Engine, Recipe
 from pyengine.images.masks import band
 from pyengine.images.writing import to_uint8
 from pyengine.quality.seams import seam_ratio
@@ -197,6 +197,43 @@ def test_a_hole_is_filled_from_the_exemplar(engine, rng):
     other = engine.synthesize(blue, init=red, fill=made, iterations=10).image[made].mean(axis=0)
     assert own[0] > 150 > 20 > own[2]
     assert other[2] > 130 > other[0]  # features reach over the border, where it is red
+
+
+@pytest.mark.parametrize("columns", [slice(0, 14), slice(40, 54)], ids=["at the border", "inside"])
+def test_a_hole_is_like_what_is_around_it(engine, columns):
+    """Not like the whole picture, from dark to bright."""
+    ramp = np.repeat(np.linspace(20, 235, 96)[None, :, None], 64, axis=0) + np.random.default_rng(0).normal(
+        0, 4, (64, 96, 3)
+    )
+    picture, hole = ramp.astype(np.uint8), np.zeros((64, 96), bool)
+    hole[24:40, columns] = True
+    made = engine.synthesize(picture, fill=hole, iterations=15).image[hole].astype(float)
+    assert np.abs(made - picture[hole]).mean() < 15
+    assert abs(made.mean() - picture[hole].mean()) < 10
+
+
+def test_a_small_hole_costs_what_is_around_it(engine, rng):
+    """And is what it would be in a picture of no more."""
+    picture = rng.integers(0, 256, (400, 420, 3), np.uint8)
+    hole = np.zeros((400, 420), bool)
+    hole[390:, 200:230] = hole[300, 210] = True
+    seen = []
+    result = engine.synthesize(picture, fill=hole, iterations=1, callback=lambda p: seen.append(p.pixels.shape))
+    there = np.s_[300 - 128 :, 200 - 128 : 230 + 128]
+    assert seen == [picture[there].shape]
+    assert result.report()["size"] == (420, 400)
+    assert np.array_equal(result.image[~hole], picture[~hole])
+    alone = engine.synthesize(picture[there], fill=hole[there], iterations=1)
+    assert np.array_equal(result.image[there], alone.image)
+    assert engine.needed_bytes(Recipe.create(picture, fill=hole)) == engine.needed_bytes(alone.recipe)
+    for whole in ({"padding": "wrap"}, {"seamless": True}):
+        recipe = Recipe.create(picture, fill=hole, **whole)
+        assert recipe.focused() is recipe
+    tall = Recipe.create(picture, fill=hole, levels=5).focused()
+    assert tall.sizes[-1] == (420, 400)  # of what is around it there are not so many levels
+    again = Recipe.create(picture, init=np.zeros_like(picture), fill=hole, iterations=[3, 2], levels=2).focused()
+    assert again.iterations == (3, 2)
+    assert again.level.exemplars[0].size == (420, 400)  # it is another picture
 
 
 def test_regions_in_a_hole(engine, natural):
@@ -405,9 +442,9 @@ def test_luminance_over_grey_has_the_contents_colours(engine, natural, other):
 
 @pytest.mark.parametrize("options", [{"weights": {"content": 0}}, {"content_layers": []}])
 def test_content_may_be_only_what_is_started_from(engine, natural, other, options):
-    content = natural[:32, :32]
+    content, transfer = natural[:32, :32], {"padding": "reflect", "pooling": "max"}
     result = engine.synthesize(other, content=content, iterations=1, **options)
-    same = engine.synthesize(other, init=content, size=32, style_scale=0.5, padding="reflect", iterations=1)
+    same = engine.synthesize(other, init=content, size=32, style_scale=0.5, **transfer, iterations=1)
     assert np.array_equal(result.image, same.image)
 
 
@@ -447,20 +484,20 @@ def test_weights_by_thresholds_are_taken_anew(engine, natural):
 
 
 @pytest.mark.parametrize(
-    ("weights", "start"),
+    "weights",
     [
-        ("auto", "noise"),
-        ("auto", "patches"),
-        ("thresholds", "noise"),
-        ({"gram": 1e-6, "histogram/relu1_1": 0, "variation": 2.0}, "noise"),
+        "auto",
+        "thresholds",
+        {"gram": 1e-6, "histogram/relu1_1": 0, "variation": 2.0, "correlation": 3.0},
     ],
 )
-def test_the_history_has_the_weights_of_the_terms(engine, natural, weights, start):
+def test_the_history_has_the_weights_of_the_terms(engine, natural, weights):
     """Terms are weighted: divided by their weights they are the losses of the image."""
     seen = []
-    options = {"exemplar": natural[:32, :32], "start": start, "padding": "zeros"}
+    options = {"exemplar": natural[:32, :32], "start": "noise", "padding": "zeros"}
+    named = dict.fromkeys(["variation", "correlation"], 1.0) if isinstance(weights, dict) else None
     result = engine.synthesize(**options, iterations=2, weights=weights, callback=lambda p: seen.append(p.pixels))
-    objective = engine.objective(**options, weights={"variation": 1.0} if "variation" in weights else None)
+    objective = engine.objective(**options, weights=named)
     for iteration, pixels in zip(result.history, seen, strict=True):
         assert iteration.terms.keys() == iteration.weights.keys()
         losses = objective.terms(pixels)
@@ -470,6 +507,23 @@ def test_the_history_has_the_weights_of_the_terms(engine, natural, weights, star
         assert result.history[0].weights["variation"] == 2
         assert result.history[0].weights["gram/relu3_1"] == 1e-6
         assert "histogram/relu1_1" not in result.history[0].weights
+
+
+@pytest.mark.parametrize("options", [{}, {"start": "noise"}, {"fill": True}, {"content": True}])
+def test_a_dark_picture_of_little_contrast_makes_the_same(engine, natural, options):
+    """As dark, and of as little contrast; 8 bits do not tell them apart."""
+    picture = (natural[:48, :48] - natural.min()) / (natural.max() - natural.min())
+    hole = np.zeros((48, 48), bool)
+    hole[12:30, 20:44] = True
+    made, seen = [], []
+    for low, high in ((0.1, 0.8), (0.05, 0.15)):
+        pictures = {"exemplar": low + (high - low) * picture} | ({"fill": hole} if "fill" in options else options)
+        if "content" in options:
+            pictures["content"] = low + (high - low) * picture[::-1, ::-1]
+        result = engine.synthesize(**pictures, iterations=4, callback=lambda p: seen.append(p.pixels))
+        assert np.ptp(seen[-1]) <= high - low + 1e-6
+        made.append((result.image / 255 - low) / (high - low))
+    assert np.abs(made[0] - made[1]).mean() < 0.4 / 255 * (1 / 0.7 + 1 / 0.1)
 
 
 def test_variation_smooths(engine, natural):

@@ -172,7 +172,7 @@ class Worker:
         own = self.engine.budget.limit if self.engine.device.kind == "cpu" else None
         with reading_within(own):
             fetched = remote.fetched(task["recipe"], PICTURES)
-            return Recipe.from_json(json.dumps({"recipe": task["recipe"]}), **fetched)
+            return Recipe.from_json(json.dumps({"recipe": task["recipe"]}), **fetched).focused()
 
     @staticmethod
     def _exemplar(recipe: Recipe) -> Any:
