@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import signal
 import threading
@@ -47,6 +48,17 @@ def pieces(path: str | os.PathLike[str]) -> Iterator[bytes]:
             if max(read, os.fstat(file.fileno()).st_size) > MOST_BYTES:
                 raise OSError(errno.EFBIG, f"more than {MOST_BYTES} bytes")
             yield piece
+
+
+def is_url(value: object) -> bool:
+    """Whether this is a URL: a scheme, of more letters than a drive has, and what comes behind ://.
+
+    Examples
+    --------
+    >>> is_url("s3://textures/grass.png"), is_url("textures/grass.png"), is_url("C://grass.png")
+    (True, False, False)
+    """
+    return isinstance(value, str) and re.match("[A-Za-z][A-Za-z0-9+.-]+://", value) is not None
 
 
 def check_path(name: str, value: object) -> None:
