@@ -271,19 +271,17 @@ class Edited:
 
     @property
     def content(self) -> bytes:
-        found = json.loads(document())
+        root = [json.loads(document())]
         for place, new in self.edits:
-            entry, key = {"": found}, ""
+            entry: Any = root
+            key: Any = 0
             for number in place:
                 below = entry[key]
                 if isinstance(below, (dict, list)) and below:
-                    entry, key = (
-                        below,
-                        [*(below if isinstance(below, dict) else range(len(below)))][number % len(below)],
-                    )
+                    keys = [*below] if isinstance(below, dict) else range(len(below))
+                    entry, key = below, keys[number % len(keys)]
             entry[key] = new
-            found = entry[key] if key == "" else found
-        return json.dumps(found).encode()
+        return json.dumps(root[0]).encode()
 
 
 odd_json = st.recursive(
