@@ -1,5 +1,5 @@
 // The convolution as an operator of ONNX Runtime, `pyengine.Convolution`: inputs x (1, I, H, W), filters (O, I, 3, 3) and
-// biases (O,), both constants; attributes `border` (0: x has one of its own, 1: zeros, 2: wraps round), `relu` (0 or 1),
+// biases (O,), both constants; attributes `border` (0: x has one of its own, 1: zeros, 2: wraps round, 3: is reflected), `relu` (0 or 1),
 // `pool` (0: none, 1: average, 2: maximum) and `threads` (how many compute, at most); outputs y (1, O, h, w), where (h, w) is (H, W), or (H - 2, W - 2) where
 // the border is given, or half of these, rounded up, after a pool; and if it is asked for, the mask (1, O, ceil(h / 4),
 // ceil(w / 4)) of the map before the pool, uint16 (mask.hpp).
@@ -156,7 +156,7 @@ public:
             .inputs = shape[1],
         };
         const Stage stage{
-            .border = static_cast<Border>(attribute(info, "border", 2)),
+            .border = static_cast<Border>(attribute(info, "border", 3)),
             .relu = attribute(info, "relu", 1) != 0,
             .pooling = static_cast<Pooling>(attribute(info, "pool", 2)),
         };

@@ -121,11 +121,19 @@ struct Lines {
     std::size_t length;
 };
 
+// Where row or column `x` of a line of `length` is, from one before it to one after it. One pixel is its own reflection.
+std::ptrdiff_t within(Border border, std::ptrdiff_t x, std::ptrdiff_t length) {
+    if (border == Border::wrap) return (x + length) % length;
+    if (x < 0) return length > 1 ? 1 : 0;
+    if (x == length) return length > 1 ? length - 2 : 0;
+    return x;
+}
+
 // The lines of one channel, from one pixel left of the run's first on: pointers into the map where they can be, else
 // copies, one after the other.
 Lines input_lines(const Task &task, const float *plane, const Run &run, float *copies) {
     const Border border = task.stage.border;
-    const bool given = border == Border::given;
+    const bool given = border == Border::given, repeats = border == Border::wrap || border == Border::reflect;
     const std::size_t height = task.maps.height + (given ? 2 : 0), width = task.maps.width + (given ? 2 : 0);
     const std::size_t length = line_length(run.tiles);
     const std::ptrdiff_t shift = given ? 0 : 1, left = static_cast<std::ptrdiff_t>(run.column * tile) - shift;
@@ -138,7 +146,7 @@ Lines input_lines(const Task &task, const float *plane, const Run &run, float *c
         std::ptrdiff_t y = static_cast<std::ptrdiff_t>(run.row * tile + r) - shift;
         float *copy = copies + r * length;
         lines.row[r] = copy;
-        if (border == Border::wrap && y <= h) y = (y + h) % h;  // what is further down makes no pixel of the map
+        if (repeats && y <= h) y = within(border, y, h);  // what is further down makes no pixel of the map
         if (y < 0 || y >= h) {
             std::fill_n(copy, length, 0.0f);
             continue;
@@ -151,9 +159,9 @@ Lines input_lines(const Task &task, const float *plane, const Run &run, float *c
         std::fill_n(copy, length, 0.0f);
         const std::ptrdiff_t first = std::max<std::ptrdiff_t>(left, 0), last = std::min(end, w);
         if (first < last) std::copy(line + first, line + last, copy + (first - left));
-        if (border == Border::wrap) {
-            if (left < 0) copy[0] = line[w - 1];
-            if (end > w) copy[w - left] = line[0];
+        if (repeats) {
+            if (left < 0) copy[0] = line[within(border, -1, w)];
+            if (end > w) copy[w - left] = line[within(border, w, w)];
         }
     }
     return lines;

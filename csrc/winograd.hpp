@@ -10,7 +10,7 @@
 namespace pyengine {
 
 // What a convolution sees beyond the border of a map; `given`: the map that is read is larger by a pixel on each side.
-enum class Border { given, zeros, wrap };
+enum class Border { given, zeros, wrap, reflect };
 
 // Calls a function for every number from 0 to below the first argument, on as many threads as it likes.
 using Loop = std::function<void(std::size_t, const std::function<void(std::size_t)> &)>;

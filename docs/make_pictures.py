@@ -17,6 +17,7 @@ from pyengine.quality.sheet import sheet
 FOLDER = Path(__file__).parent
 EXAMPLES = FOLDER.parent / "examples"
 EXEMPLARS = ("grass", "brick", "gravel", "buttons", "galaxies", "strokes")
+REGULAR = ("tiles", "weave")
 
 
 def example(name: str) -> Path:
@@ -43,26 +44,28 @@ def row(name: str, kind: str, exemplar: Path, result: pyengine.Result) -> None:
 
 
 def textures(engine: pyengine.Engine) -> None:
-    """Every exemplar, the default, and the Gram losses alone."""
+    """Every exemplar, the default, the paper's start from noise, and from there the Gram losses alone."""
     few = ("brick", "buttons")
-    columns: dict[str, list] = {"exemplar": [], "default": [], "Gram only": []}
-    for name in EXEMPLARS:
+    ways = {"default": {}, 'start="noise"': {"start": "noise"}}
+    gram_only = {"Gram only": {"start": "noise", "weights": {"histogram": 0}}}
+    made: dict[str, dict[str, np.ndarray]] = {}
+    for name in (*EXEMPLARS, *REGULAR):
         path = example(name)
-        columns["exemplar"].append(path)
-        for kind, options in (("default", {}), ("Gram only", {"weights": {"histogram": 0}})):
-            if kind == "Gram only" and name not in few:
-                continue
-            result = engine.synthesize(path, size=256, start="noise", **options)
-            columns[kind].append(result.image)
+        made[name] = {"exemplar": np.asarray(Image.open(path).convert("RGB"))[:256, :256]}
+        for kind, options in {**ways, **(gram_only if name in few else {})}.items():
+            result = engine.synthesize(path, size=256, **options)
+            made[name][kind] = result.image
             row(name, kind, path, result)
-    save("textures", [[np.asarray(Image.open(p))[:256, :256] for p in columns["exemplar"]], columns["default"]])
-    which = [EXEMPLARS.index(name) for name in few]
-    save("gram_only", [[columns[kind][k] for k in which] for kind in ("exemplar", "default")] + [columns["Gram only"]])
-    save("tiled", [[np.tile(columns["default"][EXEMPLARS.index("buttons")], (2, 2, 1))]])
+    save("textures", [[made[name][kind] for name in EXEMPLARS] for kind in ("exemplar", "default")])
+    kinds = ("exemplar", *ways)
+    save("starts", [[made[name][kind] for name in made] for kind in kinds], [[kind] * len(made) for kind in kinds])
+    kinds = ("exemplar", 'start="noise"', "Gram only")
+    save("gram_only", [[made[name][kind] for name in few] for kind in kinds])
+    save("tiled", [[np.tile(made["buttons"]["default"], (2, 2, 1))]])
 
 
 def gatys(engine: pyengine.Engine) -> None:
-    """The baseline after 500 iterations beside the default."""
+    """The baseline after 500 iterations beside the paper's method."""
     names = ("brick", "buttons")
     rows = {method: [] for method in ("gatys", "histogram")}
     for name in names:
@@ -100,7 +103,7 @@ def options(engine: pyengine.Engine) -> None:
 
 
 def regions(engine: pyengine.Engine) -> None:
-    """A figure in one style, its background left, or in another style; a painted layout."""
+    """A figure in one style, its background left, or in another style."""
     content, mask = example("portrait"), example("portrait_regions")
     figure = engine.synthesize(example("strokes"), content=content, output_regions=mask)
     two = np.asarray(Image.open(mask)) + 1
@@ -110,10 +113,14 @@ def regions(engine: pyengine.Engine) -> None:
         [[content, figure.image, both.image]],
         [["content", "the background is region 0: left", "a style for each region"]],
     )
-    ground, layout = example("ground"), example("layout")
-    painted = engine.synthesize(ground, exemplar_regions=example("ground_regions"), output_regions=layout)
+
+
+def layout(engine: pyengine.Engine) -> None:
+    """A painted layout."""
+    ground, plan = example("ground"), example("layout")
+    painted = engine.synthesize(ground, exemplar_regions=example("ground_regions"), output_regions=plan)
     colours = np.array([[0, 0, 0], [90, 160, 60], [150, 140, 130], [60, 120, 200]], np.uint8)
-    maps = [colours[np.asarray(Image.open(path))] for path in (example("ground_regions"), layout)]
+    maps = [colours[np.asarray(Image.open(path))] for path in (example("ground_regions"), plan)]
     save(
         "layout",
         [[ground, maps[0]], [painted.image, maps[1]]],
@@ -140,15 +147,14 @@ def hole(engine: pyengine.Engine) -> None:
 
 
 def structure(engine: pyengine.Engine) -> None:
-    """Regular patterns, with and without the structure losses."""
-    names = ("tiles", "weave")
-    rows: dict[str, list] = {"default": [], "structure": []}
-    for name in names:
+    """Regular patterns from noise, with and without the structure losses."""
+    rows: dict[str, list] = {"from noise": [], "structure": []}
+    for name in REGULAR:
         for kind, images in rows.items():
             result = engine.synthesize(example(name), start="noise", structure=kind == "structure")
             images.append(result.image)
             row(name, kind, example(name), result)
-    save("structure", [[example(name) for name in names], *rows.values()])
+    save("structure", [[example(name) for name in REGULAR], *rows.values()])
 
 
 def mix(engine: pyengine.Engine) -> None:
@@ -158,7 +164,7 @@ def mix(engine: pyengine.Engine) -> None:
     save("mix", [[pair[0], mixed.image, pair[1]]])
 
 
-SHEETS = (textures, gatys, transfer, options, regions, hole, structure, mix)
+SHEETS = (textures, gatys, transfer, options, regions, layout, hole, structure, mix)
 
 
 def main() -> None:

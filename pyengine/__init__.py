@@ -8,6 +8,7 @@ from pyengine.errors import PyengineError
 
 if TYPE_CHECKING:
     from pyengine.api import synthesize
+    from pyengine.batch.run import Outcome, run_batch
     from pyengine.engine import Engine
     from pyengine.inspection import Inspection, inspect
     from pyengine.network.library import ModelInfo, import_model, list_models, remove_model
@@ -25,6 +26,7 @@ _HOMES = {
     "Iteration": "result",
     "ModelInfo": "network.library",
     "Objective": "objective",
+    "Outcome": "batch.run",
     "Progress": "result",
     "Recipe": "recipe",
     "Result": "result",
@@ -33,6 +35,7 @@ _HOMES = {
     "inspect": "inspection",
     "list_models": "network.library",
     "remove_model": "network.library",
+    "run_batch": "batch.run",
     "synthesize": "api",
 }
 
@@ -43,6 +46,7 @@ __all__ = [
     "Iteration",
     "ModelInfo",
     "Objective",
+    "Outcome",
     "Progress",
     "PyengineError",
     "Recipe",
@@ -52,6 +56,7 @@ __all__ = [
     "inspect",
     "list_models",
     "remove_model",
+    "run_batch",
     "synthesize",
 ]
 

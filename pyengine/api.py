@@ -13,7 +13,7 @@ from pyengine.images.regions import RegionSource
 from pyengine.inputs import Fit
 from pyengine.losses.options import Weights
 from pyengine.methods import Method
-from pyengine.network.graphs import OutputPadding, Pooling
+from pyengine.network.graphs import Padding, Pooling
 from pyengine.pyramid import Start
 from pyengine.recipe import Augmentation, PreserveColor
 from pyengine.result import Progress, Result
@@ -45,7 +45,7 @@ def synthesize(
     gram_layers: Sequence[str] | None = None,
     histogram_layers: Sequence[str] | None = None,
     content_layers: Sequence[str] | None = None,
-    padding: OutputPadding | None = None,
+    padding: Padding | None = None,
     pooling: Pooling = "average",
     seed: int = 0,
     levels: int | None = None,
@@ -56,6 +56,8 @@ def synthesize(
     precision: Precision | None = None,
     memory_limit: int | None = None,
     callback: Callable[[Progress], None] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float | None = None,
 ) -> Result:
     """Synthesise an image that looks like the exemplar: a texture, a picture in its style, a layout, a filled hole.
 
@@ -85,9 +87,9 @@ def synthesize(
         is stretched.
     fit : {"size", "scale"}, optional
         What to change so that a whole number of the exemplar's periods fits into the result, which can't tile with
-        itself otherwise: "size" takes the nearest size that does, "scale" keeps the size and scales the exemplar by a
-        few per cent in width and height. With several exemplars, the first counts that has a period; where none has,
-        nothing changes. `inspect` tells what there is. Default: None, nothing is changed.
+        itself otherwise: "size" takes the nearest size that does, "scale" keeps the size and scales the exemplar in
+        width and in height, by a tenth at most, or is refused. With several exemplars, the first counts that has a
+        period; where none has, nothing changes. `inspect` tells what there is. Default: None, nothing is changed.
     content : image, optional
         Style transfer: the result shows this picture in the exemplar's style. Default: None.
     content_strength : float
@@ -137,9 +139,10 @@ def synthesize(
         Feature maps of the network, such as "relu3_1". Default: None, the first of each of the network's first four
         blocks for Gram matrices (relu1_1, relu2_1, relu3_1 and relu4_1 of a VGG), of these the first and the last for
         histograms, and the last for the content.
-    padding : {"wrap", "zeros"}, optional
-        What the network sees beyond the border. Only with "wrap" does the result tile. Default: None, that of the
-        method: "wrap" for "histogram".
+    padding : {"wrap", "reflect", "zeros"}, optional
+        What the network sees beyond the border: the opposite side, its own reflection, or what its training images
+        had there. Only with "wrap" does the result tile. Default: None: "zeros" for "gatys"; "reflect" with `content`,
+        a hole or painted regions, which need not tile, and "wrap" for textures and with `seamless`.
     pooling : {"average", "max"}
         How the network reduces feature maps to half their size. Default: "average".
     seed : int
@@ -165,6 +168,11 @@ def synthesize(
         Bytes to take at most; see `Engine`. Default: None, most of what there is.
     callback : callable, optional
         Called with a `Progress` after each iteration; `Progress.stop` ends the run and keeps the image. Default: None.
+    checkpoint : str or path, optional
+        A file in which the run is kept from time to time, to go on from if the process is killed; see `Engine.run`.
+        Default: None.
+    checkpoint_every : float, optional
+        Seconds from one checkpoint to the next; see `Engine.run`. Default: None, 60.
 
     Returns
     -------
@@ -194,6 +202,8 @@ def synthesize(
         return engine.synthesize(
             exemplar,
             callback=callback,
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
             exemplars=exemplars,
             exemplar_weights=exemplar_weights,
             augment=augment,

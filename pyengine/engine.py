@@ -10,11 +10,11 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, get_args
 
+from pyengine.checkpoint import Checkpoint, described_run
 from pyengine.checks import check_choice, is_integer, names_checked
-from pyengine.devices import Precision, choose, warn_once
+from pyengine.devices import Precision, choose, gpus, warn_once
 from pyengine.errors import PyengineError, in_short
 from pyengine.images.reading import Source
-from pyengine.images.writing import to_uint8
 from pyengine.inspection import hint
 from pyengine.losses.options import LossOptions
 from pyengine.machine import SHARE, cores, default_threads, reading_within
@@ -144,7 +144,14 @@ class Engine:
     ) -> None:
         self.close()
 
-    def run(self, recipe: Recipe, callback: Callable[[Progress], None] | None = None) -> Result:
+    def run(
+        self,
+        recipe: Recipe,
+        callback: Callable[[Progress], None] | None = None,
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: float | None = None,
+    ) -> Result:
         """Make what a recipe describes.
 
         Parameters
@@ -156,6 +163,13 @@ class Engine:
             and keeps the image. It may use the engine itself, and change what it is given without any effect. What it
             raises ends the run and comes out of `run` as it is; the engine can still be used. Default: None, nobody is
             asked.
+        checkpoint : str or path, optional
+            A file in which the run is kept from time to time, and when it is stopped. If the file is there, the run
+            goes on from it, to the same bits as without a break; one of another run is refused. It stays when the run
+            is done: remove it once the result is saved. Default: None, nothing is kept.
+        checkpoint_every : float, optional
+            Seconds from one checkpoint to the next; 0 is one after each iteration. Default: None, 60, or more where
+            writing one takes more than a fiftieth of that.
 
         Returns
         -------
@@ -165,7 +179,8 @@ class Engine:
         Raises
         ------
         PyengineError
-            Before the work begins: a layer that the model does not have, or a size that memory can't hold.
+            Before the work begins: a layer that the model does not have, a size that memory can't hold, or a checkpoint
+            of another run.
 
         Examples
         --------
@@ -187,16 +202,21 @@ class Engine:
             advice = hint(recipe)
             if advice is not None:
                 LOGGER.info("%s", advice)
-        with self.kernels.active():
-            synthesis = Synthesis(recipe, losses, plans, self.pool, callback)
-            image = to_uint8(synthesis.run())
         made_with = {
             "model": self.model.name,
             "sha256": self.model.sha256,
             "device": self.device.kind,
             "precision": self.precision,
         }
-        return Result(image, synthesis.history, synthesis.timings, recipe, synthesis.stopped, made_with)
+        kept = None
+        if checkpoint is not None:
+            gpu = None if self.device.kind == "cpu" else gpus()[self.device.index]["name"]
+            engine = {**made_with, "gpu": gpu, "threads": self.threads, "memory_limit": self.budget.limit}
+            kept = Checkpoint(checkpoint, checkpoint_every, recipe, described_run(recipe, plans, engine))
+        elif checkpoint_every is not None:
+            raise PyengineError("checkpoint_every without checkpoint: give the file")
+        with self.kernels.active():
+            return Synthesis(recipe, losses, plans, self.pool, made_with, callback, kept).run()
 
     @takes_options
     def synthesize(
@@ -204,6 +224,8 @@ class Engine:
         exemplar: Source | None = None,
         *,
         callback: Callable[[Progress], None] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: float | None = None,
         **options: Unpack[Options],
     ) -> Result:
         """Synthesise an image; see `pyengine.synthesize`, which has the same arguments.
@@ -216,7 +238,8 @@ class Engine:
         >>> results[0].image.shape
         (20, 20, 3)
         """
-        return self.run(self._read(exemplar, options), callback)
+        recipe = self._read(exemplar, options)
+        return self.run(recipe, callback, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     def _read(self, exemplar: Source | None, options: Options) -> Recipe:
         """Make a recipe of pictures that fit into the memory there is."""
@@ -240,6 +263,19 @@ class Engine:
         tiles of 1... pixels, the optimiser's state in a file
         """
         return self.budget.plans(recipe, self._on_model(recipe.losses))
+
+    def needed_bytes(self, recipe: Recipe) -> int:
+        """Bytes of memory that a synthesis takes, of the whole process on a CPU; the errors are those of `plans`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> with Engine(threads=1, device="cpu") as engine:
+        ...     small, large = (engine.needed_bytes(Recipe.create(np.eye(64), size=size)) for size in (64, 512))
+        >>> 4e8 < small < large < 1.2e9
+        True
+        """
+        return self.budget.needed(recipe, self._on_model(recipe.losses))
 
     @takes_options
     def objective(self, exemplar: Source | None = None, **options: Unpack[Options]) -> Objective:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import shutil
 import signal
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyengine.errors import PyengineError, in_short
-
-LOGGER = logging.getLogger(__name__)
 
 MOST_BYTES = 2**31 - 1
 """The largest file that is read: what ONNX files may have, and a picture of 89 million pixels at 24 bytes each."""
@@ -99,7 +96,7 @@ def check_place(path: str | os.PathLike[str]) -> None:
         raise _unwritable(path, error) from error
 
 
-def write_atomically(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
+def write_atomically(path: str | os.PathLike[str], content: bytes | memoryview | Iterable[memoryview]) -> None:
     """Write a temporary file, then put it in the place of `path` in one step; so is written whatever pyengine keeps.
 
     Readers see the old file or the new one, never a part, also after a power cut. If anything fails, the old one is
@@ -110,8 +107,9 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | memoryview) 
     Parameters
     ----------
     path : str or path
-    content : bytes
-        All of it: some encoders, left to write a file themselves, take a full disk for done.
+    content : bytes, or iterable of memoryview
+        All of it, or piece by piece where it is too large to be in memory twice. Encoders are not left to write a file
+        themselves: some take a full disk for done.
 
     Raises
     ------
@@ -132,14 +130,17 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | memoryview) 
             _write(target, content)
     except (OSError, ValueError) as error:  # ValueError: a name with a null in it
         raise _unwritable(path, error) from error
-    LOGGER.info("wrote %s", path)
+    import logging  # not for the sake of the command's help, which reads names of formats
+
+    logging.getLogger(__name__).info("wrote %s", path)
 
 
-def _write(target: Path, content: bytes | memoryview) -> None:
+def _write(target: Path, content: bytes | memoryview | Iterable[memoryview]) -> None:
     temporary = _beside(target)
     try:
         with temporary.open("xb") as file:
-            file.write(content)
+            for piece in [content] if isinstance(content, (bytes, memoryview)) else content:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         if target.exists():

@@ -12,7 +12,7 @@ from pyengine.arrays import Float32
 from pyengine.checks import is_number
 from pyengine.errors import PyengineError, in_short
 from pyengine.images.masks import band, fill_by_reflection
-from pyengine.images.reading import Source, load_mask, load_with_alpha
+from pyengine.images.reading import OPAQUE, Source, load_mask, load_with_alpha
 from pyengine.network.graphs import LEAST_SIDE
 from pyengine.periods import find_lattice
 
@@ -70,7 +70,7 @@ def load_picture(source: Source, name: str) -> Picture:
         raise PyengineError(
             f"{name} of {width}x{height} pixels: both sides must be at least {LEAST_SIDE}; enlarge it first"
         )
-    opaque = None if alpha is None else alpha > 0.5
+    opaque = None if alpha is None else alpha > OPAQUE
     if opaque is not None and not opaque.any():
         raise PyengineError(f"{name}: no pixel is more than half opaque: remove its alpha channel")
     return Picture(image, opaque)
@@ -156,6 +156,11 @@ def fitted(
     """The sizes at which exemplars are measured, and the output's, of which one is changed so that periods fit.
 
     They are those of the first exemplar that has any; where none has, nothing changes.
+
+    Raises
+    ------
+    PyengineError
+        Exemplars would have to be scaled by more than a tenth.
     """
     found = (
         (picture, size, find_lattice(picture.image, picture.opaque))
@@ -168,6 +173,13 @@ def fitted(
         if fit == "size":
             return scaled, lattice.fitting_size(final, LEAST_SIDE)
         x, y = lattice.fitting_scale(final)
+        if not lattice.may_be_scaled(final):
+            width, height = lattice.fitting_size(final, LEAST_SIDE)
+            raise PyengineError(
+                f"fit='scale': for whole periods in {final[0]}x{final[1]}, the exemplar would be scaled by {x:.2f} in "
+                f"width and {y:.2f} in height, and a tenth is the most: give fit='size', which makes it "
+                f"{width}x{height}, or another size"
+            )
         sizes = [(round(x * width), round(y * height)) for width, height in scaled]
         for one, changed in zip(pictures, sizes, strict=True):
             _check_measured(f"fit={fit!r}", one.size, changed)

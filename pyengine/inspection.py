@@ -93,9 +93,10 @@ def hint(recipe: Recipe) -> str | None:
         return None
     periods = " and ".join(f"{period:.1f}" for period in lattice.periods)
     width, height = lattice.fitting_size(level.size, LEAST_SIDE)
+    scale = ", fit='scale' scales the exemplar" if lattice.may_be_scaled(level.size) else ""
     return (
         f"the exemplar repeats itself every {periods} pixels, which do not fit into {level.size[0]}x{level.size[1]}: "
-        f"fit='size' makes it {width}x{height}, fit='scale' scales the exemplar"
+        f"fit='size' makes it {width}x{height}{scale}"
     )
 
 

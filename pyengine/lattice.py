@@ -20,6 +20,10 @@ TOLERATED = 0.01
 SHEAR = 10.0
 """How many times the share by which a side is changed a share of shear weighs beyond that."""
 
+MOST = 0.1
+"""By which share a picture is scaled at most to fit a size. Where five periods fit into a side or more, that is always
+enough for a whole number of them; with fewer, things would be seen to be flattened, or to have grown."""
+
 VISIBLE = 1 / 8
 """The share of a period by which opposite borders have to miss one another to be seen."""
 
@@ -153,6 +157,8 @@ class Lattice:
     >>> lattice = Lattice(((30.0, 0.0), (15.0, 12.0)), regularity=0.9)
     >>> lattice.fitting_size((128, 128)), lattice.shows((128, 128)), lattice.shows((120, 120))
     ((120, 120), True, False)
+    >>> lattice.may_be_scaled((128, 128)), lattice.may_be_scaled((40, 128))
+    (True, False)
     """
 
     vectors: tuple[tuple[float, float], ...]
@@ -201,6 +207,10 @@ class Lattice:
             along, astray = self._along(axis, side)
             factors.append(side / along[(np.abs(np.log(side / along)) + np.abs(astray) / along).argmin()])
         return float(factors[0]), float(factors[1])
+
+    def may_be_scaled(self, size: tuple[int, int]) -> bool:
+        """Whether a (width, height) tiles when the picture is scaled by no more than a tenth."""
+        return max(abs(factor - 1) for factor in self.fitting_scale(size)) <= MOST
 
     def shows(self, size: tuple[int, int]) -> bool:
         """Whether a picture of a (width, height) that wraps round is so far from tiling that it shows."""

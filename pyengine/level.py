@@ -10,12 +10,15 @@ import numpy.typing as npt
 from pyengine.arrays import Float32
 from pyengine.images.masks import dilate, reduce
 from pyengine.images.resampling import resize
-from pyengine.kernels import Kernels
+from pyengine.kernels import Coverage, Kernels
 from pyengine.losses.base import EVERYWHERE, Region, Sample
 from pyengine.network.architecture import Architecture
 
 RIM = 2
 """Pixels of what is kept that count with what is made: without them there is nothing against an edge in between."""
+
+SEEN = 3
+"""Pixels that a feature sees to each side, on maps after a pool: of VGG's, 2.5 (relu2_1) to 3.3 (relu4_1)."""
 
 INNER = 0.25
 """The share of a region's pixels that must not touch others for these to be measured alone."""
@@ -66,9 +69,7 @@ class Exemplar:
         if self.masks is None:
             return None
         mask = reduce(self.masks[region], halvings)
-        # At a region's border, features are of what lies beyond as well; if there are enough others, do without them.
-        inner: Float32 = mask * (dilate(1 - mask, 1, wrap=False) == 0)
-        return inner if inner.sum() >= INNER * mask.sum() else mask
+        return _inner(mask, mask, SEEN if halvings else 1, wrap=False)
 
     def sample(self, region: int, features: Float32, halvings: int, kernels: Kernels) -> Sample:
         """What a loss measures in a region on one of this picture's feature maps."""
@@ -100,6 +101,8 @@ class Level:
         Where of `free` the output has to be made; in the rest of it, it may be kept. Default: None, in all of it.
     init : float32 (H, W, 3), optional
         The picture to start from. Default: None, noise.
+    wrap : bool
+        Whether the output wraps round: its borders meet. Default: True.
     """
 
     size: tuple[int, int]
@@ -111,11 +114,18 @@ class Level:
     free: npt.NDArray[np.bool_] | None = None
     needed: npt.NDArray[np.bool_] | None = None
     init: Float32 | None = None
+    wrap: bool = True
 
     @property
     def fixes_size(self) -> bool:
         """Whether only an output of this very size can be evaluated."""
         return not (self.masks is None and self.content is None and self.free is None)
+
+    @property
+    def grey(self) -> bool:
+        """Whether nothing that the output is made from has a colour, so that it must not have one either."""
+        pictures = [*(exemplar.image for exemplar in self.exemplars), self.content, self.picture, self.init]
+        return all(image is None or bool((image == image[:, :, :1]).all()) for image in pictures)
 
     def reduced(self, size: tuple[int, int], exemplar_sizes: list[tuple[int, int]]) -> Level:
         """The same at smaller (width, height)s."""
@@ -155,27 +165,38 @@ class Level:
             return image
         return np.where(self.free[:, :, None], image, self.picture)
 
-    def loss_regions(
-        self, maps: tuple[str, ...], architecture: Architecture, kernels: Kernels, *, wrap: bool
-    ) -> list[Region]:
+    def loss_regions(self, maps: tuple[str, ...], architecture: Architecture, kernels: Kernels) -> list[Region]:
         """The regions, as losses see them on some of a network's feature maps.
 
-        What is kept does not count, but for a rim of a few pixels, where it meets what is made.
+        What is kept does not count, but for a rim of a few pixels, where it meets what is made; nor do the pixels at a
+        region's border.
         """
         if self.masks is None and self.free is None:
             return [EVERYWHERE]
         width, height = self.size
         masks = np.ones((1, height, width), np.float32) if self.masks is None else self.masks
         made = np.ones((height, width), np.float32) if self.free is None else self.free.astype(np.float32)
-        near = masks * dilate(made, RIM, wrap=wrap)
+        near = dilate(made, RIM, wrap=self.wrap)
         halvings = {layer: architecture.pools(layer) for layer in maps}
-        by_halvings = {
-            count: [kernels.cover(reduce(mask, count).ravel()) for mask in near] for count in {*halvings.values()}
-        }
+
+        def coverage(mask: Float32, count: int) -> Coverage:
+            inner = _inner(reduce(mask, count), reduce(mask * near, count), 1, wrap=self.wrap)
+            return kernels.cover(inner.ravel())
+
+        by_halvings = {count: [coverage(mask, count) for mask in masks] for count in {*halvings.values()}}
         return [
             Region(name, float((mask * made).mean()), {layer: by_halvings[halvings[layer]][k] for layer in maps})
             for k, (name, mask) in enumerate(zip(self.regions, masks, strict=True))
         ]
+
+
+def _inner(mask: Float32, counting: Float32, radius: int, *, wrap: bool) -> Float32:
+    """What counts of a region's mask (h, w), but for so many pixels at its borders if enough is left without them.
+
+    Features at a border are of what lies beyond as well, and like neither region's.
+    """
+    inner: Float32 = np.minimum(counting, 1 - dilate(1 - mask, radius, wrap=wrap))
+    return inner if inner.sum() >= INNER * counting.sum() else counting
 
 
 def resize_masks(masks: Float32 | None, size: tuple[int, int]) -> Float32 | None:

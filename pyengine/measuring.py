@@ -64,7 +64,7 @@ def measure(
 
 def _measure_exemplars(level: Level, options: LossOptions, pool: NetworkPool, padding: Padding) -> Iterator[Loss]:
     """The losses whose targets are the exemplars'."""
-    kernels, wrap = pool.kernels, options.padding == "wrap"
+    kernels = pool.kernels
     pictures: list[Maps] = []  # the arrays outlive their networks
     for exemplar in level.exemplars:
         image = kernels.upload(exemplar.image)
@@ -72,7 +72,7 @@ def _measure_exemplars(level: Level, options: LossOptions, pool: NetworkPool, pa
         with pool.whole(size, options.style_maps, padding=padding, pooling=options.pooling) as network:
             network.forward(image)
             pictures.append({**network.features, IMAGE: image})
-    regions = level.loss_regions(options.style_maps, pool.architecture, kernels, wrap=wrap)
+    regions = level.loss_regions(options.style_maps, pool.architecture, kernels)
 
     def samples(layer: str, region: int) -> list[Sample]:
         halvings = pool.architecture.pools(layer)
@@ -90,7 +90,7 @@ def _measure_exemplars(level: Level, options: LossOptions, pool: NetworkPool, pa
             else:
                 whole = [Sample(m[layer], None, e.factor) for e, m in zip(level.exemplars, pictures, strict=True)]
                 parts = [(EVERYWHERE, whole)]
-            yield from _losses_of(kind, layer, parts, pool, wrap=wrap)
+            yield from _losses_of(kind, layer, parts, pool, wrap=level.wrap)
 
 
 def _losses_of(
@@ -130,7 +130,7 @@ def _measure_content(
         if kind.source == "content":
             for layer in options.used(kind.kind):
                 parts = [(EVERYWHERE, [Sample(shown[layer])])]
-                yield from _losses_of(kind, layer, parts, pool, wrap=options.padding == "wrap")
+                yield from _losses_of(kind, layer, parts, pool, wrap=level.wrap)
 
 
 def _lease(options: LossOptions, pool: NetworkPool, plan_of: Callable[[tuple[int, int]], Plan]) -> Lease:

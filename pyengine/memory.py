@@ -57,7 +57,7 @@ LAYOUT_BYTES, SOURCE_BYTES = 200, 450
 """Bytes that a start by patches takes for each pixel of the output at the coarsest level, and of the exemplars there:
 measured, 142 and 435."""
 
-MEASURED_COPIES, KEPT_COPIES, COPIES = 2, 1.5, {"wrap": 5, "zeros": 10}
+MEASURED_COPIES, KEPT_COPIES, COPIES = 2, 1.5, {"wrap": 5, "reflect": 10, "zeros": 10}
 """How often what a loss spreads over the whole image is in memory, of the exemplars, of the output all the time, and by
 the padding for a moment: measured, 1.1, 1.25, 4.5 and 9.5. The first two are of each region; so is one of the last."""
 
@@ -170,12 +170,15 @@ class Plan:
         How many channels of the network's first map are looked at together, where there are tiles. Default: 16.
     spill : bool
         Whether the optimiser's matrix is in a file rather than in memory. Default: False.
+    needed : int
+        Bytes that it takes. Default: 0, not known.
     """
 
     demand: Demand
     side: int | None = None
     channels: int = CHANNELS_AT_A_TIME[0]
     spill: bool = False
+    needed: int = 0
 
     def __str__(self) -> str:
         image = "the image whole" if self.side is None else f"tiles of {self.side} pixels"
@@ -222,13 +225,13 @@ class Budget:
         refusals: list[TooLarge] = []
         plans: list[Plan] = []
 
-        def attempt(step: Callable[[], Plan | None]) -> None:
+        def attempt(step: Callable[[], Plan | int]) -> None:
             try:
                 plan = step()
             except TooLarge as refusal:
                 refusals.append(refusal)
             else:
-                plans.extend([] if plan is None else [plan])
+                plans.extend([plan] if isinstance(plan, Plan) else [])
 
         attempt(lambda: self.check_exemplars(recipe.level, losses))
         if recipe.start == "patches":
@@ -240,6 +243,12 @@ class Budget:
         if refusals:
             raise max(refusals, key=lambda refusal: refusal.needed)
         return plans
+
+    def needed(self, recipe: Recipe, losses: LossOptions) -> int:
+        """Bytes that a synthesis takes; the arguments and errors are those of `plans`."""
+        planned = [plan.needed for plan in self.plans(recipe, losses)]
+        layout = self._check_layout(recipe) if recipe.start == "patches" else 0
+        return max(*planned, layout, self.check_exemplars(recipe.level, losses))
 
     def plan(self, size: tuple[int, int], demand: Demand, losses: LossOptions) -> Plan:
         """The fastest way to evaluate and optimise an image in no more than the limit.
@@ -274,7 +283,7 @@ class Budget:
         matrix = pixels * IMAGE_BYTES * STATE
         whole = math.ceil(self._kept_bytes(pixels, demand) + matrix + pixels * self.evaluation_bytes(size, demand.maps))
         if whole <= self.limit:
-            return Plan(demand)
+            return Plan(demand, needed=whole)
         if losses.weights == "thresholds":
             raise TooLarge(
                 f"weights='thresholds' need the whole image in memory, {whole / 1e9:.1f} GB ({whole} bytes): "
@@ -313,7 +322,8 @@ class Budget:
                 if pixels <= room:  # one tile, without a halo
                     side = -(-max(size) // unit) * unit
                 if side >= least:
-                    return Plan(demand, side, channels, spill)
+                    tile = min((side + 2 * halo) ** 2, pixels)
+                    return Plan(demand, side, channels, spill, math.ceil(needed + tile * each))
         needed = min(
             whole, math.ceil(needed + (SMALLEST_TILE + 2 * halo) ** 2 * each)
         )  # a small image is a tile's part
@@ -330,17 +340,19 @@ class Budget:
         own = network_bytes(self.architecture, maps, winograd=alignment > 1, gradient=True)
         return own + TEMPORARY_BYTES[alignment]
 
-    def check_exemplars(self, level: Level, losses: LossOptions) -> None:
-        """Raise PyengineError for an exemplar that can't be measured: none is in tiles."""
-        for size in sorted((exemplar.size[::-1] for exemplar in level.exemplars), key=math.prod, reverse=True):
-            own = network_bytes(self.architecture, losses.style_maps, winograd=False, gradient=False)
-            self._check_whole("exemplar of", size, own + MEASURING_BYTES[self.alignment(size)])
+    def check_exemplars(self, level: Level, losses: LossOptions) -> int:
+        """Bytes that measuring the exemplars takes; PyengineError for one that can't be: none is in tiles."""
+        own = network_bytes(self.architecture, losses.style_maps, winograd=False, gradient=False)
+        sizes = sorted((exemplar.size[::-1] for exemplar in level.exemplars), key=math.prod, reverse=True)
+        return max(
+            self._check_whole("exemplar of", size, own + MEASURING_BYTES[self.alignment(size)]) for size in sizes
+        )
 
     def check_whole(self, size: tuple[int, int], maps: Collection[str]) -> None:
         """Raise PyengineError for an image of a (height, width) that can't be evaluated whole."""
         self._check_whole("an image", size, self.evaluation_bytes(size, maps))
 
-    def _check_layout(self, recipe: Recipe) -> None:
+    def _check_layout(self, recipe: Recipe) -> int:
         (width, height), own = recipe.sizes[0], sum(w * h for w, h in recipe.exemplar_sizes(0))
         base = BASE_BYTES if self.on_cpu else 0
         needed = base + width * height * LAYOUT_BYTES + own * SOURCE_BYTES
@@ -351,8 +363,9 @@ class Budget:
                 "give more levels, more memory_limit, or start='noise'",
                 needed,
             )
+        return needed
 
-    def _check_whole(self, what: str, size: tuple[int, int], each: float) -> None:
+    def _check_whole(self, what: str, size: tuple[int, int], each: float) -> int:
         height, width = size
         base = BASE_BYTES if self.on_cpu else 0
         needed = math.ceil(base + height * width * each)
@@ -364,6 +377,7 @@ class Budget:
                 f"{self.limit / 1e9:.1f} GB ({self.limit:.0f} bytes) may be used: {remedy}give more memory_limit",
                 needed,
             )
+        return needed
 
 
 def check_spilling(sizes: Sequence[tuple[int, int]], plans: Sequence[Plan]) -> None:

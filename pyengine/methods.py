@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pyengine.losses.base import Weight
-from pyengine.network.graphs import OutputPadding
+from pyengine.network.graphs import Padding
 from pyengine.pyramid import Start
 
 Method = Literal["histogram", "gatys"]
@@ -23,8 +23,8 @@ class Preset:
         Weights of the terms that are not automatic. Default: none.
     start : {"noise", "patches"}
         What a texture starts from. Default: "patches".
-    padding : {"wrap", "zeros"}
-        What the network sees beyond the border. Default: "wrap".
+    padding : {"wrap", "reflect", "zeros"}
+        What the network sees beyond the border of a texture. Default: "wrap".
     levels, iterations : int, optional
         How many levels the pyramid has, and how many iterations each gets. Default: None, as `pyengine.synthesize`
         says.
@@ -32,7 +32,7 @@ class Preset:
 
     weights: Mapping[str, Weight] = field(default_factory=dict)
     start: Start = "patches"
-    padding: OutputPadding = "wrap"
+    padding: Padding = "wrap"
     levels: int | None = None
     iterations: int | None = None
 

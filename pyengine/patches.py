@@ -1,4 +1,4 @@
-"""A start that knows the exemplar: a picture laid out from its patches, which wraps round.
+"""A start that knows the exemplar: a picture laid out from its patches, which wraps round if the level does.
 
 Texture optimisation (Kwatra et al. 2005), from coarse to fine. Each patch of the output looks for the patch of the
 exemplar that is most like it; then each pixel becomes a mean of what the patches over it say, and so on until they
@@ -14,10 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from pyengine.arrays import Float32, Float64
+from pyengine.components import principal_axes
 from pyengine.images.color import LUMINANCE
 from pyengine.images.masks import Flags, dilate
 from pyengine.kernels import Kernels
@@ -31,18 +33,18 @@ from pyengine.sources import COUNTS, Numbers, Sources, offsets_of
 COARSEST = 32
 """Pixels on the shorter side at the coarsest scale, at least."""
 
-SIDE, FIRST_SIDE = 7, 17
-"""Pixels on a side of a patch, and of those that the layout begins with."""
+SIDES = (17, 9, 7)
+"""Pixels on a side of a patch: at the coarsest scale one after the other, at the others the last."""
 
-STARTS, STARTED = 4, 2**14
-"""How often all is begun anew at the coarsest scale, but for no more pixels together: there it costs little, and the
-one that lacks least goes on."""
+STARTS, STARTED, COMPARED = 4, 2**14, 2**26
+"""How often all is begun anew at the coarsest scale, but for no more pixels together, and for no more pairs of one of
+them and one of the exemplars': there it costs little, and the one that lacks least goes on."""
 
 FEWEST = 4
 """Sources that a block may be from, at least, where its place on a lattice is known."""
 
-ROUNDS = (10, 6, 4)
-"""How often patches are looked for at the coarsest scale, at the next, and at each that follows."""
+ROUNDS = (7, 6, 4)
+"""How often patches of a side are looked for at the coarsest scale, at the next, and at each that follows."""
 
 SEARCHED = 192
 """Pixels on the shorter side from which on nothing is looked for any more: patches follow those of the coarser scale,
@@ -56,9 +58,6 @@ DIMENSIONS = 24
 
 FITTED = 2048
 """Patches of the exemplars that the components are fitted to, at most."""
-
-ITERATIONS = 6
-"""Rounds that find the components."""
 
 BLAS_SERIAL = 2**18
 """Multiplications that OpenBLAS does on one thread."""
@@ -148,11 +147,12 @@ def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> L
         reduced = level.reduced(size, list(own))
         rounds = ROUNDS[min(scale, len(ROUNDS) - 1)]
         if found is None:
-            starts = max(min(STARTS, STARTED // (size[0] * size[1])), 1)
+            pixels, others = size[0] * size[1], sum(e.size[0] * e.size[1] for e in reduced.exemplars)
+            starts = max(min(STARTS, STARTED // pixels, COMPARED // (pixels * others)), 1)
             begun = (_begin(reduced, lattice, kernels, generator, rounds) for _ in range(starts))
-            found = min(begun, key=_Search.shortcoming)
+            found = min(begun, key=_Search.shortcoming) if starts > 1 else next(begun)
         else:
-            found = _Search(reduced, SIDE, kernels, generator, found.places)
+            found = _Search(reduced, SIDES[-1], kernels, generator, found.places)
             if min(size) < SEARCHED:
                 found.improve(rounds)
             else:
@@ -165,7 +165,7 @@ def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> L
         free = level.free
         if level.needed is not None:
             differs = (np.abs(image - level.picture).max(2) > SAME) & free
-            made = free = free & (level.needed | (dilate(differs.astype(np.float32), AROUND, wrap=True) > 0))
+            made = free = free & (level.needed | (dilate(differs.astype(np.float32), AROUND, wrap=level.wrap) > 0))
         origins[~free] = -1
         level = replace(level, free=free)
     return Layout(level.keep(image), origins, made)
@@ -173,7 +173,7 @@ def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> L
 
 def _lattice(level: Level) -> Float64 | None:
     """Vectors (right, down) by which the exemplar repeats itself, in parts of its sides; None where that is no help."""
-    if len(level.exemplars) > 1 or level.free is not None or level.masks is not None:
+    if len(level.exemplars) > 1 or level.free is not None or level.masks is not None or not level.wrap:
         return None
     (exemplar,) = level.exemplars
     found = find_lattice(exemplar.image, None if exemplar.masks is None else exemplar.masks[0] > COUNTS)
@@ -183,11 +183,12 @@ def _lattice(level: Level) -> Float64 | None:
 def _begin(
     level: Level, lattice: Float64 | None, kernels: Kernels, generator: np.random.Generator, rounds: int
 ) -> _Search:
-    """The search at the coarsest scale: for large patches, then for small ones."""
-    first = _Search(level, FIRST_SIDE, kernels, generator, None, lattice)
-    first.improve(rounds, evenly=True)
-    found = _Search(level, SIDE, kernels, generator, first.places)
-    found.improve(rounds, evenly=True)
+    """The search at the coarsest scale: for large patches, then for ever smaller ones."""
+    places: Numbers | None = None
+    for side in SIDES:
+        found = _Search(level, side, kernels, generator, places, lattice)
+        found.improve(rounds, evenly=True)
+        places = found.places
     return found
 
 
@@ -239,15 +240,16 @@ class _Phases:
         return np.flatnonzero(distances <= max(0.5, np.sort(distances)[:FEWEST][-1]))
 
 
-def _nearness(free: Flags) -> Float32:
-    """By how much the distance to what is kept, also across the border, reduces what a patch has to say."""
+def _nearness(free: Flags, *, wrap: bool) -> Float32:
+    """By how much the distance to what is kept, with `wrap` also across the border, reduces what a patch has to say."""
     if free.all():
         return np.ones(free.shape, np.float32)
     from scipy.ndimage import distance_transform_edt
 
     height, width = free.shape
-    around = np.pad(free, ((height // 2,) * 2, (width // 2,) * 2), mode="wrap")
-    distance = distance_transform_edt(around)[height // 2 :, width // 2 :][:height, :width]
+    top, left = (height // 2, width // 2) if wrap else (0, 0)
+    around = np.pad(free, ((top, top), (left, left)), mode="wrap")
+    distance = distance_transform_edt(around)[top:, left:][:height, :width]
     nearness: Float32 = (DISTANT**distance).astype(np.float32)
     return nearness
 
@@ -305,9 +307,9 @@ class _Search:
         sources = Sources.of(list(level.exemplars), side)
         free = np.ones((height, width), np.bool_) if level.free is None else level.free
         self._free = free
-        near = dilate(free.astype(np.float32), sources.side // 2, wrap=True) > 0
+        near = dilate(free.astype(np.float32), sources.side // 2, wrap=level.wrap) > 0
         self._order = generator.permutation(np.flatnonzero(near))
-        self._near = (near * _nearness(free)).astype(np.float32)
+        self._near = (near * _nearness(free, wrap=level.wrap)).astype(np.float32)
         self._weights = self._near
         self._preferred = _preference(level)
 
@@ -475,29 +477,37 @@ class _Search:
 
     def _votes(self) -> Iterator[tuple[Float32, Numbers]]:
         """For each pixel of a patch: how much the patches have to say, and which pixel, where that pixel lies."""
-        side = self._sources.side
-        centres, strides = self._sources.centres[self.numbers], self._strides[self.numbers]
+        side, (height, width) = self._sources.side, self.numbers.shape
+        reach = side // 2
+        numbers = np.pad(self.numbers, reach, mode="wrap")
+        weights = np.pad(self._weights, reach, mode="wrap" if self._level.wrap else "constant")
+        centres, strides = self._sources.centres[numbers], self._strides[numbers]
         for y, x in offsets_of(side):
-            weight = np.float32(np.exp(-(y * y + x * x) / 2 * (FALLOFF / side) ** 2))
-            say = np.roll(weight * self._weights, (y, x), (0, 1))
-            pixels = np.roll(centres + y * strides + x, (y, x), (0, 1))
+            there = np.s_[reach - y : reach - y + height, reach - x : reach - x + width]
+            say = weights[there] * np.float32(np.exp(-(y * y + x * x) / 2 * (FALLOFF / side) ** 2))
+            pixels = centres[there] + y * strides[there] + x
             if len(self._members) > 1:
                 say[self._sources.labels[pixels] != self._labels] *= np.float32(STRANGE)
             yield say, pixels
 
     def _patches_around(self, looks: Float32, where: Numbers) -> Float32:
         """The patches (N, values) of a map around some of its pixels."""
-        height, width = self.numbers.shape
-        rows, columns = np.divmod(where, width)
-        flat = looks.reshape(-1, looks.shape[2])
-        offsets = offsets_of(self._sources.side)
-        return np.concatenate([flat[(rows + y) % height * width + (columns + x) % width] for y, x in offsets], axis=1)
+        rows, columns = np.divmod(where, self.numbers.shape[1])
+        reach = self._sources.side // 2
+        beyond: Literal["wrap", "reflect"] = "wrap" if self._level.wrap else "reflect"
+        seen = np.pad(looks, ((reach, reach), (reach, reach), (0, 0)), mode=beyond)
+        return _patches(seen, rows, columns, 2 * reach + 1)
 
     def _source_patches(self, which: Numbers) -> Float32:
         """Some of the sources (N, values)."""
-        centres, strides = self._sources.centres[which], self._strides[which]
-        offsets = offsets_of(self._sources.side)
-        return np.concatenate([self._looks[centres + y * strides + x] for y, x in offsets], axis=1)
+        side, places = self._sources.side, self._sources.places[which]
+        patches = np.empty((len(which), side * side * self._looks.shape[1]), np.float32)
+        for k, (begin, (height, width)) in enumerate(zip(self._sources.begins, self._sources.sizes, strict=True)):
+            looks = self._looks[begin : begin + height * width].reshape(height, width, -1)
+            here = places[:, 0] == k
+            rows, columns = (places[here, 1:] - side // 2).T
+            patches[here] = _patches(looks, rows, columns, side)
+        return patches
 
     def _reduced(self, patches: Float32) -> Float32:
         """Patches (N, pixels) as vectors (D, N)."""
@@ -526,6 +536,15 @@ def _disorder(level: Level, image: Float32) -> float:
     return float(np.mean(missed)) if missed else 0.0
 
 
+def _patches(looks: Float32, rows: Numbers, columns: Numbers, side: int) -> Float32:
+    """The patches (N, values) of a map (H, W, C) that begin at some rows and columns."""
+    channels = looks.shape[2]
+    # What a patch has of a row lies together: to copy that is many times as fast as to pick its pixels.
+    windows = np.lib.stride_tricks.sliding_window_view(looks.reshape(len(looks), -1), (side, side * channels))
+    patches: Float32 = windows[rows, channels * columns].reshape(len(rows), side * side * channels)
+    return patches
+
+
 def _spread(count: int, most: int) -> Numbers:
     """Numbers below a count, at most so many, evenly spread."""
     return np.linspace(0, count - 1, min(count, most)).astype(np.intp)
@@ -537,13 +556,8 @@ def _pieces(numbers: Numbers) -> list[Numbers]:
 
 
 def _components(patches: Float32) -> tuple[Float32, Float32]:
-    """The mean of patches (N, P), and axes (D, P) that span nearly all of what they differ in.
-
-    By subspace iteration: of the components only the space that they span counts, which a few rounds find.
-    """
+    """The mean of patches (N, P), and axes (D, P) that span nearly all of what they differ in."""
     mean = patches.mean(0, dtype=np.float64)
     deviations = patches - mean
-    axes = np.random.default_rng(0).standard_normal((patches.shape[1], min(DIMENSIONS, patches.shape[1])))
-    for _ in range(ITERATIONS):
-        axes, _ = np.linalg.qr(deviations.T @ (deviations @ axes) + 1e-12 * axes)
-    return mean.astype(np.float32), np.ascontiguousarray(axes.T, np.float32)
+    axes = principal_axes(lambda axes: deviations.T @ (deviations @ axes), patches.shape[1], DIMENSIONS)
+    return mean.astype(np.float32), axes.astype(np.float32)

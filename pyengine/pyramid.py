@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyengine.arrays import Float32, Float64
-from pyengine.images.resampling import resize, upsample_circular
+from pyengine.images.resampling import resize, upsample
 from pyengine.level import Level
 
 Start = Literal["noise", "patches"]
@@ -182,7 +182,7 @@ def add_detail(image: Float32, level: Level, generator: np.random.Generator) -> 
 def _detail(image: Float32) -> Float32:
     """What a picture loses when it is halved and enlarged again, as (N, 3)."""
     height, width = image.shape[:2]
-    smooth = upsample_circular(resize(image, (max(width // 2, 1), max(height // 2, 1))), (width, height))
+    smooth = upsample(resize(image, (max(width // 2, 1), max(height // 2, 1))), (width, height), wrap=False)
     return (image - smooth).reshape(-1, 3)
 
 

@@ -39,7 +39,7 @@ from pyengine.level import Exemplar, Level
 from pyengine.losses import KINDS
 from pyengine.losses.options import USUAL, LossOptions, Weights
 from pyengine.methods import PRESETS, Method, Preset
-from pyengine.network.graphs import LEAST_SIDE, OutputPadding, Pooling
+from pyengine.network.graphs import LEAST_SIDE, Padding, Pooling
 from pyengine.pyramid import (
     MULTIPLE,
     Start,
@@ -82,7 +82,7 @@ class Options(TypedDict, total=False):
     gram_layers: Sequence[str] | None
     histogram_layers: Sequence[str] | None
     content_layers: Sequence[str] | None
-    padding: OutputPadding | None
+    padding: Padding | None
     pooling: Pooling
     seed: int
     levels: int | None
@@ -121,6 +121,17 @@ class Recipe:
     start: Start = "noise"
     colors: Float32 | None = field(default=None, repr=False)
     arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def grey(self) -> bool:
+        """Whether the output has no colour, because nothing that it is made from has one.
+
+        Examples
+        --------
+        >>> Recipe.create(np.zeros((64, 64), np.uint8)).grey
+        True
+        """
+        return self.level.grey and self.colors is None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -169,7 +180,7 @@ class Recipe:
         gram_layers: Sequence[str] | None = None,
         histogram_layers: Sequence[str] | None = None,
         content_layers: Sequence[str] | None = None,
-        padding: OutputPadding | None = None,
+        padding: Padding | None = None,
         pooling: Pooling = "average",
         seed: int = 0,
         levels: int | None = None,
@@ -244,10 +255,10 @@ class Recipe:
             free,
             None if hole is None else hole.needed,
             None if begun is None or hole else resize(begun.image, final),
+            losses.padding == "wrap",
         )
         planned = _planned_iterations([final, *scaled], levels, iterations, PRESETS[method], start)
-        if not is_integer(seed) or not 0 <= seed < MOST_SEEDS:
-            raise PyengineError(f"seed={in_short(seed)}: give a whole number from 0 to 2**128 - 1")
+        check_seed(seed)
         sizes = tuple(level_sizes(final, len(planned), MULTIPLE))
         return cls(level, sizes, planned, int(seed), losses, start, colors, without_pictures(opened))
 
@@ -298,6 +309,20 @@ class Recipe:
         return cls.create(**{**from_document(text, Path(folder), overrides, known), **overrides})
 
 
+def check_seed(seed: Any) -> None:
+    """Raise PyengineError for what is no seed of noise.
+
+    Examples
+    --------
+    >>> check_seed(-1)
+    Traceback (most recent call last):
+    ...
+    pyengine.errors.PyengineError: seed=-1: give a whole number from 0 to 2**128 - 1
+    """
+    if not is_integer(seed) or not 0 <= seed < MOST_SEEDS:
+        raise PyengineError(f"seed={in_short(seed)}: give a whole number from 0 to 2**128 - 1")
+
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -344,9 +369,15 @@ def _loss_options(given: Mapping[str, Any], preset: Preset, start: Start) -> Los
         (*USUAL, *(kind for kind, is_asked_for in asked_for.items() if is_asked_for)),
         content,
         content_strength=given["content_strength"],
-        padding=preset.padding if given["padding"] is None else given["padding"],
+        padding=_default_padding(given, preset) if given["padding"] is None else given["padding"],
         pooling=given["pooling"],
     )
+
+
+def _default_padding(given: Mapping[str, Any], preset: Preset) -> Padding:
+    """That of the method; but a picture that is not to tile must not see what is on its opposite side."""
+    shows = any(given[name] is not None for name in ("content", "keep", "fill", "output_regions"))
+    return "reflect" if preset.padding == "wrap" and shows and not given["seamless"] else preset.padding
 
 
 def _check_hole(hole: Hole | None, shown: Picture | None, seamless: bool, losses: LossOptions) -> None:

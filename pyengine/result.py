@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pyengine.arrays import Float32
 from pyengine.document import to_document
-from pyengine.images.writing import save, to_uint8
+from pyengine.images.writing import encode, save, to_uint8
 from pyengine.recipe import Recipe
 from pyengine.versions import versions
 
@@ -55,6 +55,8 @@ class Progress:
         What is made; its `sizes` and `iterations` say how much is to come.
     pixels : float32 (H, W, 3)
         The image so far, at the size of its level.
+    finish : callable
+        What `result` calls with this object.
     stopped : bool
         Whether `stop` was called. Default: False.
     """
@@ -62,6 +64,7 @@ class Progress:
     state: Iteration
     recipe: Recipe
     pixels: Float32 = field(repr=False)
+    finish: Callable[[Progress], Result] = field(repr=False)
     stopped: bool = False
 
     @property
@@ -76,6 +79,20 @@ class Progress:
         """
         self.stopped = True
 
+    def result(self) -> Result:
+        """What the run gives if it is stopped now, for a look at the picture at its full size, or to save it.
+
+        Examples
+        --------
+        >>> import pyengine
+        >>> def callback(progress):
+        ...     print(progress.image.shape, progress.result().image.shape)
+        >>> pyengine.synthesize(np.eye(32), start="noise", levels=2, iterations=[1, 0], callback=callback).stopped
+        (16, 16, 3) (32, 32, 3)
+        False
+        """
+        return self.finish(self)
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -84,12 +101,13 @@ class Result:
     Attributes
     ----------
     image : uint8 (H, W, 3)
-        The picture, RGB.
+        The picture, RGB. It is grey, to the last bit, if all that it is made from is.
     history : list of Iteration
         Every iteration of every level.
     timings : dict of str to float
         Seconds: "start" (the patches, if it starts from them), "measure" (exemplars and content), "forward", "losses"
-        and "backward" (of the evaluations, if there were any), "optimizer" (the rest of the optimisation), and "total".
+        and "backward" (of the evaluations, if there were any), "optimizer" (the rest of the optimisation), "checkpoint"
+        (if there is one), and "total"; of a run that goes on from a checkpoint, since then.
     recipe : Recipe
         What was made.
     stopped : bool
@@ -142,8 +160,12 @@ class Result:
         document = {**to_document(self.recipe.arguments, for_result=True), "engine": dict(self.made_with)}
         return {**document, "stopped": True} if self.stopped else document
 
+    def _levels(self) -> npt.NDArray[np.uint8]:
+        """What a file gets: one channel, if there is no colour."""
+        return self.image[:, :, 0] if self.recipe.grey else self.image
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the image; the suffix says the format: .png, .jpg, .tif or .webp.
+        """Write the image; the suffix says the format: .png, .jpg, .tif or .webp. A grey one has one channel there.
 
         The file is complete or not there: an existing one is replaced in one step. A PNG carries its recipe, from which
         `Recipe.from_json` and `pyengine synthesize --recipe` make it again.
@@ -153,4 +175,20 @@ class Result:
         PyengineError
             The suffix is unknown, or the folder is missing or can't be written to.
         """
-        save(self.image, path, metadata=json.dumps(self._provenance()))
+        save(self._levels(), path, metadata=json.dumps(self._provenance()))
+
+    def encode(self, suffix: str = ".png") -> bytes:
+        """What `save` would write to a file with this suffix, for what is no file, such as a web server's answer.
+
+        Parameters
+        ----------
+        suffix : str
+            Of `save`. Default: ".png".
+
+        Examples
+        --------
+        >>> import pyengine
+        >>> pyengine.synthesize(np.eye(20), iterations=1).encode(".jpg")[:2].hex()
+        'ffd8'
+        """
+        return bytes(encode(self._levels(), f"result{suffix}", metadata=json.dumps(self._provenance())))

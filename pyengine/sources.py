@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -128,16 +129,22 @@ class Sources:
     def use(self, numbers: Numbers) -> Float64:
         """How often what is around each patch is used, against its share."""
         counts = np.bincount(self.centres[numbers.ravel()], minlength=len(self.pixels))
-        shares = np.bincount(self.centres, self.shares, minlength=len(self.pixels))
-        around = []
-        for begin, (height, width) in zip(self.begins, self.sizes, strict=True):
-            used, meant = (
-                _window_sums(values[begin : begin + height * width].reshape(height, width), self.side).ravel()
-                for values in (counts, shares)
-            )
-            around.append(used / np.maximum(meant, 1e-9))
-        use: Float64 = np.concatenate(around)[self.centres]
+        use: Float64 = self._around(counts) / self._meant
         return use
+
+    @cached_property
+    def _meant(self) -> Float64:
+        """How often what is around each patch is to be used."""
+        return np.maximum(self._around(np.bincount(self.centres, self.shares, minlength=len(self.pixels))), 1e-9)
+
+    def _around(self, values: npt.NDArray[np.generic]) -> Float64:
+        """For each patch, the sum of what all pixels in a window around it have (N,)."""
+        sums = [
+            _window_sums(values[begin : begin + height * width].reshape(height, width), self.side).ravel()
+            for begin, (height, width) in zip(self.begins, self.sizes, strict=True)
+        ]
+        around: Float64 = np.concatenate(sums)[self.centres]
+        return around
 
 
 def offsets_of(side: int) -> Iterator[tuple[int, int]]:

@@ -10,8 +10,10 @@ from itertools import pairwise
 import numpy as np
 
 from pyengine.arrays import Float32, Float64
+from pyengine.checkpoint import Checkpoint, Moment
 from pyengine.images.color import with_colors_of
 from pyengine.images.masks import Flags
+from pyengine.images.writing import to_uint8
 from pyengine.level import Level
 from pyengine.losses.options import LossOptions
 from pyengine.losses.weighting import REFRESHED_AFTER, threshold_weights
@@ -20,11 +22,11 @@ from pyengine.memory import Plan
 from pyengine.network.graphs import Padding
 from pyengine.network.pool import NetworkPool
 from pyengine.objective import Objective
-from pyengine.optimizers.lbfgs import minimize
+from pyengine.optimizers.lbfgs import Descent
 from pyengine.patches import lay_out
 from pyengine.pyramid import add_detail, white_noise
 from pyengine.recipe import Recipe
-from pyengine.result import Iteration, Progress
+from pyengine.result import Iteration, Progress, Result
 from pyengine.stopwatch import Stopwatch
 
 LOGGER = logging.getLogger(__name__)
@@ -45,15 +47,12 @@ class Synthesis:
         How each level is evaluated and optimised in the memory there is.
     pool : NetworkPool
         Lends networks; its kernels must be active.
+    made_with : dict of str to str
+        See `Result`.
     callback : callable or None
         See `Engine.run`.
-
-    Attributes
-    ----------
-    history : list of Iteration
-        The iterations so far.
-    stopped : bool
-        Whether the callback ended the run.
+    checkpoint : Checkpoint or None
+        Where the run is kept, and gone on from if it is there.
     """
 
     def __init__(
@@ -62,58 +61,86 @@ class Synthesis:
         losses: LossOptions,
         plans: list[Plan],
         pool: NetworkPool,
+        made_with: dict[str, str],
         callback: Callback | None,
+        checkpoint: Checkpoint | None,
     ) -> None:
-        self.history: list[Iteration] = []
-        self.stopped = False
         self._recipe = recipe
         self._losses = losses
         self._plans = plans
         self._pool = pool
         self._kernels = pool.kernels
+        self._made_with = made_with
         self._callback = callback
+        self._checkpoint = checkpoint
         self._watch = Stopwatch(self._kernels)
         self._generator = np.random.default_rng(recipe.seed)
         self._start = time.perf_counter()
+        self._history: list[Iteration] = []
         self._made: Flags | None = None
+        self._stopped = False
+        self._grey = recipe.level.grey
 
-    @property
-    def timings(self) -> dict[str, float]:
-        """See `Result.timings`."""
-        return {**self._watch.seconds, "total": time.perf_counter() - self._start}
+    def run(self) -> Result:
+        """Make the picture."""
+        begun = None if self._checkpoint is None else self._checkpoint.read()
+        if begun is None:
+            image = self._begin()
+        else:
+            LOGGER.info("going on at level %d/%d", begun.level + 1, len(self._recipe.sizes))
+            self._history, self._made = begun.history, begun.made
+            self._generator.bit_generator.state = begun.generator
+            image = np.zeros((*self._recipe.sizes[begun.level][::-1], 3), np.float32)  # it is among the vectors
+        first = 0 if begun is None else begun.level
+        for k in range(first, len(self._recipe.sizes)):
+            level = self._level(k)
+            if k > first:
+                self._pool.drop_tiled()
+                image = add_detail(self._enlarged(image, level), level, self._generator)
+            image = level.keep(self._greyed(image))
+            if self._recipe.iterations[k]:
+                image = self._run_level(k, level, image, begun if k == first else None)
+            if self._stopped:
+                break
+        return self._result(k, image, self._history, stopped=self._stopped)
 
-    def run(self) -> Float32:
-        """Make the picture, float32 (H, W, 3)."""
-        image: Float32 | None = None
-        for k in range(len(self._recipe.sizes)):
-            level = self._recipe.at(k)
-            image = self._begin(level, image)
-            if self._made is not None:
-                level = level.made_where(self._made)
-            image = level.keep(image)
-            if not self.stopped and self._recipe.iterations[k]:
-                image = self._run_level(k, level, image)
-        assert image is not None
-        if self._recipe.colors is not None:
-            image = with_colors_of(image, self._recipe.colors)
+    def _begin(self) -> Float32:
+        """What the coarsest level starts from: the picture that is given, noise, or a layout."""
+        level = self._recipe.at(0)
+        if level.init is not None:
+            return level.init.copy()
+        if self._recipe.start == "noise":
+            return white_noise(level, self._generator)
+        with self._watch("start"):
+            layout = lay_out(level, self._generator, self._kernels)
+        self._made = layout.made
+        return layout.image
+
+    def _greyed(self, image: Float32) -> Float32:
+        """An image or a gradient with the mean of its channels in each of them, if the output is to be grey."""
+        if self._grey:
+            image[...] = image.mean(axis=2, keepdims=True)
         return image
 
-    def _begin(self, level: Level, coarser: Float32 | None) -> Float32:
-        """What a level starts from: noise, the picture that is given, or the coarser level's."""
-        if coarser is None:
-            if level.init is not None:
-                return level.init.copy()
-            if self._recipe.start == "noise":
-                return white_noise(level, self._generator)
-            with self._watch("start"):
-                layout = lay_out(level, self._generator, self._kernels)
-            self._made = layout.made
-            return layout.image
-        self._pool.drop_tiled()
-        image: Float32 = self._kernels.download(self._kernels.upsample(self._kernels.upload(coarser), level.size))
-        return image if self.stopped else add_detail(image, level, self._generator)
+    def _level(self, k: int) -> Level:
+        level = self._recipe.at(k)
+        return level if self._made is None else level.made_where(self._made)
 
-    def _run_level(self, k: int, level: Level, image: Float32) -> Float32:
+    def _enlarged(self, image: Float32, level: Level) -> Float32:
+        enlarged = self._kernels.upsample(self._kernels.upload(image), level.size, wrap=level.wrap)
+        return np.asarray(self._kernels.download(enlarged))
+
+    def _result(self, k: int, image: Float32, history: list[Iteration], *, stopped: bool) -> Result:
+        """What comes of the image of a level without any more iterations."""
+        for finer in range(k + 1, len(self._recipe.sizes)):
+            level = self._level(finer)
+            image = level.keep(self._enlarged(image, level))
+        if self._recipe.colors is not None:
+            image = with_colors_of(image, self._recipe.colors)
+        timings = {**self._watch.seconds, "total": time.perf_counter() - self._start}
+        return Result(to_uint8(image), history, timings, self._recipe, stopped, self._made_with)
+
+    def _run_level(self, k: int, level: Level, image: Float32, begun: Moment | None) -> Float32:
         """Measure the exemplars at a level's scale, and optimise."""
         plan, sizes = self._plans[k], self._recipe.sizes
         LOGGER.info("level %d/%d, %dx%d pixels: %s", k + 1, len(sizes), *level.size, plan)
@@ -122,65 +149,74 @@ class Synthesis:
         with self._watch("measure"):
             objective = measure(level, self._losses, self._pool, lambda _: plan, padding)
         with self._watch("optimizer"):
-            image = self._optimize(k, level, objective, image)
+            image = self._optimize(k, level, objective, image, begun)
         for stage, seconds in objective.stopwatch.seconds.items():
             self._watch.seconds[stage] += seconds
             self._watch.seconds["optimizer"] -= seconds
         return image
 
-    def _optimize(self, k: int, level: Level, objective: Objective, start: Float32) -> Float32:
-        """Optimise the image of a level; `stopped` says afterwards whether the callback has ended the run."""
+    def _optimize(self, k: int, level: Level, objective: Objective, start: Float32, begun: Moment | None) -> Float32:
+        """Optimise the image of a level; `begun` is where in it to go on, and None at its begin."""
+        if begun and self._checkpoint and [*self._history[-1].terms] != [*objective.names]:
+            raise self._checkpoint.damaged("terms that the level does not have")
+        planned, spill = self._recipe.iterations[k], self._plans[k].spill
         by_thresholds = self._losses.weights == "thresholds"
-        planned = self._recipe.iterations[k]
         renewals = REFRESHED_AFTER if by_thresholds else (0,)
-        after_iteration = self._observer(k, objective)
+        stretches = [end - begin for begin, end in pairwise((*(n for n in renewals if n < planned), planned))]
         with objective.evaluator(start.shape[:2]) as evaluator:  # one serves the whole level
 
             def function(pixels: Float32) -> tuple[Float64, Float32]:
-                return objective.evaluate(pixels, evaluator)
+                terms, gradient = objective.evaluate(pixels, evaluator)
+                return terms, self._greyed(gradient)
 
             image = self._kernels.upload(start)
-            for begin, end in pairwise((*(n for n in renewals if n < planned), planned)):
-                if by_thresholds:
+            for stretch in range(begun.stretch if begun else 0, len(stretches)):
+                done, state = (begun.done, begun.optimizer) if begun else (0, None)
+                if begun:
+                    objective.weights = self._history[-1].weights
+                elif by_thresholds:
                     sizes = objective.gradient_sizes(image, evaluator)
                     objective.weights = threshold_weights(objective.losses, sizes, objective.factors)
-                image = minimize(
-                    function,
-                    image,
-                    end - begin,
-                    self._kernels,
-                    after_iteration,
-                    level.free,
-                    spill=self._plans[k].spill,
-                )
-                if self.stopped:
+                begun = None
+                descent = Descent(function, image, self._kernels, level.free, spill=spill, state=state)
+                while not self._stopped and done < stretches[stretch] and descent.step():
+                    done += 1
+                    self._note(k, objective, descent)
+                    if self._checkpoint and (self._stopped or self._checkpoint.is_due()):
+                        with objective.stopwatch("checkpoint"):
+                            self._checkpoint.write(self._moment(k, stretch, done, descent))
+                if self._stopped:
                     break
         optimised: Float32 = self._kernels.download(image)
         return optimised
 
-    def _observer(self, k: int, objective: Objective) -> Callable[[Float32, list[float]], None]:
-        """What follows each iteration of a level: it is noted, and the callback is asked whether to go on."""
-        done = 0
+    def _note(self, k: int, objective: Objective, descent: Descent) -> None:
+        """Note an iteration, and ask the callback whether to go on."""
+        last = self._history[-1] if self._history else None
+        done = last.iteration + 1 if last and last.level == k else 1
 
-        def after_iteration(pixels: Float32, terms: list[float]) -> None:
-            nonlocal done
-            done += 1
+        def iteration() -> Iteration:
+            named = dict(zip(objective.names, descent.terms, strict=True))
+            return Iteration(k, done, sum(descent.terms), named, dict(objective.weights))
 
-            def state() -> Iteration:
-                named = dict(zip(objective.names, terms, strict=True))
-                return Iteration(k, done, sum(terms), named, dict(objective.weights))
+        self._history.append(iteration())
+        if self._callback is None:
+            return
+        count = len(self._history)
 
-            self.history.append(state())
-            if self._callback is None:
-                return
-            # What it is given is its own: it may write to it.
-            progress = Progress(state(), self._recipe, np.array(self._kernels.download(pixels)))
-            try:
-                self._callback(progress)
-            except StopIteration:  # SciPy's callbacks end a run so
-                progress.stop()
-            self.stopped = progress.stopped
-            if self.stopped:
-                raise StopIteration
+        def result(progress: Progress) -> Result:
+            with self._kernels.active():
+                return self._result(k, progress.pixels, self._history[:count], stopped=True)
 
-        return after_iteration
+        # What it is given is its own: it may write to it.
+        pixels = np.array(self._kernels.download(descent.image))
+        progress = Progress(iteration(), self._recipe, pixels, result)
+        try:
+            self._callback(progress)
+        except StopIteration:  # SciPy's callbacks end a run so
+            progress.stop()
+        self._stopped = progress.stopped
+
+    def _moment(self, k: int, stretch: int, done: int, descent: Descent) -> Moment:
+        generator = self._generator.bit_generator.state
+        return Moment(k, stretch, done, generator, self._made, self._history, descent.state)

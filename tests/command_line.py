@@ -20,7 +20,7 @@ def program(*arguments: object, **options: object) -> subprocess.Popen[str]:
     """The real thing, in a process of its own."""
     command = [sys.executable, "-m", "pyengine", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, text=True, **{**pipes, **options})  # type: ignore[call-overload]
+    return subprocess.Popen(command, **{"text": True, **pipes, **options})  # type: ignore[call-overload]
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:

@@ -139,7 +139,7 @@ def on(layer: str, mask: np.ndarray) -> np.ndarray:
 
 def expected_terms(network, e: Example, objective) -> dict[str, tuple[str, float, float, np.ndarray]]:
     """Layer, share of the output, loss and its gradient with respect to the layer's map, of each term."""
-    # What counts of an exemplar, and of what is kept, tests of its own say.
+    # What counts of an exemplar, and of the output, tests of its own say.
     exemplars = Recipe.create(**e.everything).level.exemplars
     losses = {loss.name: loss for loss in objective.losses}
     near = {loss.name: plain(loss.region.coverage.get(loss.layer)) for loss in objective.losses}
@@ -160,7 +160,7 @@ def expected_terms(network, e: Example, objective) -> dict[str, tuple[str, float
             for k, region in enumerate(e.regions):
                 name = "/".join(filter(None, (kind, layer, region)))
                 mask = everywhere if e.masks is None else e.masks[k]
-                w = on(layer, mask) if e.made is None else near[name]
+                w = on(layer, everywhere) if near[name] is None else near[name]
                 ws = []
                 for x, m in zip(exemplars, exemplar_maps, strict=True):
                     pixels = m[layer][0].size

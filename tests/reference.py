@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
-Padding = Literal["wrap", "zeros", "reflect"]  # the last for the way forward only
+Padding = Literal["wrap", "reflect", "zeros"]
 Pooling = Literal["average", "max"]
 Term = tuple[float, Array]
 Shift = tuple[int, int]
@@ -115,14 +115,20 @@ def pad(x: Array, padding: Padding, border: int = 1) -> Array:
 
 
 def pad_backward(g: Array, padding: Padding, border: int = 1) -> Array:
-    """Bring what arrived in the border home: to where it wraps round to, or nowhere."""
+    """Bring what arrived in the border home: to where it wraps round to or is reflected from, or nowhere."""
     for axis in (1, 2):
         g = np.moveaxis(g, axis, 0)
         side = len(g) - 2 * border
         inner = np.zeros((side, *g.shape[1:]))
         for i, row in enumerate(g):
-            if padding == "wrap" or 0 <= i - border < side:
-                inner[(i - border) % side] += row
+            at = i - border
+            if padding == "wrap":
+                at %= side
+            elif padding == "reflect":  # to and fro, with a period of twice the side, less the two at the ends
+                at %= max(2 * side - 2, 1)
+                at = min(at, 2 * side - 2 - at)
+            if 0 <= at < side:
+                inner[at] += row
         g = np.moveaxis(inner, 0, axis)
     return g
 

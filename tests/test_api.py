@@ -86,7 +86,10 @@ def test_synthesize_has_the_arguments_of_a_recipe_and_of_an_engine():
     """By name, annotation and default."""
     recipe, engine = (inspect.signature(f).parameters for f in (Recipe.create, pyengine.Engine))
     found = dict(inspect.signature(pyengine.synthesize).parameters)
-    assert found.pop("callback").default is None
+    of_a_run = dict([*inspect.signature(Engine.run).parameters.items()][2:])
+    for name, parameter in of_a_run.items():
+        given = found.pop(name)
+        assert (given.annotation, given.default) == (parameter.annotation, parameter.default), name
     assert [*found] == [*recipe, *engine]
     for name, parameter in {**recipe, **engine}.items():
         assert found[name].annotation == parameter.annotation, name

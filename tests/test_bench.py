@@ -494,7 +494,7 @@ class StubEngine:
         def iterate(level: int, pixels: np.ndarray) -> bool:
             StubEngine.now += 1
             history.append(SimpleNamespace(level=level))
-            progress = Progress(history[-1], recipe, pixels)
+            progress = Progress(history[-1], recipe, pixels, finish=pytest.fail)
             if callback is not None:
                 callback(progress)
             return progress.stopped

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import struct
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -20,7 +24,9 @@ from PIL import Image
 
 import pyengine
 from pyengine import Engine
+from pyengine.images.reading import load
 from pyengine.images.writing import save
+from pyengine.memory import Plan
 from pyengine.recipe import Recipe
 
 
@@ -334,6 +340,9 @@ def test_every_feature_is_the_same_as_in_the_api(
         @wraps(Engine.__init__)
         def __init__(self, **_: Any) -> None:
             self.model = engine.model
+
+        def plans(self, recipe: Recipe) -> list[Plan]:
+            return engine.plans(recipe)
 
         def run(self, recipe: Recipe, *, callback: object = None) -> pyengine.Result:
             return engine.run(recipe)
@@ -652,11 +661,164 @@ def test_interrupt(exemplar: Path, output: Path) -> None:
     assert sorted(path.name for path in output.parent.iterdir()) == ["exemplar.png", "out.png"]
 
 
-@pytest.mark.parametrize("flags", [(), ("--json",)])
-def test_bar_on_a_terminal(flags: tuple[str, ...], exemplar: Path, tmp_path: Path) -> None:
+LONG = ("--start", "noise", "--iterations", "4,60", "--levels", 2, "--threads", 1)
+
+
+def line(process: subprocess.Popen[str], beginning: str) -> None:
+    """Wait until a line of what happens begins so."""
+    assert process.stderr is not None
+    while not process.stderr.readline().startswith(beginning):
+        assert process.poll() is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGINT for one process there")
+def test_the_first_interrupt_keeps_what_there_is(exemplar: Path, output: Path) -> None:
+    """Enlarged; the same command goes on from the checkpoint."""
+    kept = output.with_name("run.checkpoint")
+    command = ("synthesize", exemplar, "-o", output, *LONG, "--keep-on-interrupt", "--checkpoint", kept)
+    process = program(*command, "--json", "--verbose")
+    line(process, "level 2/2 (32x32), iteration 10/60")
+    process.send_signal(signal.SIGINT)
+    code, stdout, stderr = finish(process)
+    report = json.loads(stdout)
+    coarse, fine = report["levels"]
+    assert (code, report["stopped"], coarse["iterations"]) == (130, True, 4)
+    assert 10 <= fine["iterations"] < 60
+    assert "Interrupted: the picture so far is kept after this iteration; Ctrl-C once more ends at once.\n" in stderr
+    assert stderr.splitlines()[-1] == "Error: interrupted"
+    with Image.open(output) as image:
+        assert (image.size, json.loads(image.info["pyengine"])["stopped"]) == ((32, 32), True)
+    result = invoke(*command)
+    assert (result.exit_code, result.stderr.startswith("level 2/2 (32x32), iteration ")) == (0, True)
+    assert sorted(path.name for path in output.parent.iterdir()) == ["exemplar.png", "out.png"]
+    expected = output.with_name("expected.png")
+    invoke("synthesize", exemplar, "-o", expected, *LONG)
+    assert output.read_bytes() == expected.read_bytes()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGINT for one process there")
+def test_the_second_interrupt_ends_at_once(exemplar: Path, output: Path) -> None:
+    """Both within one iteration, in what follows it."""
+    code = """if True:
+        import signal, sys
+        from pyengine.cli import progress
+        from pyengine.__main__ import main
+
+        count = int(sys.argv.pop())
+
+        def interrupt(text):
+            for _ in range(count):
+                signal.raise_signal(signal.SIGINT)
+
+        progress.tell = interrupt
+        main()
+    """
+    for count, pictures in (("2", False), ("1", True)):
+        command = ["synthesize", exemplar, "-o", output, "--iterations", 20, "--keep-on-interrupt", count]
+        done = subprocess.run(
+            [sys.executable, "-c", code, *map(str, command)], capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stderr.splitlines()[-1]) == (130, "Error: interrupted")
+        assert (output.read_bytes() != b"precious") == pictures
+        assert done.stdout.startswith(f"{output}: 32x32 pixels, stopped after 10 iterations, ") == pictures
+
+
+def terminal() -> tuple[int, int]:
+    """Its two ends: ours, and that of a program."""
     fcntl, termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
     ours, theirs = os.openpty()
     fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))  # rows and columns
+    return ours, theirs
+
+
+@pytest.mark.parametrize("flags", [(), ("--no-keep-on-interrupt",)])
+def test_a_terminal_keeps_what_there_is(flags: tuple[str, ...], exemplar: Path, output: Path) -> None:
+    ours, theirs = terminal()
+    process = program("synthesize", exemplar, "-o", output, "--iterations", 1000, "--levels", 1, *flags, stderr=theirs)
+    os.close(theirs)
+    shown = ""
+    while "value" not in shown:
+        shown += os.read(ours, 65536).decode()
+    process.send_signal(signal.SIGINT)
+    assert finish(process)[0] == 130
+    os.close(ours)
+    assert (output.read_bytes() == b"precious") == bool(flags)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_goes_on_to_the_same_bits(number: signal.Signals, exemplar: Path, output: Path) -> None:
+    """Killed at random moments, of which the last may come too late."""
+    rng = random.Random(int(number))
+    kept, expected = output.with_name("run.checkpoint"), output.with_name("expected.png")
+    command = ("synthesize", exemplar, "-o", output, *LONG, "--checkpoint", kept, "--checkpoint-every", 0.05)
+    for iteration in (10, 30):
+        process = program(*command)
+        line(process, f"level 2/2 (32x32), iteration {iteration}/60")
+        time.sleep(rng.random() / 5)
+        process.send_signal(number)
+        code = finish(process)[0]
+        assert code in ({-9} if number == signal.SIGKILL else {143}) or not kept.exists()
+    assert output.read_bytes() == b"precious" or not kept.exists()
+    result = invoke(*command)
+    assert result.exit_code == 0, result.output
+    assert not kept.exists()
+    invoke("synthesize", exemplar, "-o", expected, *LONG)
+    assert output.read_bytes() == expected.read_bytes()
+    if number == signal.SIGTERM:
+        assert sorted(path.name for path in output.parent.iterdir()) == ["exemplar.png", "expected.png", "out.png"]
+
+
+def test_the_picture_so_far_is_written(
+    exemplar: Path, output: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over what was there, at the full size, with a note that it is not the last."""
+    seen: list[tuple[int, int, bool]] = []
+
+    def saved(image: np.ndarray, path: Path, *, metadata: str) -> None:
+        save(image, path, metadata=metadata)
+        assert path == output
+        seen.append((*image.shape[1::-1], json.loads(metadata).get("stopped", False)))
+
+    monkeypatch.setattr("pyengine.result.save", saved)
+    options = ("--start", "noise", "--levels", 2, "--iterations", "3,2", "--threads", 1)
+    result = invoke("synthesize", exemplar, "-o", output, *options, "--save-every", 2, "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+    assert seen == [(32, 32, True), (32, 32, True), (32, 32, False)]
+    with Image.open(output) as image:
+        expected = engine.synthesize(exemplar, start="noise", levels=2, iterations=(3, 2)).image
+        assert np.array_equal(np.asarray(image), expected)
+
+
+def test_a_picture_so_far_that_cannot_be_written(exemplar: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def full(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 1:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    result = invoke("synthesize", exemplar, "-o", output, *FAST, "--save-every", 1, "--quiet")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith(f"Warning: {output}: cannot be written (No space left on device): ")
+    assert result.stderr.endswith("; the run goes on\n")
+
+
+def test_a_checkpoint_is_another_file_than_the_picture(exemplar: Path, output: Path) -> None:
+    output.unlink()
+    link = output.with_name("link.png")
+    link.symlink_to(output)
+    for path in (output, link):
+        expected = f"checkpoint {path}: the picture is written there: name another file"
+        refused(output, [exemplar, *FAST, "--checkpoint", path], expected)
+    refused(output, [exemplar, *FAST, "--checkpoint", exemplar], f"checkpoint {exemplar}: not a checkpoint")
+    assert load(exemplar).shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_bar_on_a_terminal(flags: tuple[str, ...], exemplar: Path, tmp_path: Path) -> None:
+    ours, theirs = terminal()
     process = program("synthesize", exemplar, "-o", tmp_path / "out.png", *FAST, *flags, stderr=theirs)
     stdout = finish(process)[1]
     os.close(theirs)

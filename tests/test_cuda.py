@@ -18,7 +18,7 @@ from layouts import woven
 
 import pyengine
 from pyengine import Engine, PyengineError, devices
-from pyengine.images.resampling import upsample_circular
+from pyengine.images.resampling import upsample
 from pyengine.kernels import Coverage, cuda
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.kernels.cuda import CudaKernels
@@ -560,14 +560,15 @@ def test_relu_gradient_of_nan(kernels, unpool):
         assert not kernels.download(on_gpu)[0] < peak[0]  # or it is NaN, which is as good
 
 
+@pytest.mark.parametrize("wrap", [True, False])
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (14, 10), (9, 8), (35, 41)])
-def test_upsample(kernels, size):
+def test_upsample(kernels, size, wrap):
     for image in (features((5, 7, 3), "normal"), features((1, 1, 3), "normal"), features((3, 2, 3), "normal")):
         if size[1] < image.shape[0] or size[0] < image.shape[1]:
             continue
-        found = kernels.upsample(kernels.upload(image), size)
+        found = kernels.upsample(kernels.upload(image), size, wrap=wrap)
         assert found.dtype == np.float32
-        assert_close(kernels.download(found), upsample_circular(image, size), 1e-5)
+        assert_close(kernels.download(found), upsample(image, size, wrap=wrap), 1e-5)
 
 
 # ------------------------------------------------------------------ patches
@@ -830,7 +831,7 @@ def everything(kernels) -> list[np.ndarray]:
     maps = kernels.upload(features((3, 9, 7)))
     kernels.relu_gradient(maps, padded, kernels.upload(features((3, 5, 4), "normal")), maps, unpool="max", peak=peak)
     results += [kernels.download(a) for a in (padded, peak)]
-    results.append(kernels.download(kernels.upsample(kernels.upload(features((5, 7, 3))), (9, 11))))
+    results.append(kernels.download(kernels.upsample(kernels.upload(features((5, 7, 3))), (9, 11), wrap=True)))
     rows = kernels.upload(features((6, 9000), "normal"))
     products, direction = kernels.upload(np.zeros((6, 6))), kernels.upload(np.zeros(9000, np.float32))
     kernels.inner_products(rows, (0, 1, 2), products)

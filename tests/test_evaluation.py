@@ -58,6 +58,8 @@ def check_against_whole(engine, in_tiles, image, options, side, channels=24):
         ((64, 96), "wrap", 32),
         ((64, 96), "wrap", 50),  # a tile and a part, rounded down to 48
         ((128, 72), "wrap", 64),
+        ((61, 101), "reflect", 24),
+        ((160, 128), "reflect", 64),
         ((64, 96), "wrap", 1024),  # one tile, without a halo
         ((64, 96), "wrap", 64),  # one row of tiles
         ((61, 101), "zeros", 32),

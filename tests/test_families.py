@@ -260,7 +260,7 @@ def test_what_is_no_plain_chain(tmp_path: Path, models: Path, kind: str, expecte
 
 
 @pytest.mark.parametrize("size", [(16, 16), (16, 19), (33, 48), (40, 23)])
-@pytest.mark.parametrize("padding", ["wrap", "zeros"])
+@pytest.mark.parametrize("padding", ["wrap", "reflect", "zeros"])
 @pytest.mark.parametrize("pooling", ["average", "max"])
 @pytest.mark.parametrize("winograd", [False, True])
 def test_both_ways_agree_with_the_reference(family, expected, size, padding, pooling, winograd):
@@ -340,7 +340,7 @@ def test_float16(family, expected):
 
 
 @pytest.mark.parametrize("make", [sessions_of, Rounded])
-@pytest.mark.parametrize("padding", ["wrap", "zeros"])
+@pytest.mark.parametrize("padding", ["wrap", "reflect", "zeros"])
 def test_any_name_will_do_that_is_not_reserved(tmp_path, make, padding):
     """In no graph is it the name of something else."""
     names = [
@@ -401,6 +401,7 @@ def test_the_receptive_radius(family, layer, winograd):
         ((192, 128), "wrap", NAMES[:4]),  # with Winograd's convolutions
         ((201, 143), "zeros", NAMES[:5]),
         ((384, 48), "wrap", NAMES),
+        ((201, 143), "reflect", NAMES[:5]),
         ((384, 48), "wrap", ("parts",)),
     ],
 )
@@ -523,7 +524,8 @@ def test_structure_content_and_variation(engine, natural, other):
 
 
 @pytest.mark.parametrize(
-    ("size", "padding"), [((96, 64), "wrap"), ((61, 83), "zeros"), ((192, 128), "wrap")]
+    ("size", "padding"),
+    [((96, 64), "wrap"), ((61, 83), "zeros"), ((61, 83), "reflect"), ((192, 128), "wrap")],
 )  # the last with Winograd's convolutions
 def test_whole_and_tiled_agree(engine, monkeypatch, natural, size, padding):
     rng = np.random.default_rng(9)

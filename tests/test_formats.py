@@ -47,4 +47,4 @@ def test_a_row_is_all_that_a_format_needs(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_help_names_all_formats() -> None:
     text = " ".join(invoke("synthesize", "--help").stdout.split())
-    assert f"Its suffix says the format: {formats.choices()}." in text
+    assert f"Its suffix says the format: {formats.choices()}; - is a PNG on standard output." in text

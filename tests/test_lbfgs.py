@@ -13,7 +13,7 @@ from scipy.optimize import minimize as scipy_minimize
 from pyengine import PyengineError
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.optimizers import lbfgs
-from pyengine.optimizers.lbfgs import PAIRS, minimize
+from pyengine.optimizers.lbfgs import PAIRS, Descent, State, minimize
 
 KERNELS = CpuKernels(threads=2)
 Function = Callable[[np.ndarray], tuple[float, np.ndarray]]
@@ -141,20 +141,6 @@ def test_a_wrong_gradient_ends_it_too():
     assert np.isfinite(found).all()
 
 
-def test_stopping_keeps_the_image_so_far():
-    function, _ = quadratic(10, 10, spread=0.3)
-    seen = []
-
-    def callback(x):
-        seen.append(x)
-        if len(seen) == 3:
-            raise StopIteration
-
-    found = optimize(function, np.zeros(10, np.float32), 50, callback)
-    assert len(seen) == 3
-    assert np.array_equal(found, seen[-1])
-
-
 def test_only_what_is_free_changes():
     target = np.full((2, 3, 3), 0.5, np.float32)
     free = np.array([[True, False, True], [False, False, True]])
@@ -278,7 +264,11 @@ def test_a_matrix_in_a_file_changes_no_bit(monkeypatch):
     def function(x):
         return np.array([0.5 * ((x - target) ** 2) @ slope], np.float64), slope * (x - target)
 
-    found = [lbfgs.minimize(function, np.zeros(size, np.float32), 12, kernels, spill=spill) for spill in (False, True)]
+    found = []
+    for spill in (False, True):
+        descent = Descent(function, np.zeros(size, np.float32), kernels, spill=spill)
+        assert all(descent.step() for _ in range(12))
+        found.append(descent.image)
     assert np.abs(found[0] - target).max() < 0.2
     assert np.array_equal(*found)
     monkeypatch.setattr(lbfgs, "BLOCK", 2**20)
@@ -291,7 +281,7 @@ def test_a_full_disk_is_an_error_of_one_line(monkeypatch):
 
     monkeypatch.setattr("os.posix_fallocate", full, raising=False)
     with pytest.raises(PyengineError, match=r"has no room for 1120 bytes \(No space.*\): set TMPDIR") as error:
-        lbfgs.minimize(lambda x: (np.zeros(1), x), np.ones(10, np.float32), 1, CpuKernels(threads=1), spill=True)
+        Descent(lambda x: (np.zeros(1), x), np.ones(10, np.float32), CpuKernels(threads=1), spill=True)
     assert "\n" not in str(error.value)
 
 
@@ -312,3 +302,43 @@ def test_only_what_is_free_is_optimised():
     assert not found[~free].any()
     assert np.array_equal(seen[-1], found)
     assert np.array_equal(minimize(function, start, 20, kernels, free=np.zeros((2, 3), bool)), start)
+
+
+@pytest.mark.parametrize("spill", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_descent_goes_on_from_a_state_to_the_same_bits(monkeypatch, spill, masked):
+    """Whether pairs are few or all there, and some of them replaced."""
+    monkeypatch.setattr(lbfgs, "BLOCK", 4096)  # two blocks, the last one shorter
+    rng = np.random.default_rng(0)
+    target, free = rng.uniform(-0.5, 1.5, (40, 45, 3)), rng.random((40, 45)) < 0.7 if masked else None
+    scale = rng.uniform(1, 30, target.shape)
+    kernels = CpuKernels(threads=1)
+    evaluated = []
+
+    def function(x):
+        evaluated.append(x.copy())
+        return np.array([0.1, 0.9]) * (scale * (x - target) ** 2).sum(), (2 * scale * (x - target)).astype(np.float32)
+
+    def started(state=None):
+        place = np.full(target.shape, 0.5 if state is None else 7, np.float32)
+        return Descent(function, place, kernels, free, spill=spill, state=state)
+
+    def copied(state):
+        vectors = [vector.copy() for vector in state.vectors]
+        assert [len(vector) for vector in vectors] == State.lengths(target.size, state.pairs)
+        return State([*state.terms], state.pairs, state.slot, state.side, vectors)
+
+    descent, states, images = started(), [], []
+    for _ in range(PAIRS + 6):
+        assert descent.step()
+        states.append(copied(descent.state))
+        images.append(descent.image.copy())
+    assert {state.pairs for state in states} == {*range(1, PAIRS + 1)}
+    for k in (0, 1, PAIRS // 2, len(states) - 2):
+        evaluated.clear()
+        other = started(states[k])
+        assert (other.image.tobytes(), other.terms) == (images[k].tobytes(), states[k].terms)
+        assert not evaluated  # what is known is not evaluated again
+        for image, state in zip(images[k + 1 :], states[k + 1 :], strict=True):
+            assert other.step()
+            assert (other.image.tobytes(), other.terms) == (image.tobytes(), state.terms)

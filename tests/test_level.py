@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import KERNELS, VGG16
@@ -17,7 +19,7 @@ def test_what_is_kept_counts_only_where_it_meets_what_is_made(wrap):
     hole[12:30, 52:] = True
     level = Recipe.create(np.zeros((47, 61, 3), np.uint8), fill=hole).level
     layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
-    (region,) = level.loss_regions(layers, VGG16, KERNELS, wrap=wrap)
+    (region,) = replace(level, wrap=wrap).loss_regions(layers, VGG16, KERNELS)
     assert region.share == pytest.approx(hole.mean())
     for layer in layers:
         made = on(layer, hole).reshape([-(-side // 2 ** VGG16.pools(layer)) for side in hole.shape])
@@ -55,14 +57,31 @@ def test_what_counts_of_an_exemplar(other, kind):
             assert counts.any()
             assert (counts <= most + 1e-6).all()
             side = 64 // 2 ** VGG16.pools(layer)
-            around = np.pad(most.reshape(side, side), 2, mode="edge")
-            lowest = [
-                np.min([around[y : y + side, x : x + side] for y in near for x in near], axis=0).ravel()
-                for near in (range(5), range(1, 4))
-            ]
+            lowest = [lowest_around(most.reshape(side, side), radius) for radius in (3, 1)]
             assert (counts[lowest[0] == 1] == 1).all()
             if layer == "relu1_1" and "soft" not in kind:  # there is enough of every region without its border
                 assert not counts[lowest[1] == 0].any()
+
+
+def lowest_around(values: np.ndarray, radius: int) -> np.ndarray:
+    """The least (N,) of a square of values (side, side) and those around it."""
+    side, near = len(values), range(2 * radius + 1)
+    around = np.pad(values, radius, mode="edge")
+    return np.min([around[y : y + side, x : x + side] for y in near for x in near], axis=0).ravel()
+
+
+@pytest.mark.parametrize("kind", ["index image", "soft masks"])
+def test_what_counts_of_an_outputs_regions(other, kind):
+    """What is one pixel within a region on each map; of soft masks, as much as the least there."""
+    indices = diagonal(64, 64)
+    given = indices if kind == "index image" else ramps(64, 64)
+    masks = split(indices, 1, 3) if kind == "index image" else given
+    level = Recipe.create(other, exemplar_regions=given, output_regions=given).level
+    for layer in ("relu1_1", "relu3_1"):
+        for region, mask in zip(level.loss_regions((layer,), VGG16, KERNELS), masks, strict=True):
+            side = 64 // 2 ** VGG16.pools(layer)
+            expected = lowest_around(on(layer, mask).reshape(side, side), 1)
+            np.testing.assert_allclose(region.coverage[layer].values, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("number", [1, 2])

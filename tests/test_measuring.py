@@ -124,13 +124,14 @@ def test_an_objective_without_pixels_has_no_gradient(engine, natural):
     assert not gradient.any()
 
 
-@pytest.mark.parametrize("padding", ["wrap", "zeros"])
+@pytest.mark.parametrize("padding", ["wrap", "reflect", "zeros"])
 def test_variation_wraps_where_the_output_does(engine, padding):
     """Halves that differ: the step across the border is as large as the one inside."""
     image = np.zeros((16, 20, 3), np.float32)
     image[8:] = 1
     objective = engine.objective(image, weights={"variation": 1.0}, padding=padding)
     steps = {"wrap": 2 * 20 / (2 * 16 * 20), "zeros": 20 / (15 * 20 + 16 * 19)}
+    steps["reflect"] = steps["zeros"]
     assert objective.terms(image)["variation"] == pytest.approx(steps[padding])
 
 

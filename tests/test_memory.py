@@ -20,7 +20,7 @@ from pyengine.losses.base import Sample
 from pyengine.losses.correlation import CorrelationLoss
 from pyengine.losses.options import LossOptions
 from pyengine.memory import Budget, Demand, Plan, level_demand
-from pyengine.network.graphs import OutputPadding
+from pyengine.network.graphs import Padding
 from pyengine.network.tiles import TiledNetwork, Window
 from pyengine.optimizers import lbfgs
 
@@ -109,7 +109,7 @@ def test_what_a_level_keeps_of_each_pixel(options, kept):
     assert list(Demand.of(histogram, VGG16, 0).reaches) == ["relu4_1"]
 
 
-def correlations(padding: OutputPadding, regions: int = 0) -> np.ndarray:
+def correlations(padding: Padding, regions: int = 0) -> np.ndarray:
     """What they take of each pixel of the exemplars, and of the output, all the time and for a moment."""
     demands = [
         Demand.of(LossOptions({"correlation": weight}, padding=padding).on(VGG16), VGG16, 1, regions)
@@ -126,7 +126,7 @@ def test_what_is_spread_over_the_whole_image_counts():
     assert correlations("wrap", 3).tolist() == [3 * 8 * 2, 3 * 8 * 1.5, 8 * (5 + 2)]
 
 
-@pytest.mark.parametrize("padding", ["wrap", "zeros"])
+@pytest.mark.parametrize("padding", ["wrap", "reflect", "zeros"])
 def test_correlations_take_no_more_than_that(padding):
     """And not much less."""
     kernels, (height, width), each = CpuKernels(threads=1), (96, 128), correlations(padding)
@@ -211,9 +211,9 @@ def test_a_synthesis_in_little_memory(monkeypatch, engine, tight_engine, other, 
         assert plan.spill == spill
         upsample, kept = CpuKernels.upsample, []
 
-        def enlarge(*arguments):  # the moment with the most images in memory
+        def enlarge(*arguments, **options):  # the moment with the most images in memory
             kept.append([type(network) for network in tight.pool.idle])
-            return upsample(*arguments)
+            return upsample(*arguments, **options)
 
         files, temporary_file = [], lbfgs.TemporaryFile
         monkeypatch.setattr(lbfgs, "TemporaryFile", lambda *_, **__: files.append(1) or temporary_file())
@@ -228,11 +228,11 @@ def test_a_synthesis_in_little_memory(monkeypatch, engine, tight_engine, other, 
     assert found.timings.keys() == expected.timings.keys()
 
 
-@pytest.mark.parametrize("padding", ["wrap", "zeros"])
+@pytest.mark.parametrize("padding", ["wrap", "reflect", "zeros"])
 def test_sizes_that_only_wrap_round_as_a_whole(tight_engine, other, padding):
     options = {"size": (125, 100), "levels": 1, "iterations": 1, "padding": padding}
     with tight_engine(128 * 100 * 1500) as engine:
-        if padding == "zeros":
+        if padding != "wrap":
             assert engine.synthesize(other, **options).image.shape == (100, 125, 3)
             return
         with pytest.raises(PyengineError, match=r"size 125x100: .* multiples of 8: make it 128x104, or give") as error:

@@ -277,7 +277,7 @@ def test_deepest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("writer", "preprocessing"), [(keras_npz, CAFFE), (torchvision_safetensors, IMAGENET)])
-@pytest.mark.parametrize("padding", ["wrap", "zeros"])
+@pytest.mark.parametrize("padding", ["wrap", "reflect", "zeros"])
 def test_features_agree_with_reference(
     writer: Writer, preprocessing: reference.Preprocessing, padding: reference.Padding, tmp_path: Path
 ) -> None:

@@ -108,6 +108,11 @@ def test_alpha_takes_the_mean_opaque_colour() -> None:
     np.testing.assert_allclose(reading.load(pixels)[0], expected, atol=1e-6)
 
 
+def test_what_is_more_opaque_than_not_keeps_its_colour() -> None:
+    pixels = np.array([[[1, 0, 0, 1], [0, 1, 0, 0.6], [0, 0, 1, 0]]])
+    np.testing.assert_allclose(reading.load(pixels)[0, :2], pixels[0, :2, :3], atol=1e-6)
+
+
 def test_half_opacity_counts_half() -> None:
     pixels = np.array([[[1, 0, 0, 1], [0, 1, 0, 0.5]]])
     mean = np.array([2, 1, 0]) / 3

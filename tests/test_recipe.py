@@ -57,6 +57,31 @@ def test_content_and_init_are_scaled_to_the_output():
     assert np.array_equal(level.init, resize(init.astype(np.float32) / 255, (40, 32)))
 
 
+# -------------------------------------------------------------------- padding
+
+
+@pytest.mark.parametrize(
+    ("options", "padding"),
+    [
+        ({}, "wrap"),
+        ({"init": EXEMPLAR}, "wrap"),
+        (CONTENT, "reflect"),
+        ({"fill": mask(64, 48)}, "reflect"),
+        ({"keep": mask(64, 48)}, "reflect"),
+        ({"output_regions": np.ones((18, 22), int)}, "reflect"),
+        ({"seamless": True}, "wrap"),
+        ({"seamless": True, "fill": mask(64, 48)}, "wrap"),
+        ({"method": "gatys"}, "zeros"),
+        ({"method": "gatys", **CONTENT}, "zeros"),
+        ({"padding": "wrap", **CONTENT}, "wrap"),
+    ],
+)
+def test_what_need_not_tile_sees_its_reflection(options, padding):
+    recipe = Recipe.create(EXEMPLAR, **options)
+    assert recipe.losses.padding == padding
+    assert recipe.level.wrap == (padding == "wrap")
+
+
 # -------------------------------------------------- levels, methods, defaults
 
 
@@ -310,7 +335,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"weights": {"gram": 0}, "method": "gatys"}, r"nothing is left to match"),
     ({**CONTENT, "weights": {"gram": 0, "histogram": 0, "content": 1}}, r"nothing is left to match"),
     ({"weights": "threshold"}, r"weights='threshold': give 'auto', 'thresholds', or numbers"),
-    ({"padding": "reflect"}, r"padding='reflect': choose 'wrap' or 'zeros'"),
+    ({"padding": "mirror"}, r"padding='mirror': choose 'wrap' or 'reflect' or 'zeros'"),
     ({"levels": True}, r"levels=True: give 1 to 2"),
     ({"levels": 3}, r"levels=3: give 1 to 2; the coarsest level's sides must be at least 16"),
     ({"iterations": ()}, r"iterations=\(\): give one number, or 1 of them"),
@@ -371,6 +396,16 @@ def test_periods_fit(options, output, measured):
     assert recipe.sizes[-1] == recipe.level.size == output
     assert [exemplar.size for exemplar in recipe.level.exemplars] == measured
     assert recipe.arguments["fit"] == options["fit"]
+
+
+def test_exemplars_are_scaled_by_a_tenth_at_most():
+    message = (
+        r"^fit='scale': for whole periods in 28x72, the exemplar would be scaled by 0.78 in width and 1.00 in height, "
+        r"and a tenth is the most: give fit='size', which makes it 36x72, or another size$"
+    )
+    with pytest.raises(PyengineError, match=message):
+        Recipe.create(BOARD, size=(28, 72), fit="scale")
+    assert Recipe.create(BOARD, size=(36, 72), fit="scale").sizes[-1] == (36, 72)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def check_gradient(function, at: Array, gradient: Array, directions: int = 6, st
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
-@pytest.mark.parametrize("padding", ["wrap", "zeros"])
+@pytest.mark.parametrize("padding", ["wrap", "reflect", "zeros"])
 @pytest.mark.parametrize("size", SIZES)
 def test_backward(size: tuple[int, int], padding: Padding, pooling: Pooling) -> None:
     rng = np.random.default_rng(2)
@@ -49,7 +49,7 @@ def test_backward(size: tuple[int, int], padding: Padding, pooling: Pooling) -> 
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
-@pytest.mark.parametrize("padding", ["wrap", "zeros"])
+@pytest.mark.parametrize("padding", ["wrap", "reflect", "zeros"])
 @pytest.mark.parametrize("size", [(16, 16), (9, 13)])
 def test_objective(size: tuple[int, int], padding: Padding, pooling: Pooling) -> None:
     exemplar = image(11, 10, seed=3) ** 2
@@ -73,7 +73,7 @@ def test_objective_is_zero_at_the_exemplar() -> None:
     assert abs(gradient).max() < 1e-12
 
 
-@pytest.mark.parametrize("padding", ["wrap", "zeros"])
+@pytest.mark.parametrize("padding", ["wrap", "reflect", "zeros"])
 def test_objective_with_masks_and_content(padding: Padding) -> None:
     at, exemplar, content = image(9, 13), image(11, 10, seed=3) ** 2, image(9, 13, seed=4)
     sizes = {

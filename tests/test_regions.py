@@ -104,12 +104,12 @@ def test_noise_where_masks_overlap_is_of_the_larger():
 
 
 def test_colours_are_drawn_as_often_as_they_count():
-    """By masks and by the exemplars' factors."""
+    """By masks, but for the row at a region's border, and by the exemplars' factors."""
     dark, light = np.zeros((4, 4, 3), np.float32), np.ones((8, 4, 3), np.float32)
     mask = np.zeros((1, 8, 4), np.float32)
     mask[:, :4] = 0.5
     level = Level((64, 64), (Exemplar(dark), Exemplar(light, mask, 6.0)))
-    assert white_noise(level, np.random.default_rng(0)).mean() == pytest.approx(3 / 4, abs=0.03)
+    assert white_noise(level, np.random.default_rng(0)).mean() == pytest.approx(36 / 52, abs=0.03)
 
 
 def test_detail_is_that_of_the_region(rng):
@@ -190,5 +190,5 @@ def test_a_region_at_every_depth_of_a_pyramid():
         assert level.masks.shape == level.exemplars[0].masks.shape == (2, side, side)
         assert np.allclose(level.masks.sum(axis=0), 1, atol=1e-6)
         assert level.masks[1].mean() == pytest.approx(1 / 64**2, rel=0.05)
-        for region in level.loss_regions(("relu1_1", "relu4_1"), VGG16, KERNELS, wrap=True):
+        for region in level.loss_regions(("relu1_1", "relu4_1"), VGG16, KERNELS):
             assert all(region.has_pixels(layer) for layer in ("relu1_1", "relu4_1"))

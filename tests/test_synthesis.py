@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -368,11 +369,45 @@ def test_the_style_gets_the_contents_colours(engine, natural, rng):
         assert (np.abs(image.mean(axis=(0, 1)) - mean).max() < 0.05) == near
 
 
+@pytest.mark.parametrize("options", [{}, {"start": "noise"}, {"content": True}, {"fill": True}])
+def test_grey_makes_grey(engine, natural, other, options):
+    """To the last bit, in a file with one channel; where anything has a colour, there is some."""
+    grey, colored = np.repeat(natural[:48, :48, :1], 3, axis=2), natural[:48, :48]
+    hole = np.zeros((48, 48), np.float32)
+    hole[10:30, 10:30] = 1
+    pictures = {"content": np.repeat(other[:32, :32, 1:2], 3, axis=2), "fill": hole}
+    options = {name: pictures.get(name, value) for name, value in options.items()}
+    result = engine.synthesize(grey, iterations=2, **options)
+    assert (result.image == result.image[:, :, :1]).all()
+    assert Image.open(io.BytesIO(result.encode())).mode == "L"
+    colored_result = engine.synthesize(colored, iterations=2, **options)
+    assert (colored_result.image != colored_result.image[:, :, :1]).any()
+    assert Image.open(io.BytesIO(colored_result.encode())).mode == "RGB"
+
+
+def test_a_transfer_does_not_see_its_opposite_side(engine, natural):
+    """Halves of black and white: where the picture wraps round, the black's outermost row is as grey as at the edge."""
+    content = np.zeros((48, 48, 3), np.float32)
+    content[:24] = 1
+    options = {"content": content, "content_strength": 30, "iterations": 20, "levels": 1}
+    stripes = np.repeat(content[:, :, :1].transpose(1, 0, 2), 3, axis=2)
+    rows = {
+        padding: engine.synthesize(stripes, padding=padding, **options).image.mean((1, 2)) for padding in ("wrap", None)
+    }
+    assert abs(rows[None][-1] - rows[None][-8]) < abs(rows["wrap"][-1] - rows["wrap"][-8]) / 2
+
+
+def test_luminance_over_grey_has_the_contents_colours(engine, natural, other):
+    grey = np.repeat(natural[:48, :48, :1], 3, axis=2)
+    result = engine.synthesize(grey, content=other[:32, :32], preserve_color="luminance", iterations=2)
+    assert Image.open(io.BytesIO(result.encode())).mode == "RGB"
+
+
 @pytest.mark.parametrize("options", [{"weights": {"content": 0}}, {"content_layers": []}])
 def test_content_may_be_only_what_is_started_from(engine, natural, other, options):
     content = natural[:32, :32]
     result = engine.synthesize(other, content=content, iterations=1, **options)
-    same = engine.synthesize(other, init=content, size=32, style_scale=0.5, iterations=1)
+    same = engine.synthesize(other, init=content, size=32, style_scale=0.5, padding="reflect", iterations=1)
     assert np.array_equal(result.image, same.image)
 
 

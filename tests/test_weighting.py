@@ -79,11 +79,9 @@ def test_weights_go_to_the_terms_they_name(engine, natural, other):
 
 def test_automatic_weights_of_regions_are_their_shares(engine, natural):
     """Two regions with the same exemplar: all in all they count what one counts."""
-    layout = diagonal(64, 64)
-    alone = engine.objective(natural, weights="auto").weights
-    both = engine.objective(
-        natural, exemplar_regions=[np.ones((96, 96))] * 3, output_regions=layout, weights="auto"
-    ).weights
+    layout, options = diagonal(64, 64), {"weights": "auto", "padding": "wrap"}
+    alone = engine.objective(natural, **options).weights
+    both = engine.objective(natural, exemplar_regions=[np.ones((96, 96))] * 3, output_regions=layout, **options).weights
     assert len(both) == 2 * len(alone)
     for name, weight in alone.items():
         assert both[f"{name}/1"] == pytest.approx(weight * (layout == 1).mean(), rel=1e-4)

@@ -170,7 +170,7 @@ def test_filters_have_to_be_constants():
         Session(graph.model("convolution", inputs, {"y": (1, 2, 6, 6)}), Provider(), threads=1)
 
 
-@pytest.mark.parametrize(("name", "value"), [("border", 3), ("relu", 2), ("pool", 3), ("pool", -1)])
+@pytest.mark.parametrize(("name", "value"), [("border", 4), ("relu", 2), ("pool", 3), ("pool", -1)])
 def test_attributes_out_of_range(name, value):
     graph = Graph()
     graph.convolve_winograd("x", "y", np.zeros((2, 3, 3, 3), np.float32), np.zeros(2, np.float32), "given")

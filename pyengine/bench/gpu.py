@@ -16,7 +16,7 @@ from pyengine.bench.suite import convolution_gflop, optimizer_seconds
 from pyengine.devices import Precision
 from pyengine.engine import Engine
 from pyengine.errors import PyengineError
-from pyengine.images.resampling import resize, upsample_circular
+from pyengine.images.resampling import resize, upsample
 from pyengine.kernels import Kernels
 from pyengine.kernels.cuda import TF32_MATH
 from pyengine.network.model import Model
@@ -101,7 +101,7 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
 def _picture(size: int, generator: np.random.Generator) -> Float32:
     """Noise with some structure, so that rounding matters as much as it does in photographs."""
     noise = generator.random((size, size, 3), np.float32)
-    coarse = upsample_circular(resize(noise, (size // 8, size // 8)), (size, size))
+    coarse = upsample(resize(noise, (size // 8, size // 8)), (size, size), wrap=True)
     return np.clip(0.7 * coarse + 0.3 * noise, 0, 1)
 
 

@@ -86,6 +86,12 @@ class Output:
             with suppress(OSError):
                 _print(text, err=False)
 
+    def content(self, content: bytes) -> None:
+        """Write a file's content to standard output; the errors are those of `say`."""
+        with _needed():
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
+
     def document(self, document: Any) -> None:
         """Print a document as JSON, if that is wanted; the errors are those of `say`."""
         if self.as_json:
@@ -93,8 +99,15 @@ class Output:
 
 
 def _give(text: str) -> None:
-    try:
+    with _needed():
         _print(text, err=False)
+
+
+@contextmanager
+def _needed() -> Iterator[None]:
+    """What is written here is what the command was called for."""
+    try:
+        yield
     except OSError as error:
         if error.errno == errno.EPIPE:
             raise ReaderGone from None
@@ -107,10 +120,20 @@ debug = click.option(
 """The option that the guard around all commands looks for."""
 
 
-def reports(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command --json, --quiet, --verbose and --debug, and its function an `Output` as the argument `out`."""
+def reports(
+    function: Callable[..., Any], as_json: str = "Print one JSON document instead of text."
+) -> Callable[..., Any]:
+    """Give a command --json, --quiet, --verbose and --debug, and its function an `Output` as the argument `out`.
 
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+    Parameters
+    ----------
+    function : callable
+        The command's.
+    as_json : str
+        What --json does. Default: it prints one document.
+    """
+
+    @click.option("--json", "as_json", is_flag=True, help=as_json)
     @click.option("-q", "--quiet", is_flag=True, help="Print no text and show no progress; errors and warnings stay.")
     @click.option("-v", "--verbose", is_flag=True, help="Tell what happens on standard error.")
     @debug

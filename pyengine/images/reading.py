@@ -38,6 +38,9 @@ _FIRST_FRAME_IS_THE_PICTURE = {"MPO", "PSD"}
 # Arithmetic in float32 may leave [0, 1] by rounding; that is no reason to refuse an image.
 _ROUNDING = 1e-5
 
+OPAQUE = 0.5
+"""How opaque a pixel has to be to count, with the colour that it has: more than this."""
+
 MOST_INDICES = 64
 """Distinct values of an index image, at most: more are the blended colours of edges, or of JPEG."""
 
@@ -120,8 +123,8 @@ def load(source: Source, name: str = "exemplar") -> Float32:
 
     A file is turned upright by its EXIF orientation and converted to sRGB by its colour profile, where it has
     one that fits; 16-bit grey keeps its depth (Pillow reads 16-bit colour as 8-bit). Where the image is
-    transparent, it is composited over its own mean colour, weighted by opacity: no foreign colour enters the
-    statistics that are measured on it.
+    more transparent than opaque, it is composited over its own mean colour, weighted by opacity: no foreign colour
+    enters the statistics that are measured on it.
 
     Parameters
     ----------
@@ -164,7 +167,7 @@ def load_with_alpha(source: Source, name: str = "exemplar") -> tuple[Float32, Fl
     Returns
     -------
     image : numpy.ndarray
-        A new float32 array (H, W, 3), composited over its mean colour.
+        A new float32 array (H, W, 3), composited over its mean colour where it is more transparent than opaque.
     alpha : numpy.ndarray or None
         A new float32 array (H, W), 1 where the image is opaque; None if it is so everywhere.
 
@@ -505,10 +508,13 @@ def _in_range(array: NDArray[Any], name: str) -> Float32:
 
 
 def _composite(rgb: Float32, alpha: Float32, name: str) -> Float32:
-    """Fill what is transparent with the mean colour of what is not."""
+    """Fill what is transparent with the mean colour of what is not.
+
+    What is more than half opaque counts, and keeps its own colour.
+    """
     opacity = alpha.sum(dtype=np.float64)
     if opacity == 0:
         raise PyengineError(f"{name}: fully transparent: remove its alpha channel or make it opaque")
     mean = (rgb * alpha).sum((0, 1), dtype=np.float64) / opacity
-    composite: Float32 = rgb * alpha + mean.astype(np.float32) * (1 - alpha)
-    return composite.clip(0, 1)  # rounding may exceed 1
+    composite = rgb * alpha + mean.astype(np.float32) * (1 - alpha)
+    return np.where(alpha > OPAQUE, rgb, composite).clip(0, 1)  # rounding may exceed 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from PIL import Image
 
@@ -26,11 +28,11 @@ def resize(image: Float32, size: tuple[int, int]) -> Float32:
     >>> resize(np.full((6, 8, 3), 0.25, np.float32), (4, 3)).shape
     (3, 4, 3)
     """
-    return _resample(image, size, Image.Resampling.HAMMING, margin=0)
+    return _resample(image, size, Image.Resampling.HAMMING)
 
 
-def upsample_circular(image: Float32, size: tuple[int, int]) -> Float32:
-    """Scale an image that wraps around to a larger size, bilinearly; the result wraps around too.
+def upsample(image: Float32, size: tuple[int, int], *, wrap: bool) -> Float32:
+    """Scale an image to a larger size, bilinearly.
 
     Parameters
     ----------
@@ -38,23 +40,34 @@ def upsample_circular(image: Float32, size: tuple[int, int]) -> Float32:
         Float32 (H, W, 3), or a mask (H, W).
     size : tuple of int
         Width and height, neither smaller than the image's.
+    wrap : bool
+        Whether the image wraps round, as the result then does too. If not, it goes on beyond its border as it ends.
 
     Examples
     --------
     >>> columns = np.zeros((1, 2, 3), np.float32)
     >>> columns[:, 0] = 1
-    >>> upsample_circular(columns, (4, 1))[0, :, 0]
+    >>> upsample(columns, (4, 1), wrap=True)[0, :, 0]
     array([0.75, 0.75, 0.25, 0.25], dtype=float32)
+    >>> upsample(columns, (4, 1), wrap=False)[0, :, 0]
+    array([1.  , 0.75, 0.25, 0.  ], dtype=float32)
     """
     # A bilinear sample reaches half a pixel over the edge.
-    return _resample(image, size, Image.Resampling.BILINEAR, margin=1)
+    return _resample(image, size, Image.Resampling.BILINEAR, margin=1, beyond="wrap" if wrap else "edge")
 
 
-def _resample(image: Float32, size: tuple[int, int], resampling: Image.Resampling, margin: int) -> Float32:
-    """Resize channel by channel, in floating point, with `margin` pixels of the opposite side in reach."""
+def _resample(
+    image: Float32,
+    size: tuple[int, int],
+    resampling: Image.Resampling,
+    *,
+    margin: int = 0,
+    beyond: Literal["wrap", "edge"] = "edge",
+) -> Float32:
+    """Resize channel by channel, in floating point, with some pixels of what is beyond the border in reach."""
     height, width = image.shape[:2]
     box = (margin, margin, margin + width, margin + height)
-    padded = np.pad(np.atleast_3d(image), ((margin, margin), (margin, margin), (0, 0)), mode="wrap")
+    padded = np.pad(np.atleast_3d(image), ((margin, margin), (margin, margin), (0, 0)), mode=beyond)
     channels = (Image.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(padded, 2, 0))
     resampled = np.dstack([np.asarray(channel.resize(size, resampling, box)) for channel in channels])
     return resampled.reshape(*resampled.shape[:2], *image.shape[2:])

@@ -51,11 +51,11 @@ def check_output(path: str | os.PathLike[str]) -> None:
 
 
 def save(image: ByteImage, path: str | os.PathLike[str], *, metadata: str | None = None) -> None:
-    """Write uint8 (H, W, 3) in the format that the suffix names; see `files.write_atomically`.
+    """Write uint8 (H, W, 3), or grey (H, W), in the format that the suffix names; see `files.write_atomically`.
 
     Parameters
     ----------
-    image : uint8 (H, W, 3)
+    image : uint8 (H, W, 3) or (H, W)
     path : str or os.PathLike
     metadata : str, optional
         A text to write into the file where the format carries one, which `reading.read_metadata` reads; by default
@@ -76,6 +76,17 @@ def save(image: ByteImage, path: str | os.PathLike[str], *, metadata: str | None
     ...     load(Path(folder) / "grey.png")[0, 0]
     array([0.2, 0.2, 0.2], dtype=float32)
     """
+    write_atomically(path, encode(image, path, metadata=metadata))
+
+
+def encode(image: ByteImage, path: str | os.PathLike[str], *, metadata: str | None = None) -> memoryview:
+    """What a file of this name would hold of an image; the arguments and errors are those of `save`.
+
+    Examples
+    --------
+    >>> bytes(encode(np.zeros((2, 2, 3), np.uint8), "black.png")[1:4])
+    b'PNG'
+    """
     form = format_of(path)
     height, width = image.shape[:2]
     if form.longest_side is not None and max(width, height) > form.longest_side:
@@ -88,4 +99,4 @@ def save(image: ByteImage, path: str | os.PathLike[str], *, metadata: str | None
         options["pnginfo"].add_itxt(KEYWORD, metadata)
     encoded = io.BytesIO()
     Image.fromarray(image).save(encoded, form.name, **options)
-    write_atomically(path, encoded.getbuffer())
+    return encoded.getbuffer()

@@ -240,8 +240,8 @@ class Kernels(Protocol):
         """
         ...
 
-    def upsample(self, image: Float32, size: tuple[int, int]) -> Float32:
-        """Enlarge an image (H, W, 3) to a (width, height), as `images.resampling.upsample_circular` does."""
+    def upsample(self, image: Float32, size: tuple[int, int], *, wrap: bool) -> Float32:
+        """Enlarge an image (H, W, 3) to a (width, height), as `images.resampling.upsample` does."""
         ...
 
     # ---------------------------------------------------------------- patches

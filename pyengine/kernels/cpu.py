@@ -14,7 +14,7 @@ import numpy as np
 
 from pyengine import _core
 from pyengine.arrays import Float32, Float64, Int32
-from pyengine.images.resampling import upsample_circular
+from pyengine.images.resampling import upsample
 from pyengine.kernels import Coverage, Unpool
 from pyengine.machine import memory
 
@@ -207,9 +207,9 @@ class CpuKernels:
         if peak is not None:
             peak[0] = measured
 
-    def upsample(self, image: Float32, size: tuple[int, int]) -> Float32:
+    def upsample(self, image: Float32, size: tuple[int, int], *, wrap: bool) -> Float32:
         """See `Kernels.upsample`."""
-        return upsample_circular(image, size)
+        return upsample(image, size, wrap=wrap)
 
     def nearest(self, queries: Float32, sources: Float32, cost: Float32 | None = None) -> tuple[Int32, Float32]:
         """See `Kernels.nearest`."""

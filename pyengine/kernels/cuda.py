@@ -381,13 +381,14 @@ class CudaKernels:
             np.int32(border), np.int32(UNPOOLS[unpool]), np.int32(wrap),
         )  # fmt: skip
 
-    def upsample(self, image: Float32, size: tuple[int, int]) -> Float32:
+    def upsample(self, image: Float32, size: tuple[int, int], *, wrap: bool) -> Float32:
         """See `Kernels.upsample`."""
         height, width, channels = image.shape
         result: Float32 = self.xp.empty((size[1], size[0], channels), np.float32)
         self._launch(
             "upsample", "upsample", (_blocks(result.size),),
             image, result, np.int32(height), np.int32(width), np.int32(channels), np.int32(size[1]), np.int32(size[0]),
+            np.int32(wrap),
         )  # fmt: skip
         return result
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pyengine.arrays import Float32, Float64
+from pyengine.components import principal_axes
 from pyengine.kernels import Coverage, Kernels
 from pyengine.losses.base import EVERYWHERE, AdditiveLoss, Region, Sample
 from pyengine.network.architecture import Architecture
@@ -17,9 +18,6 @@ from pyengine.network.tiles import Window
 COMPONENTS = 8
 """Principal components of the features that are looked at. On relu2_1, 8 of 128 have four fifths of the variance; with
 16, and with relu3_1 and relu4_1 as well, five regular exemplars came out alike."""
-
-ITERATIONS = 6
-"""Rounds that find the components."""
 
 AT_A_TIME = 4
 """Components of which the spectra are in memory at a time."""
@@ -223,7 +221,7 @@ class CorrelationLoss(AdditiveLoss):
 def _components(samples: Sequence[Sample], kernels: Kernels) -> tuple[Float64, Float32, Float64]:
     """Axes (K, C) that span what the features mostly differ in, their mean along them (K, 1, 1), and mean square.
 
-    By subspace iteration; nearly the principal components, and exactly what is looked at ever after.
+    Nearly the principal components, and exactly what is looked at ever after.
     """
     xp = kernels.xp
     total = sum(sample.mass for sample in samples)
@@ -235,16 +233,9 @@ def _components(samples: Sequence[Sample], kernels: Kernels) -> tuple[Float64, F
         gram = sample.mass / total * kernels.gram(with_ones, sample.coverage)
         mean += gram[-1, :-1]
         square += gram[:-1, :-1]
-    covariance = square - mean[:, None] * mean
-    axes = np.random.default_rng(0).standard_normal((channels, min(COMPONENTS, channels)))
-    products: Float32 = xp.empty((channels, 1, axes.shape[1]), np.float32)
-    for _ in range(ITERATIONS):
-        axes, _ = np.linalg.qr(axes)
-        kernels.mix(kernels.upload(axes.astype(np.float32)[:, None]), covariance, 1.0, products)
-        found = kernels.download(products)[:, 0].astype(np.float64)
-        axes = found + 1e-9 * max(float(np.abs(found).max()), 1e-30) * axes  # for features that are all alike
-    axes, _ = np.linalg.qr(axes)
-    rows: Float64 = kernels.upload(np.ascontiguousarray(axes.T))
+    covariance = kernels.download(square - mean[:, None] * mean)
+    axes = principal_axes(lambda axes: covariance @ axes, channels, COMPONENTS)
+    rows: Float64 = kernels.upload(axes)
     return rows, (rows @ mean).astype(np.float32)[:, None, None], square.trace()
 
 

@@ -13,7 +13,7 @@ from pyengine.errors import PyengineError, in_short
 from pyengine.losses import KINDS
 from pyengine.losses.base import IMAGE, Weight
 from pyengine.network.architecture import Architecture
-from pyengine.network.graphs import OutputPadding, Pooling
+from pyengine.network.graphs import Padding, Pooling
 
 Weights: TypeAlias = Literal["auto", "thresholds"] | Mapping[str, Weight]
 """How all terms are weighted, or numbers by kind ("gram") or by kind and layer ("gram/relu1_1")."""
@@ -47,7 +47,7 @@ class LossOptions:
         The weight of terms in use that `weights` does not name. Default: "auto".
     content_strength : float
         A factor of the weights of the kinds that are measured on the content. Default: 1.
-    padding : {"wrap", "zeros"}
+    padding : {"wrap", "reflect", "zeros"}
         See `pyengine.synthesize`. Default: "wrap".
     pooling : {"average", "max"}
         See `pyengine.synthesize`. Default: "average".
@@ -71,7 +71,7 @@ class LossOptions:
     content: bool = False
     unnamed: Weight = "auto"
     content_strength: float = 1.0
-    padding: OutputPadding = "wrap"
+    padding: Padding = "wrap"
     pooling: Pooling = "average"
 
     def __post_init__(self) -> None:
@@ -92,7 +92,7 @@ class LossOptions:
             raise PyengineError(
                 f"content_strength={in_short(self.content_strength)}: give a number above 0, at most {MOST_STRENGTH:g}"
             )
-        check_choice("padding", self.padding, get_args(OutputPadding))
+        check_choice("padding", self.padding, get_args(Padding))
         check_choice("pooling", self.pooling, get_args(Pooling))
 
     def _check_weights(self) -> None:

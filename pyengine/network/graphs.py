@@ -23,9 +23,7 @@ from pyengine.network.model import Convolution, Model
 if TYPE_CHECKING:
     import onnx
 
-Padding = Literal["wrap", "zeros", "reflect"]
-OutputPadding = Literal["wrap", "zeros"]
-"""Paddings that have a way back, which an output needs."""
+Padding = Literal["wrap", "reflect", "zeros"]
 
 Repeating = Literal["wrap", "reflect"]
 """Paddings whose border repeats pixels of the map."""
@@ -41,7 +39,7 @@ IR_VERSION = 9
 DOMAIN = "pyengine"
 """The domain of the operator Convolution, which is ours: see csrc/operator.cpp."""
 
-BORDERS = {"given": 0, "zeros": 1, "wrap": 2}
+BORDERS = {"given": 0, "zeros": 1, "wrap": 2, "reflect": 3}
 """Values of its attribute `border`."""
 
 POOLS = {None: 0, "average": 1, "max": 2}
@@ -139,14 +137,11 @@ class Graph:
         bias: npt.NDArray[Any],
         padding: Padding | Literal["given"],
         *,
-        sides: tuple[int, int] | None = None,
         relu: bool = True,
         pooling: Pooling | None = None,
         mask: str | None = None,
     ) -> str:
         """The same by our own operator, and the pool after it; `mask` is what that tells of the map before the pool."""
-        if padding == "reflect":
-            x, padding = self.pad(x, output, padding, WINOGRAD_KERNEL // 2, sides), "given"
         outputs = [output] if mask is None else [output, mask]
         attributes: dict[str, Any] = {"border": BORDERS[padding], "relu": int(relu), "pool": POOLS[pooling]}
         inputs = [x, self.constant(f"{output}.weight", filters), self.constant(f"{output}.bias", bias)]
@@ -189,7 +184,7 @@ def forward_graph(
     model : Model
     outputs : tuple of str
         The feature maps to return, such as ``("relu1_1", "relu4_1")``.
-    padding : {"wrap", "zeros", "reflect"}
+    padding : {"wrap", "reflect", "zeros"}
         What the convolutions see beyond the border; by default "wrap". "zeros" are those of the network: the mean
         colour of its training images.
     pooling : {"average", "max"}
@@ -233,12 +228,10 @@ def forward_graph(
         height, width = sides or (f"{name}.height", f"{name}.width")
         if winograd and is_winograds(layer):
             if name in outputs:
-                x = graph.convolve_winograd(x, name, filters, bias, padding, sides=sides)
+                x = graph.convolve_winograd(x, name, filters, bias, padding)
             else:  # nobody wants the map before the pool
                 mask = name if name in masks else None
-                x = graph.convolve_winograd(
-                    x, f"{name}.map", filters, bias, padding, sides=sides, pooling=pool, mask=mask
-                )
+                x = graph.convolve_winograd(x, f"{name}.map", filters, bias, padding, pooling=pool, mask=mask)
                 pool = None
             if name in masks:
                 bits.append(name)
@@ -332,9 +325,10 @@ def adjoint_graph(
     """Graph from the gradient with respect to a convolution's output to that with respect to its input.
 
     A convolution that keeps the size has as its adjoint the convolution with the kernel flipped in both axes and the
-    channels swapped, under the same padding: a plain ``Conv``, which runs as fast as those of the forward pass. The
-    gradient comes as ``padded`` (1, O, h + 2b, w + 2b), with a border of the kernel's b pixels, and leaves as
-    ``gradient`` (1, I, h, w), or (1, h, w, 3) where the input is the image.
+    channels swapped, under the same padding: a plain ``Conv``, which runs as fast as those of the forward pass. Under
+    reflection it is the one under zeros, with what `Reflection` adds along the border. The gradient comes as ``padded``
+    (1, O, h + 2b, w + 2b), with a border of the kernel's b pixels, and leaves as ``gradient`` (1, I, h, w), or
+    (1, h, w, 3) where the input is the image.
 
     Parameters
     ----------
@@ -352,7 +346,7 @@ def adjoint_graph(
     graph = Graph()
     first = name == model.architecture.first
     half = half and not first
-    layer, filters = model.architecture[name], _adjoint(model, name).astype(np.float16 if half else np.float32)
+    layer, filters = model.architecture[name], adjoint_filters(model, name).astype(np.float16 if half else np.float32)
     border = 2 * layer.border
     outer: Shape = ("rows", "columns") if size is None else (size[0] + border, size[1] + border)
     inner: Shape = ("height", "width") if size is None else size
@@ -380,7 +374,7 @@ def adjoint_graph(
     return graph.model("adjoint", inputs, {"gradient": shape})
 
 
-def _adjoint(model: Model, name: str) -> Float32:
+def adjoint_filters(model: Model, name: str) -> Float32:
     """Filters of the adjoint of a layer's convolution: flipped in both axes, with inputs and outputs exchanged."""
     convolution = model[name]
     filters = convolution.filters

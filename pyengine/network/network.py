@@ -19,6 +19,7 @@ from pyengine.network.graphs import (
     WINOGRAD_TILE,
     Padding,
     Pooling,
+    adjoint_filters,
     adjoint_graph,
     forward_graph,
     is_winograds,
@@ -26,6 +27,7 @@ from pyengine.network.graphs import (
     needs_size,
 )
 from pyengine.network.model import Model
+from pyengine.network.reflection import Reflection
 from pyengine.network.sessions import Provider, Run, Session
 
 DIRECT = 128 * 128
@@ -62,6 +64,7 @@ class ModelSessions:
         self._threads = threads
         self._forward: dict[object, Session] = {}
         self._adjoints: dict[object, Session] = {}
+        self._reflections: dict[str, Reflection] = {}
         self._of_channels: dict[tuple[int, int], ModelSessions] = {}
         self._lock = Lock()
 
@@ -127,6 +130,13 @@ class ModelSessions:
                 graph = adjoint_graph(self.model, layer, size=fixed, half=self.half, winograd=winograd)
                 self._adjoints[key] = Session(graph, self._provider, self._threads)
             return self._adjoints[key]
+
+    def reflection(self, layer: str) -> Reflection:
+        """What is added to the adjoint of a layer's convolution where the border is a reflection."""
+        with self._lock:
+            if layer not in self._reflections:
+                self._reflections[layer] = Reflection(adjoint_filters(self.model, layer), self.kernels)
+            return self._reflections[layer]
 
     def of_channels(self, begin: int, end: int) -> ModelSessions:
         """Those of the first layer alone, with its channels from `begin` to before `end`."""
@@ -201,8 +211,6 @@ class Network:
             raise PyengineError(
                 f"image of {size[1]}x{size[0]} pixels: both sides must be at least {LEAST_SIDE}; enlarge it first"
             )
-        if gradient and padding == "reflect":  # reflected borders would have to be added up
-            raise ValueError("there is no backward pass under 'reflect' padding")
         if winograd is None:
             winograd = sessions.winograd(size)
         architecture = sessions.model.architecture
@@ -219,7 +227,7 @@ class Network:
                 steps = self._steps[layer] = []
             if gradient:
                 adjoint = sessions.adjoint(layer, shapes.map[1:], winograd=winograd)
-                steps.append(_Step(sessions, shapes, adjoint, self._buffers, wrap=padding == "wrap"))
+                steps.append(_Step(sessions, shapes, adjoint, self._buffers, padding))
                 if layer in layers:
                     self.gradients[layer] = steps[0].gradient
         self.layers = tuple(self._steps)
@@ -350,8 +358,7 @@ class _Step:
         shapes: _LayerShapes,
         adjoint: Session,
         buffers: Mapping[str, Any],
-        *,
-        wrap: bool,
+        padding: Padding,
     ) -> None:
         layer = shapes.layer.name
         first = layer == sessions.model.architecture.first
@@ -363,11 +370,13 @@ class _Step:
         self.gradient: Float32 = self._above if self._loss is None else self._loss
         self._border = shapes.layer.border
         self._unpool = shapes.unpool
-        self._wrap = wrap
+        self._wrap = padding == "wrap"
         self._peak = buffers["peak"] if sessions.half and not first else None
         gradient = buffers["gradient/image"] if first else _view(buffers["above"], shapes.below)[None]
         bound = {"padded": self._padded[None], "gradient": gradient, "peak": buffers["peak"]}
         self._adjoint: Run = adjoint.bind(bound)
+        self._reflection = sessions.reflection(layer) if padding == "reflect" else None
+        self._below = gradient[0].transpose(2, 0, 1) if first else gradient[0]
 
     def __call__(self) -> None:
         self._kernels.relu_gradient(
@@ -381,6 +390,8 @@ class _Step:
             peak=self._peak,
         )
         self._adjoint()
+        if self._reflection is not None:
+            self._reflection.add(self._padded, self._below)
 
 
 def _view(buffer: Float32, shape: tuple[int, int, int]) -> Float32:

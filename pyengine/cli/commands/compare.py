@@ -9,6 +9,7 @@ import click
 from pyengine.cli import options
 from pyengine.cli.checks import check_not_an_input
 from pyengine.cli.output import Output, reports
+from pyengine.cli.pipes import with_stdin
 
 
 @click.command()
@@ -26,6 +27,8 @@ from pyengine.cli.output import Output, reports
 @reports
 def command(exemplar: Path, images: tuple[Path, ...], mask: str | None, picture: Path | None, out: Output) -> None:
     """Measure how much each IMAGE looks like EXEMPLAR, by figures that the synthesis does not optimise.
+
+    A picture that is called - is read from standard input.
 
     The patch distance is that of all 7x7 patches over a pyramid, 0 for the same. Drift is the levels of 255 by which
     blocks are too bright or dark, too harsh or pale.
@@ -48,9 +51,13 @@ def command(exemplar: Path, images: tuple[Path, ...], mask: str | None, picture:
     if picture is not None:
         check_output(picture)
         check_not_an_input(picture, exemplar, *images, *([] if mask is None else [Path(mask)]))
-    expected = load(exemplar)
-    loaded = [load(path, "image") for path in images]
-    found = [(path, measures.compare(expected, image, mask=mask)) for path, image in zip(images, loaded, strict=True)]
+    given = with_stdin({"exemplar": exemplar, "images": images, "mask": mask})
+    expected = load(given["exemplar"])
+    loaded = [load(source, "image") for source in given["images"]]
+    found = [
+        (path, measures.compare(expected, image, mask=given["mask"]))
+        for path, image in zip(images, loaded, strict=True)
+    ]
     if picture is not None:
         labels = [f"{path.name}\npatch distance {one.patch_distance:.3f}" for path, one in found]
         save(sheet([[expected, *loaded]], [[exemplar.name, *labels]]), picture)

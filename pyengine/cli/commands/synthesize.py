@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pyengine.cli import options, parsing
 from pyengine.cli.checks import check_not_an_input
+from pyengine.cli.interrupt import Interrupt
 from pyengine.cli.output import Output, reports, tell
+from pyengine.cli.pipes import check_stdout, is_pipe, with_stdin
 from pyengine.cli.progress import progress
 from pyengine.errors import PyengineError
 from pyengine.images.formats import choices
 
-RECIPE = "pyengine.recipe:Recipe.create"
+if TYPE_CHECKING:
+    from pyengine.result import Progress
 
-_of = options.of(RECIPE)
-_recipe = options.together(
+RECIPE, RUN = "pyengine.recipe:Recipe.create", "pyengine.engine:Engine.run"
+
+_of, _of_run = options.of(RECIPE), options.of(RUN)
+recipe = options.together(
     [
         _of(
             "--size", type=parsing.size, metavar="WxH", unset="that of the content, or else of the exemplar",
@@ -113,7 +123,7 @@ _recipe = options.together(
             help="Match the content on these feature maps.",
         ),
         _of(
-            "--padding", unset="wrap, or with gatys zeros",
+            "--padding", unset="reflect with content, a hole or painted regions, else wrap; with gatys zeros",
             help="Continue images beyond their borders in this way; only with wrap does the result tile.",
         ),
         _of(
@@ -131,26 +141,63 @@ _recipe = options.together(
         ),
     ]
 )  # fmt: skip
+"""All options of a recipe but its exemplars."""
+
+_run = options.together(
+    [
+        _of_run(
+            "--checkpoint", type=options.file, metavar="FILE", unset="none",
+            help="Keep the run in this file from time to time. The same command goes on from there after it was "
+            "killed, to the same bits, and removes the file when the picture is written.",
+        ),
+        _of_run(
+            "--checkpoint-every", metavar="SECONDS", unset="60, or more to take at most 2 % of the time",
+            help="Write a checkpoint after so many seconds; 0 is after each iteration.",
+        ),
+        click.option(
+            "--save-every", type=click.IntRange(min=1), metavar="N",
+            help="Write the picture so far, enlarged to its size, to the output's place after every N iterations.",
+        ),
+        click.option(
+            "--keep-on-interrupt/--no-keep-on-interrupt", default=None, show_default="at a terminal",
+            help="On the first Ctrl-C, write the picture so far, enlarged to its size, and only then end.",
+        ),
+    ]
+)  # fmt: skip
 
 
 @click.command()
 @click.argument("exemplars", metavar="[EXEMPLAR]...", nargs=-1, type=options.file)
-@options.output("FILE", f"Write the image to this file. Its suffix says the format: {choices()}.", required=True)
+@options.output(
+    "FILE",
+    f"Write the image to this file. Its suffix says the format: {choices()}; - is a PNG on standard output.",
+    required=True,
+)
 @click.option(
     "--recipe", "recipe_file", type=options.file, metavar="FILE",
     help="Make a picture again: a PNG that pyengine wrote, or what --json printed. Exemplars and options that are "
     "given as well take the place of the recipe's.",
 )  # fmt: skip
-@_recipe
+@recipe
+@_run
 @options.engine
 @reports
 def command(
-    exemplars: tuple[Path, ...], output: Path, recipe_file: Path | None, thresholds: bool, out: Output, **_: Any
+    exemplars: tuple[Path, ...],
+    output: Path,
+    recipe_file: Path | None,
+    thresholds: bool,
+    save_every: int | None,
+    keep_on_interrupt: bool | None,
+    out: Output,
+    **_: Any,
 ) -> None:
     """Make an image that looks like the EXEMPLAR: a texture, or what the options say.
 
-    Several exemplars are mixed, or with --output-regions the first is region 1, the second region 2, and so on.
+    Several exemplars are mixed, or with --output-regions the first is region 1, the second region 2, and so on. A
+    picture that is called - is read from standard input.
     """
+    from pyengine.document import PICTURES
     from pyengine.engine import Engine
     from pyengine.images.writing import check_output
     from pyengine.inspection import hint
@@ -158,19 +205,29 @@ def command(
     from pyengine.network.modelfile import installed
     from pyengine.recipe import Recipe
 
-    check_output(output)
+    if is_pipe(output):
+        check_stdout(as_json=out.as_json)
+        if save_every:
+            raise PyengineError("--save-every with -o -: one picture goes to standard output: name a file")
+    else:
+        check_output(output)
+    run = options.typed(RUN)
+    checkpoint: Path | None = run.get("checkpoint")
+    if checkpoint is not None and os.path.realpath(checkpoint) == os.path.realpath(output):
+        raise PyengineError(f"checkpoint {checkpoint}: the picture is written there: name another file")
     if not exemplars and recipe_file is None:
         raise PyengineError("Missing argument 'EXEMPLAR...': give a picture, or --recipe")
-    arguments = _arguments(exemplars, thresholds)
+    arguments = typed_arguments(exemplars, thresholds)
+    arguments |= with_stdin({name: value for name, value in arguments.items() if name in PICTURES})
     named: dict[str, Any] = {}
     typed = options.typed(options.ENGINE)
     with reading_within(typed.get("memory_limit") or None):  # the engine refuses 0
         if recipe_file is None:
-            recipe = Recipe.create(**arguments)
+            asked = Recipe.create(**arguments)
         else:
             text, named = _read(recipe_file)
-            recipe = Recipe.from_json(text, recipe_file.parent, **arguments)
-    check_not_an_input(output, *recipe.files, *([] if recipe_file is None else [recipe_file]))
+            asked = Recipe.from_json(text, recipe_file.parent, **arguments)
+    check_not_an_input(output, *asked.files, *([] if recipe_file is None else [recipe_file]))
     made_with = named.pop("sha256", None)
     if "model" in typed:
         made_with = None
@@ -178,27 +235,62 @@ def command(
         raise PyengineError(
             f"recipe {recipe_file}: made with the model {named['model']!r}, not installed: give --model"
         )
+    keeps = sys.stderr.isatty() if keep_on_interrupt is None else keep_on_interrupt
     with Engine(**{**named, **typed}) as engine:
         if made_with is not None and engine.model.sha256 != made_with:
             raise PyengineError(
                 f"recipe {recipe_file}: the model {engine.model.name!r} is another than it was made with: give --model"
             )
         if not (out.as_json or out.quiet or out.verbose):  # the engine's log has it as well
-            engine.plans(recipe)  # there is nothing to look for in a picture that will be refused
-            advice = hint(recipe)
+            engine.plans(asked)  # there is nothing to look for in a picture that will be refused
+            advice = hint(asked)
             if advice is not None:
                 tell(f"Hint: {advice}")
-        with progress(out) as callback:
-            result = engine.run(recipe, callback=callback)
-    result.save(output)
+        with progress(out) as shown, Interrupt() as interrupt:
+            callback = _callback(shown, output, save_every, interrupt if keeps else None)
+            result = engine.run(asked, callback=callback, **run)
+    if is_pipe(output):
+        out.content(result.encode())
+    else:
+        result.save(output)
+    if checkpoint is not None and not result.stopped:
+        with suppress(OSError):
+            Path(os.path.realpath(checkpoint)).unlink()
     if out.as_json:  # else nothing is read for it that might fail, now that the picture is there
         out.document({"output": str(output), **result.report()})
     width, height = result.recipe.sizes[-1]
-    seconds = result.timings["total"]
-    out.remark(f"{output}: {width}x{height} pixels, {len(result.history)} iterations, {seconds:.1f} s")
+    seconds, done = result.timings["total"], "stopped after " * result.stopped
+    if not is_pipe(output):
+        out.remark(f"{output}: {width}x{height} pixels, {done}{len(result.history)} iterations, {seconds:.1f} s")
+    if interrupt.noted:
+        raise click.Abort
 
 
-def _arguments(exemplars: tuple[Path, ...], thresholds: bool) -> dict[str, Any]:
+def _callback(
+    shown: Callable[[Progress], None] | None, output: Path, save_every: int | None, interrupt: Interrupt | None
+) -> Callable[[Progress], None] | None:
+    """What is done after each iteration: it is shown, the picture so far is written, and Ctrl-C is heeded."""
+    if not (shown or save_every or interrupt):
+        return None
+    numbers = count(1)
+
+    def callback(progress: Progress) -> None:
+        if interrupt:
+            interrupt.watch()  # now there is something to keep
+        if shown:
+            shown(progress)
+        if save_every and next(numbers) % save_every == 0:
+            try:
+                progress.result().save(output)
+            except PyengineError as error:
+                tell(f"Warning: {error}; the run goes on")
+        if interrupt and interrupt.noted:
+            progress.stop()
+
+    return callback
+
+
+def typed_arguments(exemplars: tuple[Path, ...], thresholds: bool) -> dict[str, Any]:
     """What `Recipe.create` is to be called with, by what was typed."""
     arguments = options.typed(RECIPE)
     if thresholds and "weights" in arguments:
@@ -245,7 +337,7 @@ def arguments(text: str) -> dict[str, Any]:
     if context.params["exemplars"]:
         raise PyengineError(f"{text!r}: it has {context.params['exemplars'][0]} besides options: leave it out")
     with context:
-        return _arguments((), context.params["thresholds"])
+        return typed_arguments((), context.params["thresholds"])
 
 
 def _read(file: Path) -> tuple[str, dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""Batches: many recipes, made by workers, with a journal of what is done."""
