@@ -171,10 +171,11 @@ class Journal:
         )
 
     def add_fault(self, fault: Fault) -> None:
-        """Note what is asked for, but can't be made."""
+        """Note what is asked for, but can't be made; its place may be a file whose name is no text."""
+        place = fault.place.encode(errors="backslashreplace").decode()
         self._database.execute(
             "REPLACE INTO jobs (name, run, place, state, error) VALUES (?, ?, ?, 'refused', ?)",
-            (fault.place, self.run, fault.place, fault.message),
+            (place, self.run, place, fault.message),
         )
 
     def unchecked(self) -> Row | None:

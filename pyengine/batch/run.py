@@ -213,6 +213,10 @@ class Batch:
         if isinstance(asked, Fault):
             self.journal.add_fault(asked)
             return
+        try:
+            f"{asked.place}{asked.output}".encode()
+        except UnicodeEncodeError:  # which the journal can't hold
+            raise PyengineError(f"output {asked.output}: its name is no text: rename it, or give output") from None
         path = self.folder / asked.output
         recipe = {name: _identified(name, value, path) for name, value in asked.arguments.items()}
         seed = recipe.get("seed", 0)
