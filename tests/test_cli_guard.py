@@ -209,6 +209,10 @@ def test_what_was_typed_makes_no_lines(words: list[str]) -> None:
     assert last.replace("\\n", " ").count("a b") == 1
 
 
+def test_what_was_typed_is_spelled_out() -> None:
+    assert invoke("info", "\x1b[2J\n").stderr.splitlines()[-1] == "Error: Got unexpected extra argument (\\x1b[2J )"
+
+
 class Trouble:
     """A command that raises an error."""
 

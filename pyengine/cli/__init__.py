@@ -52,8 +52,8 @@ class _Main(Commands):
         except click.UsageError as error:
             text = io.StringIO()
             error.show(text)  # with the command's usage, and what it was close to
-            message = error.format_message()  # with what was typed, of which lines are to be none
-            tell(text.getvalue().replace(message, printable(message)).rstrip("\n"))
+            usage, *_ = text.getvalue().partition("Error: ")
+            tell(f"{usage}Error: {printable(error.format_message())}")  # with what was typed, which makes no lines
             code = FAILED
         except click.Abort:
             tell("Error: interrupted")
