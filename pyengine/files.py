@@ -88,10 +88,11 @@ def check_place(path: str | os.PathLike[str]) -> None:
             raise PyengineError(f"{path}: the folder {target.parent} does not exist: create it")
         # Permissions do not tell of read-only file systems; making a file does.
         trial = _beside(target)
-        try:
-            trial.touch(exist_ok=False)
-        finally:
-            trial.unlink(missing_ok=True)
+        with _signals_held_back():
+            try:
+                trial.touch(exist_ok=False)
+            finally:
+                trial.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error
 
