@@ -60,6 +60,8 @@ class Moment:
         The state of the noise's generator.
     made : bool (h, w), optional
         What a layout says of where the picture is made. None if it says nothing.
+    used : tuple of float32 (h, w)
+        How much a layout says that each exemplar's pixels count; none if there was no layout.
     history : list of Iteration
         The iterations so far, whose last one has the terms' weights.
     optimizer : State
@@ -71,6 +73,7 @@ class Moment:
     done: int
     generator: Mapping[str, Any]
     made: Flags | None
+    used: tuple[Float32, ...]
     history: list[Iteration]
     optimizer: State
 
@@ -145,6 +148,8 @@ class Checkpoint:
         arrays["optimizer"] = ("F32", 4, [count], optimizer.vectors)
         if moment.made is not None:
             arrays["made"] = ("U8", 1, moment.made.shape, [moment.made.astype(np.uint8)])
+        for k, used in enumerate(moment.used):
+            arrays[f"used/{k}"] = ("F32", 4, used.shape, [used])
         texts = {KEY: FORMAT, "run": json.dumps(self._run), "state": json.dumps(state)}
         header: dict[str, Any] = {"__metadata__": texts}
         end = 0
@@ -246,6 +251,13 @@ class Checkpoint:
         if "made" in file.keys() and self._recipe.level.needed is not None:  # noqa: SIM118
             check("made", "U8", self._recipe.sizes[0][::-1])
             made = file.get_tensor("made") > 0
+        used: list[Float32] = []
+        if self._recipe.start == "patches":
+            for k, exemplar in enumerate(self._recipe.at(0).exemplars):
+                check(f"used/{k}", "F32", exemplar.size[::-1])
+                used.append(file.get_tensor(f"used/{k}"))
+                if not (used[-1] >= 0).all():  # nor NaN
+                    raise ValueError("what counts less than nothing")
         optimizer = State(
             [*history[-1].terms.values()],
             pairs,
@@ -254,7 +266,7 @@ class Checkpoint:
             self._vectors(file.get_slice("optimizer"), lengths),
         )
         stretch, done = number("stretch", len(REFRESHED_AFTER) - 1), number("done", self._recipe.iterations[level])
-        return Moment(level, stretch, done, state["generator"], made, history, optimizer)
+        return Moment(level, stretch, done, state["generator"], made, tuple(used), history, optimizer)
 
     def _vectors(self, part: Any, lengths: Sequence[int]) -> Iterator[Float32]:
         end = 0

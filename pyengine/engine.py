@@ -284,7 +284,8 @@ class Engine:
         ``sum_l alpha_l ||G(O_l) - G(S_l)||_F^2 / |G_l| + gamma_l ||O_l - R(O_l)||_F^2 / |O_l| + beta_l ||O_l -
         C_l||_F^2 / |O_l|`` (Risser et al., eq. 1, 4, 8 and sec. 4.3), on feature maps of the network's own scale:
         0..255 in VGG's case. The exemplar is measured as the image is, under the same padding; `synthesize` measures
-        it under reflection instead of wrapping it round, because most exemplars do not tile.
+        it under reflection instead of wrapping it round, because most exemplars do not tile. Its pixels count alike,
+        where in a run that starts with patches they count by what the layout has used.
 
         Parameters
         ----------

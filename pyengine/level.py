@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,11 +37,15 @@ class Exemplar:
         How much each pixel belongs to each region, 0 to 1. Default: None, all to the only region.
     factor : float
         How much a pixel counts against those of other exemplars, 0 or more. Default: 1.
+    used : float32 (H, W), optional
+        How much each pixel counts, in any region, by how often a layout has used it; the mean is about 1. Default:
+        None, all alike.
     """
 
     image: Float32
     masks: Float32 | None = None
     factor: float = 1.0
+    used: Float32 | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -74,6 +79,9 @@ class Exemplar:
     def sample(self, region: int, features: Float32, halvings: int, kernels: Kernels) -> Sample:
         """What a loss measures in a region on one of this picture's feature maps."""
         coverage = self.coverage(region, halvings)
+        if self.used is not None:
+            used = reduce(self.used, halvings)
+            coverage = used if coverage is None else coverage * used
         return Sample(features, None if coverage is None else kernels.cover(coverage.ravel()), self.factor)
 
 
@@ -124,8 +132,12 @@ class Level:
     @property
     def grey(self) -> bool:
         """Whether nothing that the output is made from has a colour, so that it must not have one either."""
-        pictures = [*(exemplar.image for exemplar in self.exemplars), self.content, self.picture, self.init]
-        return all(image is None or bool((image == image[:, :, :1]).all()) for image in pictures)
+        return all(bool((image == image[:, :, :1]).all()) for image in self._pictures)
+
+    @property
+    def _pictures(self) -> list[Float32]:
+        others = [image for image in (self.content, self.picture, self.init) if image is not None]
+        return [*(exemplar.image for exemplar in self.exemplars), *others]
 
     def reduced(self, size: tuple[int, int], exemplar_sizes: list[tuple[int, int]]) -> Level:
         """The same at smaller (width, height)s."""
@@ -152,12 +164,38 @@ class Level:
             init=resized(self.init),
         )
 
+    @property
+    def span(self) -> tuple[float, float]:
+        """The least and the greatest value that a pixel of its pictures has."""
+        pictures = self._pictures
+        return float(min(image.min() for image in pictures)), float(max(image.max() for image in pictures))
+
+    def stretched(self, low: float, high: float) -> Level:
+        """The same with pictures in which two other values are 0 and 1, and all others in proportion."""
+
+        def stretch(image: Float32) -> Float32:
+            stretched: Float32 = (image - np.float32(low)) / np.float32(high - low)
+            return stretched
+
+        return replace(
+            self,
+            exemplars=tuple(replace(e, image=stretch(e.image)) for e in self.exemplars),
+            content=None if self.content is None else stretch(self.content),
+            picture=None if self.picture is None else stretch(self.picture),
+            init=None if self.init is None else stretch(self.init),
+        )
+
     def made_where(self, flags: npt.NDArray[np.bool_]) -> Level:
         """The same with the output made where it is needed, and else only where flags (h, w) of any size say."""
         assert self.free is not None
         assert self.needed is not None
         made = resize(flags.astype(np.float32), self.size) > 0.5
         return replace(self, free=self.free & (made | self.needed), needed=None)
+
+    def used_as(self, used: Sequence[Float32]) -> Level:
+        """The same with exemplars that count as maps (h, w) of any size say, one for each."""
+        pairs = zip(self.exemplars, used, strict=True)
+        return replace(self, exemplars=tuple(replace(e, used=resize(u, e.size)) for e, u in pairs))
 
     def keep(self, image: Float32) -> Float32:
         """The image, with the picture where nothing is made."""

@@ -24,7 +24,7 @@ from pyengine.images.color import LUMINANCE
 from pyengine.images.masks import Flags, dilate
 from pyengine.kernels import Kernels
 from pyengine.lattice import Lattice, autocorrelation
-from pyengine.level import Level
+from pyengine.level import Exemplar, Level
 from pyengine.losses.correlation import CHANCE, SHORT_RANGE, SURE
 from pyengine.periods import find_lattice
 from pyengine.pyramid import level_sizes
@@ -93,6 +93,15 @@ SAME, AROUND = 4 / 255, 2
 BORDERS = 0.5
 """What a region's border counts in a patch, against an edge from black to white."""
 
+BY_USE, BLUR, UNUSED = 0.5, 3.0, 1e-3
+"""The part by which pixels of an exemplar count as often as the picture has used them, where they else count alike; the
+standard deviation, in pixels, of the Gaussian that this is blurred by, about what a feature sees; and what counts still
+of what is not used at all.
+
+What is laid out of ten buttons has other colours than a hundred have: to give it theirs would make it of buttons in two
+colours. To ask for no others than it has makes it whole, but lets what it has missed be missed. What is made for a hole
+is not to be like the whole picture, but like what was found for it: there use is all that counts."""
+
 STRANGE = 1e-3
 """The say of a patch where it shows another region than is wanted there."""
 
@@ -108,11 +117,14 @@ class Layout:
         Where each pixel comes from: the number of its exemplar, and the row and the column there; -1 where it is kept.
     made : bool (H, W), optional
         Where it is made, if the level leaves that to the layout; what lies beyond is kept. None if not.
+    used : tuple of float32 (h, w)
+        How much each pixel of each exemplar counts when the picture is optimised; see `BY_USE`.
     """
 
     image: Float32
     origins: Numbers
-    made: Flags | None = None
+    made: Flags | None
+    used: tuple[Float32, ...]
 
 
 def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> Layout:
@@ -136,7 +148,8 @@ def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> L
     >>> layout.image.shape, layout.origins.shape
     ((32, 48, 3), (32, 48, 3))
     """
-    kept = [k for k, exemplar in enumerate(level.exemplars) if exemplar.factor > 0]
+    all_of_them = level.exemplars
+    kept = [k for k, exemplar in enumerate(all_of_them) if exemplar.factor > 0]
     level = replace(level, exemplars=tuple(level.exemplars[k] for k in kept))
     shortest = min(min(size) for size in (level.size, *(exemplar.size for exemplar in level.exemplars)))
     scales = max((shortest // COARSEST).bit_length(), 1)
@@ -168,7 +181,22 @@ def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> L
             made = free = free & (level.needed | (dilate(differs.astype(np.float32), AROUND, wrap=level.wrap) > 0))
         origins[~free] = -1
         level = replace(level, free=free)
-    return Layout(level.keep(image), origins, made)
+    part = BY_USE if level.free is None else 1.0
+    used = tuple(_used(exemplar, origins[origins[:, :, 0] == k][:, 1:], part) for k, exemplar in enumerate(all_of_them))
+    return Layout(level.keep(image), origins, made, used)
+
+
+def _used(exemplar: Exemplar, taken: Numbers, part: float) -> Float32:
+    """How much an exemplar's pixels (h, w) count where some rows and columns (N, 2) of it were taken."""
+    from scipy.ndimage import gaussian_filter
+
+    width, height = exemplar.size
+    if not len(taken):
+        return np.ones((height, width), np.float32)
+    counts = np.bincount(taken @ (width, 1), minlength=height * width).reshape(height, width)
+    use = gaussian_filter(counts / counts.mean(), BLUR)
+    used: Float32 = np.maximum(1 + part * (use - 1), UNUSED).astype(np.float32)
+    return used
 
 
 def _lattice(level: Level) -> Float64 | None:
@@ -187,7 +215,7 @@ def _begin(
     places: Numbers | None = None
     for side in SIDES:
         found = _Search(level, side, kernels, generator, places, lattice)
-        found.improve(rounds, evenly=True)
+        found.improve(rounds, evenly=level.free is None)
         places = found.places
     return found
 
@@ -354,7 +382,8 @@ class _Search:
             How often.
         evenly : bool
             Give what is made the exemplars' colours, each as often, before each round: else what is rare, or at the
-            exemplars' borders, where few patches lie, gets lost. Default: False.
+            exemplars' borders, where few patches lie, gets lost. What fills a hole need not have all of them.
+            Default: False.
         """
         for _ in range(rounds):
             image = self._mean_image()

@@ -31,6 +31,10 @@ from pyengine.stopwatch import Stopwatch
 
 LOGGER = logging.getLogger(__name__)
 
+FULL = 0.9
+"""The span of values from which on pictures are taken as they are. Of less, they are stretched to all there is while an
+output is made: the network knows pictures of usual contrast, and sees little in others."""
+
 Callback = Callable[[Progress], None]
 
 
@@ -78,8 +82,11 @@ class Synthesis:
         self._start = time.perf_counter()
         self._history: list[Iteration] = []
         self._made: Flags | None = None
+        self._used: tuple[Float32, ...] = ()
         self._stopped = False
         self._grey = recipe.level.grey
+        low, high = recipe.level.span
+        self._span = (low, high) if 0 < high - low < FULL else None
 
     def run(self) -> Result:
         """Make the picture."""
@@ -88,12 +95,12 @@ class Synthesis:
             image = self._begin()
         else:
             LOGGER.info("going on at level %d/%d", begun.level + 1, len(self._recipe.sizes))
-            self._history, self._made = begun.history, begun.made
+            self._history, self._made, self._used = begun.history, begun.made, begun.used
             self._generator.bit_generator.state = begun.generator
             image = np.zeros((*self._recipe.sizes[begun.level][::-1], 3), np.float32)  # it is among the vectors
         first = 0 if begun is None else begun.level
         for k in range(first, len(self._recipe.sizes)):
-            level = self._level(k)
+            level = self._stretched(self._level(k))
             if k > first:
                 self._pool.drop_tiled()
                 image = add_detail(self._enlarged(image, level), level, self._generator)
@@ -102,18 +109,18 @@ class Synthesis:
                 image = self._run_level(k, level, image, begun if k == first else None)
             if self._stopped:
                 break
-        return self._result(k, image, self._history, stopped=self._stopped)
+        return self._result(k, self._natural(image), self._history, stopped=self._stopped)
 
     def _begin(self) -> Float32:
         """What the coarsest level starts from: the picture that is given, noise, or a layout."""
-        level = self._recipe.at(0)
+        level = self._stretched(self._level(0))
         if level.init is not None:
             return level.init.copy()
         if self._recipe.start == "noise":
             return white_noise(level, self._generator)
         with self._watch("start"):
             layout = lay_out(level, self._generator, self._kernels)
-        self._made = layout.made
+        self._made, self._used = layout.made, layout.used
         return layout.image
 
     def _greyed(self, image: Float32) -> Float32:
@@ -123,15 +130,29 @@ class Synthesis:
         return image
 
     def _level(self, k: int) -> Level:
+        """What is made at a level, by what the layout says of it if there is one."""
         level = self._recipe.at(k)
+        if self._used:
+            level = level.used_as(self._used)
         return level if self._made is None else level.made_where(self._made)
+
+    def _stretched(self, level: Level) -> Level:
+        return level if self._span is None else level.stretched(*self._span)
+
+    def _natural(self, image: Float32) -> Float32:
+        """An image as it is where nothing is stretched."""
+        if self._span is None:
+            return image
+        low, high = self._span
+        return image * np.float32(high - low) + np.float32(low)
 
     def _enlarged(self, image: Float32, level: Level) -> Float32:
         enlarged = self._kernels.upsample(self._kernels.upload(image), level.size, wrap=level.wrap)
         return np.asarray(self._kernels.download(enlarged))
 
     def _result(self, k: int, image: Float32, history: list[Iteration], *, stopped: bool) -> Result:
-        """What comes of the image of a level without any more iterations."""
+        """What comes of the natural image of a level without any more iterations."""
+        image = self._level(k).keep(image)  # to the last bit, where it was stretched
         for finer in range(k + 1, len(self._recipe.sizes)):
             level = self._level(finer)
             image = level.keep(self._enlarged(image, level))
@@ -209,7 +230,7 @@ class Synthesis:
                 return self._result(k, progress.pixels, self._history[:count], stopped=True)
 
         # What it is given is its own: it may write to it.
-        pixels = np.array(self._kernels.download(descent.image))
+        pixels = np.array(self._natural(self._kernels.download(descent.image)))
         progress = Progress(iteration(), self._recipe, pixels, result)
         try:
             self._callback(progress)
@@ -219,4 +240,4 @@ class Synthesis:
 
     def _moment(self, k: int, stretch: int, done: int, descent: Descent) -> Moment:
         generator = self._generator.bit_generator.state
-        return Moment(k, stretch, done, generator, self._made, self._history, descent.state)
+        return Moment(k, stretch, done, generator, self._made, self._used, self._history, descent.state)

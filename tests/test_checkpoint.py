@@ -262,6 +262,17 @@ def test_numbers_that_no_run_leaves(engine: Engine, kept: dict[str, Any], path: 
     assert "damaged (terms that the level does not have)" in refused(engine, path, **kept)
 
 
+def test_what_was_used_of_an_exemplar(engine: Engine, small: np.ndarray, path: Path) -> None:
+    options: dict[str, Any] = {"exemplar": small, "levels": 1, "iterations": 3}
+    engine.synthesize(**options, callback=lambda p: p.stop(), checkpoint=path)
+    whole = path.read_bytes()
+    for value in (-1, np.nan):
+        path.write_bytes(rewritten(whole, lambda state: None, {"used/0": value}))
+        assert "damaged (what counts less than nothing)" in refused(engine, path, **options)
+    path.write_bytes(whole.replace(b'"used/0"', b'"user/0"'))
+    assert "damaged (" in refused(engine, path, **options)
+
+
 @pytest.mark.parametrize("every", [-1, np.nan, np.inf, "often", True])
 def test_intervals(every: Any, engine: Engine, small: np.ndarray, path: Path) -> None:
     with pytest.raises(PyengineError, match=r"checkpoint_every=.*: give a number of seconds, 0 or more"):

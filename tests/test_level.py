@@ -10,6 +10,9 @@ from conftest import KERNELS, VGG16
 from layouts import diagonal, on, ramps, split
 from pictures import halves, picture, torn
 
+from pyengine.images.masks import reduce
+from pyengine.images.resampling import resize
+from pyengine.level import Exemplar, Level
 from pyengine.recipe import Recipe
 
 
@@ -61,6 +64,23 @@ def test_what_counts_of_an_exemplar(other, kind):
             assert (counts[lowest[0] == 1] == 1).all()
             if layer == "relu1_1" and "soft" not in kind:  # there is enough of every region without its border
                 assert not counts[lowest[1] == 0].any()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_an_exemplar_counts_as_it_was_used(other, masked):
+    mask = split(diagonal(64, 64), 1, 3)[0].astype(np.float32)
+    exemplar = Exemplar(other[:48], mask[None, :48] if masked else None)
+    coarse = np.float32([[1, 0], [2, 1]])
+    level = Level((64, 64), (exemplar, exemplar)).used_as([coarse, np.ones_like(coarse)])
+    for halvings in (0, 2):
+        plain, used, same = (
+            e.sample(0, np.zeros((1, 1, 1)), halvings, KERNELS).coverage for e in (exemplar, *level.exemplars)
+        )
+        expected = reduce(resize(coarse, (64, 48)), halvings).ravel()
+        ones = np.ones_like(expected)
+        mine = plain.values if masked else ones
+        np.testing.assert_allclose(used.values, mine * expected, rtol=1e-6)
+        np.testing.assert_allclose(same.values, mine, rtol=1e-6)
 
 
 def lowest_around(values: np.ndarray, radius: int) -> np.ndarray:

@@ -39,7 +39,7 @@ def run(*command: str, simd: str) -> subprocess.CompletedProcess[str]:
 def test_kernels_pass_on(simd):
     """Their tests once more, on each set but the one on which they run anyway."""
     files = [str(TESTS / name) for name in OF_KERNELS]
-    result = run("-m", "pytest", "-x", "-p", "no:cacheprovider", *files, simd=simd)
+    result = run("-m", "pytest", "-x", "-n0", "-p", "no:cacheprovider", *files, simd=simd)
     assert result.returncode == 0, result.stdout + result.stderr
     assert f"kernels: {simd} of" in result.stdout
 

@@ -199,6 +199,19 @@ def test_a_hole_is_filled_from_the_exemplar(engine, rng):
     assert other[2] > 130 > other[0]  # features reach over the border, where it is red
 
 
+@pytest.mark.parametrize("columns", [slice(0, 14), slice(40, 54)], ids=["at the border", "inside"])
+def test_a_hole_is_like_what_is_around_it(engine, columns):
+    """Not like the whole picture, from dark to bright."""
+    ramp = np.repeat(np.linspace(20, 235, 96)[None, :, None], 64, axis=0) + np.random.default_rng(0).normal(
+        0, 4, (64, 96, 3)
+    )
+    picture, hole = ramp.astype(np.uint8), np.zeros((64, 96), bool)
+    hole[24:40, columns] = True
+    made = engine.synthesize(picture, fill=hole, iterations=15).image[hole].astype(float)
+    assert np.abs(made - picture[hole]).mean() < 15
+    assert abs(made.mean() - picture[hole].mean()) < 10
+
+
 def test_regions_in_a_hole(engine, natural):
     """One of them far from it, which has no say."""
     made = hole(64, 64)
@@ -447,20 +460,20 @@ def test_weights_by_thresholds_are_taken_anew(engine, natural):
 
 
 @pytest.mark.parametrize(
-    ("weights", "start"),
+    "weights",
     [
-        ("auto", "noise"),
-        ("auto", "patches"),
-        ("thresholds", "noise"),
-        ({"gram": 1e-6, "histogram/relu1_1": 0, "variation": 2.0}, "noise"),
+        "auto",
+        "thresholds",
+        {"gram": 1e-6, "histogram/relu1_1": 0, "variation": 2.0, "correlation": 3.0},
     ],
 )
-def test_the_history_has_the_weights_of_the_terms(engine, natural, weights, start):
+def test_the_history_has_the_weights_of_the_terms(engine, natural, weights):
     """Terms are weighted: divided by their weights they are the losses of the image."""
     seen = []
-    options = {"exemplar": natural[:32, :32], "start": start, "padding": "zeros"}
+    options = {"exemplar": natural[:32, :32], "start": "noise", "padding": "zeros"}
+    named = dict.fromkeys(["variation", "correlation"], 1.0) if isinstance(weights, dict) else None
     result = engine.synthesize(**options, iterations=2, weights=weights, callback=lambda p: seen.append(p.pixels))
-    objective = engine.objective(**options, weights={"variation": 1.0} if "variation" in weights else None)
+    objective = engine.objective(**options, weights=named)
     for iteration, pixels in zip(result.history, seen, strict=True):
         assert iteration.terms.keys() == iteration.weights.keys()
         losses = objective.terms(pixels)
@@ -470,6 +483,23 @@ def test_the_history_has_the_weights_of_the_terms(engine, natural, weights, star
         assert result.history[0].weights["variation"] == 2
         assert result.history[0].weights["gram/relu3_1"] == 1e-6
         assert "histogram/relu1_1" not in result.history[0].weights
+
+
+@pytest.mark.parametrize("options", [{}, {"start": "noise"}, {"fill": True}, {"content": True}])
+def test_a_dark_picture_of_little_contrast_makes_the_same(engine, natural, options):
+    """As dark, and of as little contrast; 8 bits do not tell them apart."""
+    picture = (natural[:48, :48] - natural.min()) / (natural.max() - natural.min())
+    hole = np.zeros((48, 48), bool)
+    hole[12:30, 20:44] = True
+    made, seen = [], []
+    for low, high in ((0.1, 0.8), (0.05, 0.15)):
+        pictures = {"exemplar": low + (high - low) * picture} | ({"fill": hole} if "fill" in options else options)
+        if "content" in options:
+            pictures["content"] = low + (high - low) * picture[::-1, ::-1]
+        result = engine.synthesize(**pictures, iterations=4, callback=lambda p: seen.append(p.pixels))
+        assert np.ptp(seen[-1]) <= high - low + 1e-6
+        made.append((result.image / 255 - low) / (high - low))
+    assert np.abs(made[0] - made[1]).mean() < 0.4 / 255 * (1 / 0.7 + 1 / 0.1)
 
 
 def test_variation_smooths(engine, natural):
