@@ -246,6 +246,7 @@ REPORT = "this should not happen: please report it, with what --debug and `pyeng
         (OSError(24, "Too many open files", "a.py"), "a.py: Too many open files (OSError)"),
         (MemoryError(), f"memory is short (MemoryError): {SHORT}"),
         (RuntimeError("std::bad_alloc"), f"memory is short (RuntimeError): {SHORT}"),
+        (SystemError("x failed without setting an exception"), f"memory is short (SystemError): {SHORT}"),
         (ImportError("an essay\nof lines\nx.so: cannot open\n"), "x.so: cannot open"),
     ],
 )  # fmt: skip

@@ -23,7 +23,7 @@ from pyengine.errors import PyengineError, printable
 FAILED, INTERRUPTED = 2, 130
 """Exit codes: that of click's own errors, and what the shell says of a program that Ctrl-C ended."""
 
-SHORTAGES = ("alloc", "failed to map segment", "failed to serialize")
+SHORTAGES = ("alloc", "failed to map segment", "failed to serialize", "without setting an exception")
 """How libraries say in their errors that memory is short."""
 
 
