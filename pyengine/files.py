@@ -201,9 +201,10 @@ def one_line(error: Exception) -> str:
     --------
     >>> one_line(FileNotFoundError(2, "No such file or directory", ".out.png.tmp"))
     'No such file or directory'
-    >>> one_line(ValueError())
-    'ValueError'
+    >>> one_line(ValueError()), one_line(MemoryError())
+    ('ValueError', 'memory is short')
     """
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    name = "memory is short" if isinstance(error, MemoryError) else type(error).__name__
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or name
     text = " ".join(text.split())
     return text if len(text) <= MOST_SAID else f"{text[: MOST_SAID - 3]}..."
