@@ -25,6 +25,13 @@ INNER = 0.25
 """The share of a region's pixels that must not touch others for these to be measured alone."""
 
 
+AROUND = 128
+"""Pixels around a hole that it is made from, at least; if the hole is larger, as many as its longer side has."""
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom, in pixels; the last two lie outside."""
+
+
 @dataclass(frozen=True, eq=False)
 class Exemplar:
     """A picture to match, and which of its pixels count.
@@ -183,6 +190,41 @@ class Level:
             content=None if self.content is None else stretch(self.content),
             picture=None if self.picture is None else stretch(self.picture),
             init=None if self.init is None else stretch(self.init),
+        )
+
+    @property
+    def surroundings(self) -> Box:
+        """The part of the picture that a hole in it is made from, as it is to be like what is around it.
+
+        All of it, where there is no hole, the output wraps round, or regions say what is to be like what.
+        """
+        width, height = self.size
+        if self.free is None or self.picture is None or self.wrap or self.masks is not None:
+            return 0, 0, width, height
+        rows, columns = (np.flatnonzero(self.free.any(axis)) for axis in (1, 0))
+        margin = max(np.ptp(rows) + 1, np.ptp(columns) + 1, AROUND)
+        left, top = max(int(columns[0] - margin), 0), max(int(rows[0] - margin), 0)
+        return left, top, min(int(columns[-1] + margin) + 1, width), min(int(rows[-1] + margin) + 1, height)
+
+    def cropped(self, box: Box) -> Level:
+        """The part of a level without regions, and of those exemplars that are its picture, that is in a box."""
+        assert self.picture is not None
+        assert self.free is not None
+        left, top, right, bottom = box
+        there = np.s_[top:bottom, left:right]
+        exemplars = [
+            replace(e, image=e.image[there], masks=None if e.masks is None else e.masks[(..., *there)])
+            if np.array_equal(e.image, self.picture)
+            else e
+            for e in self.exemplars
+        ]
+        return replace(
+            self,
+            size=(right - left, bottom - top),
+            exemplars=tuple(exemplars),
+            picture=self.picture[there],
+            free=self.free[there],
+            init=None if self.init is None else self.init[there],
         )
 
     def made_where(self, flags: npt.NDArray[np.bool_]) -> Level:

@@ -158,6 +158,8 @@ class Synthesis:
             image = level.keep(self._enlarged(image, level))
         if self._recipe.colors is not None:
             image = with_colors_of(image, self._recipe.colors)
+        if self._recipe.frame is not None:
+            image = self._recipe.frame.around(image)
         timings = {**self._watch.seconds, "total": time.perf_counter() - self._start}
         return Result(to_uint8(image), history, timings, self._recipe, stopped, self._made_with)
 

@@ -318,6 +318,7 @@ SAME = [
     Same("--seamless --structure", {"seamless": True, "structure": True}),
     Same("--start patches", {"start": "patches"}, ("exemplar", "second")),
     Same("--method gatys", {"method": "gatys"}),
+    Same("--flatten-light", {"flatten_light": True}),
     Same("--method histogram --pooling average --padding wrap --seed 0", {}),
     Same(
         "--weight gram=0.5 --weight gram/relu1_1=0 --weight variation=2 --weight histogram=auto",

@@ -166,7 +166,7 @@ class Worker:
         """The recipe, whose files must be what they were when the task was written down."""
         own = self.engine.budget.limit if self.engine.device.kind == "cpu" else None
         with reading_within(own):
-            return Recipe.from_json(json.dumps({"recipe": task["recipe"]}))
+            return Recipe.from_json(json.dumps({"recipe": task["recipe"]})).focused()
 
     @staticmethod
     def _exemplar(recipe: Recipe) -> Any:

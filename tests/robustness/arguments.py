@@ -189,6 +189,7 @@ def usual(shape: tuple[int, int]) -> dict[str, st.SearchStrategy[Any]]:
         "method": st.sampled_from(["histogram", "gatys"]),
         "weights": weights,
         "structure": st.booleans(),
+        "flatten_light": st.booleans(),
         "gram_layers": layers,
         "histogram_layers": layers,
         "content_layers": layers,
