@@ -138,7 +138,7 @@ class Recipe:
     preserve_color : {"luminance", "match"}, optional
         See `pyengine.synthesize`. Default: None.
     colors : float32 (H, W, 3), optional
-        The picture whose colours the result's luminance gets. Default: None, the result keeps its own.
+        The picture whose colours the result gets. Default: None, it keeps its own.
     light : float, optional
         By how much of its mean the light over an exemplar varied at most, before it was made even. Default: None, it is
         as it was.
