@@ -113,7 +113,8 @@ def synthesize(
         exemplar reduced to the result's area. 0 < style_scale <= 8. Default: 1.
     preserve_color : {"luminance", "match"}, optional
         Keep the content's colours: by transferring luminance only, or by giving the exemplar the content's mean and
-        covariance of colours first. Default: None, the colours are the exemplar's.
+        covariance of colours first, and each area of the result the content's hue last. Default: None, the colours are
+        the exemplar's.
     exemplar_regions, output_regions : index image, or list of masks, optional
         Painting by numbers: each region of the output is matched to the exemplar's region of the same number. An index
         image has whole numbers, of which 0 is no region, or flat colours, of which black is none; a list has one soft

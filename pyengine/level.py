@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyengine.arrays import Float32
+from pyengine.images.color import is_grey
 from pyengine.images.masks import dilate, reduce
 from pyengine.images.resampling import resize
 from pyengine.kernels import Coverage, Kernels
@@ -139,7 +140,7 @@ class Level:
     @property
     def grey(self) -> bool:
         """Whether nothing that the output is made from has a colour, so that it must not have one either."""
-        return all(bool((image == image[:, :, :1]).all()) for image in self._pictures)
+        return all(map(is_grey, self._pictures))
 
     @property
     def _pictures(self) -> list[Float32]:

@@ -17,7 +17,7 @@ from pyengine.checks import check_choice, check_flag, is_integer, is_number, nam
 from pyengine.document import files_of, from_document, open_files, to_document, without_pictures
 from pyengine.errors import PyengineError, in_short
 from pyengine.files import check_path
-from pyengine.images.color import luminance, match_colors, match_luminance
+from pyengine.images.color import is_grey, luminance, match_colors, match_luminance
 from pyengine.images.masks import fill_by_reflection
 from pyengine.images.reading import Source
 from pyengine.images.regions import Painting, RegionSource, load_regions
@@ -135,8 +135,10 @@ class Recipe:
         Which losses are used, and how much each counts.
     start : {"noise", "patches"}
         What the coarsest level starts from where there is no picture to start from. Default: "noise".
+    preserve_color : {"luminance", "match"}, optional
+        See `pyengine.synthesize`. Default: None.
     colors : float32 (H, W, 3), optional
-        The picture whose colours the result's luminance gets. Default: None, the result keeps its own.
+        The picture whose colours the result gets. Default: None, it keeps its own.
     light : float, optional
         By how much of its mean the light over an exemplar varied at most, before it was made even. Default: None, it is
         as it was.
@@ -152,6 +154,7 @@ class Recipe:
     seed: int
     losses: LossOptions
     start: Start = "noise"
+    preserve_color: PreserveColor | None = None
     colors: Float32 | None = field(default=None, repr=False)
     light: float | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -177,7 +180,7 @@ class Recipe:
         >>> Recipe.create(np.zeros((64, 64), np.uint8)).grey
         True
         """
-        return self.level.grey and self.colors is None
+        return self.level.grey and (self.colors is None or is_grey(self.colors))
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -323,8 +326,9 @@ class Recipe:
                 raise PyengineError("preserve_color without content: give the picture whose colours are to be kept")
             change = match_colors if preserve_color == "match" else match_luminance
             made = [replace(e, image=change(e.image, background)) for e in made]
+            colors = background
             if preserve_color == "luminance":
-                colors, background = background, luminance(background)
+                background = luminance(background)
                 kept = None if kept is None else background
                 begun = None if begun is None else replace(begun, image=luminance(begun.image))
         made = [e.resized(size) for e, size in zip(made, scaled, strict=True)]
@@ -343,7 +347,9 @@ class Recipe:
         planned = _planned_iterations([final, *scaled], levels, iterations, PRESETS[method], start)
         check_seed(seed)
         sizes = tuple(level_sizes(final, len(planned), MULTIPLE))
-        return cls(level, sizes, planned, int(seed), losses, start, colors, light, without_pictures(opened))
+        return cls(
+            level, sizes, planned, int(seed), losses, start, preserve_color, colors, light, without_pictures(opened)
+        )
 
     def to_json(self) -> str:
         """The recipe as JSON, from which `from_json` makes it again: arguments by their names, pictures by path.

@@ -11,7 +11,7 @@ import numpy as np
 
 from pyengine.arrays import Float32, Float64
 from pyengine.checkpoint import Checkpoint, Moment
-from pyengine.images.color import with_colors_of
+from pyengine.images.color import with_colors_of, without_cast
 from pyengine.images.masks import Flags
 from pyengine.images.writing import to_uint8
 from pyengine.level import Level
@@ -156,8 +156,11 @@ class Synthesis:
         for finer in range(k + 1, len(self._recipe.sizes)):
             level = self._level(finer)
             image = level.keep(self._enlarged(image, level))
-        if self._recipe.colors is not None:
-            image = with_colors_of(image, self._recipe.colors)
+        colors = self._recipe.colors
+        if colors is not None and self._recipe.preserve_color == "luminance":
+            image = with_colors_of(image, colors)
+        elif colors is not None and not self._grey:
+            image = self._level(len(self._recipe.sizes) - 1).keep(without_cast(image, colors))
         if self._recipe.frame is not None:
             image = self._recipe.frame.around(image)
         timings = {**self._watch.seconds, "total": time.perf_counter() - self._start}

@@ -157,6 +157,17 @@ def test_refused_before_a_worker_sees_it(exemplar: str, tmp_path: Path) -> None:
     assert "pipe.png: is a pipe" in refused[1]
 
 
+def test_names_that_are_no_text(exemplar: str, tmp_path: Path) -> None:
+    odd = tmp_path / "\udcff.png"
+    Path(exemplar).rename(odd)
+    with Batch(tmp_path / "out", start=Fake) as batch:
+        batch.ask([str(odd), {"exemplar": str(odd), "output": "\udcfe.png"}, "none\udcff.png"], {})
+        refused = {outcome.place: outcome.error or "" for outcome in batch.check()}
+    assert all(place.isprintable() for place in refused)
+    assert len(refused) == 3
+    assert sum("its name is no text: rename it, or give output" in error for error in refused.values()) >= 2
+
+
 @pytest.mark.parametrize(
     ("settings", "sizes", "expected"),
     [

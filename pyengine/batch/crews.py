@@ -71,8 +71,9 @@ class Size:
 class Crews:
     """Who makes what, on machines that are alike.
 
-    Several workers of one thread do more than one worker of several, whatever the size, as nothing in them waits for
-    anything of another's; so there are more threads than one only where memory or jobs are for fewer workers.
+    Several workers of one thread do more than one worker of several, as nothing in them waits for anything of another's
+    (docs/batch.md has what was measured); so there are more threads than one only where memory or jobs are for fewer
+    workers.
 
     Parameters
     ----------

@@ -191,12 +191,13 @@ class Journal:
         )
 
     def add_fault(self, fault: Fault) -> None:
-        """Note what is asked for, but can't be made."""
+        """Note what is asked for, but can't be made; its place may be a file whose name is no text."""
+        place = fault.place.encode(errors="backslashreplace").decode()
         self._execute(
             "REPLACE INTO jobs (name, run, place, state, error) VALUES (?, ?, ?, 'refused', ?)",
-            fault.place,
+            place,
             self.run,
-            fault.place,
+            place,
             fault.message,
         )
 

@@ -178,6 +178,10 @@ class Batch:
         if isinstance(asked, Fault):
             self.journal.add_fault(asked)
             return
+        try:
+            f"{asked.place}{asked.output}".encode()
+        except UnicodeEncodeError:  # which the journal can't hold
+            raise PyengineError(f"output {asked.output}: its name is no text: rename it, or give output") from None
         path = self._file(asked.output)
         recipe = with_hashes(asked.arguments, path)
         seed = recipe.get("seed", 0)

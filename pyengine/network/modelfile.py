@@ -166,12 +166,14 @@ def reason(error: Exception) -> str:
 
     Examples
     --------
-    >>> reason(KeyError("origin")), reason(ValueError("not a number"))
-    ("KeyError: 'origin'", 'not a number')
+    >>> reason(KeyError("origin")), reason(ValueError("not a number")), reason(MemoryError())
+    ("KeyError: 'origin'", 'not a number', 'memory is short')
     """
     message = str(error).strip()
-    if isinstance(error, KeyError) or not message:
-        message = f"{type(error).__name__}: {message}".removesuffix(": ")
+    if not message:
+        return one_line(error)
+    if isinstance(error, KeyError):
+        message = f"KeyError: {message}"
     return one_line(ValueError(message.splitlines()[0]))
 
 
