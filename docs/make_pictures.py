@@ -34,7 +34,7 @@ def save(name: str, rows: list[list], labels: list[list[str]] | None = None) -> 
 def row(name: str, kind: str, exemplar: Path, result: pyengine.Result) -> None:
     """One line of a table of figures."""
     found = compare(exemplar, result.image)
-    width, height = result.recipe.sizes[-1]
+    width, height = result.recipe.size
     print(
         f"| {name} | {kind} | {width}x{height} | {len(result.history)} | {result.timings['total']:.0f} "
         f"| {found.patch_distance:.3f} | {found.brightness_drift:.1f} | {found.contrast_drift:.1f} "

@@ -26,6 +26,7 @@ def synthesize(
     exemplars: Sequence[Source] | None = None,
     exemplar_weights: Sequence[float] | None = None,
     augment: Sequence[Augmentation] | None = None,
+    flatten_light: bool = False,
     size: tuple[int, int] | int | None = None,
     fit: Fit | None = None,
     content: Source | None = None,
@@ -46,7 +47,7 @@ def synthesize(
     histogram_layers: Sequence[str] | None = None,
     content_layers: Sequence[str] | None = None,
     padding: Padding | None = None,
-    pooling: Pooling = "average",
+    pooling: Pooling | None = None,
     seed: int = 0,
     levels: int | None = None,
     iterations: int | Sequence[int] | None = None,
@@ -81,6 +82,10 @@ def synthesize(
     augment : list of "flips" and "turns", optional
         Take the exemplars' mirror images (left to right, top to bottom, and both), or their quarter turns, or with both
         all eight of each, as further exemplars that share its weight. Default: None, they are taken as they are.
+    flatten_light : bool
+        Take what varies slowly in the exemplars' brightness out of them first, and out of the picture that is kept: a
+        photograph that is brighter on one side, or dark in the corners, does not tile, and its parts do not fit to one
+        another. `inspect` says how much that is. Default: False.
     size : (width, height) or int, optional
         The result's size in pixels, both sides 16 to 16383. Default: None, that of the content, of the picture to fill,
         of `output_regions`, of `init`, or of the exemplar, the first of these that there is. A content of another shape
@@ -108,7 +113,8 @@ def synthesize(
         exemplar reduced to the result's area. 0 < style_scale <= 8. Default: 1.
     preserve_color : {"luminance", "match"}, optional
         Keep the content's colours: by transferring luminance only, or by giving the exemplar the content's mean and
-        covariance of colours first. Default: None, the colours are the exemplar's.
+        covariance of colours first, and each area of the result the content's hue last. Default: None, the colours are
+        the exemplar's.
     exemplar_regions, output_regions : index image, or list of masks, optional
         Painting by numbers: each region of the output is matched to the exemplar's region of the same number. An index
         image has whole numbers, of which 0 is no region, or flat colours, of which black is none; a list has one soft
@@ -143,8 +149,9 @@ def synthesize(
         What the network sees beyond the border: the opposite side, its own reflection, or what its training images
         had there. Only with "wrap" does the result tile. Default: None: "zeros" for "gatys"; "reflect" with `content`,
         a hole or painted regions, which need not tile, and "wrap" for textures and with `seamless`.
-    pooling : {"average", "max"}
-        How the network reduces feature maps to half their size. Default: "average".
+    pooling : {"average", "max"}, optional
+        How the network reduces feature maps to half their size. Default: None: "max" for style transfers, where
+        averages let a fine pattern grow in flat areas, but "average" with "gatys" and for everything else.
     seed : int
         The seed of the noise, 0 or more. The same seed on the same machine gives the same image, bit for bit.
         Default: 0.
@@ -207,6 +214,7 @@ def synthesize(
             exemplars=exemplars,
             exemplar_weights=exemplar_weights,
             augment=augment,
+            flatten_light=flatten_light,
             size=size,
             fit=fit,
             content=content,

@@ -195,6 +195,7 @@ class Engine:
             raise PyengineError(f"recipe, a {type(recipe).__name__}: give what Recipe.create or from_json makes")
         if callback is not None and not callable(callback):
             raise PyengineError(f"callback={in_short(callback)}: give a function that takes a Progress")
+        recipe = recipe.focused()
         losses = self._on_model(recipe.losses)
         plans = self.budget.plans(recipe, losses)
         check_spilling(recipe.sizes, plans)
@@ -262,7 +263,7 @@ class Engine:
         ...     print(engine.plans(recipe)[-1])
         tiles of 1... pixels, the optimiser's state in a file
         """
-        return self.budget.plans(recipe, self._on_model(recipe.losses))
+        return self.budget.plans(recipe.focused(), self._on_model(recipe.losses))
 
     def needed_bytes(self, recipe: Recipe) -> int:
         """Bytes of memory that a synthesis takes, of the whole process on a CPU; the errors are those of `plans`.
@@ -275,7 +276,7 @@ class Engine:
         >>> 4e8 < small < large < 1.2e9
         True
         """
-        return self.budget.needed(recipe, self._on_model(recipe.losses))
+        return self.budget.needed(recipe.focused(), self._on_model(recipe.losses))
 
     @takes_options
     def objective(self, exemplar: Source | None = None, **options: Unpack[Options]) -> Objective:

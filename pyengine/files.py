@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import signal
 import threading
@@ -49,6 +50,17 @@ def pieces(path: str | os.PathLike[str]) -> Iterator[bytes]:
             yield piece
 
 
+def is_url(value: object) -> bool:
+    """Whether this is a URL: a scheme, of more letters than a drive has, and what comes behind ://.
+
+    Examples
+    --------
+    >>> is_url("s3://textures/grass.png"), is_url("textures/grass.png"), is_url("C://grass.png")
+    (True, False, False)
+    """
+    return isinstance(value, str) and re.match("[A-Za-z][A-Za-z0-9+.-]+://", value) is not None
+
+
 def check_path(name: str, value: object) -> None:
     """Raise PyengineError for an argument that is no path.
 
@@ -88,10 +100,11 @@ def check_place(path: str | os.PathLike[str]) -> None:
             raise PyengineError(f"{path}: the folder {target.parent} does not exist: create it")
         # Permissions do not tell of read-only file systems; making a file does.
         trial = _beside(target)
-        try:
-            trial.touch(exist_ok=False)
-        finally:
-            trial.unlink(missing_ok=True)
+        with _signals_held_back():
+            try:
+                trial.touch(exist_ok=False)
+            finally:
+                trial.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error
 
@@ -200,9 +213,10 @@ def one_line(error: Exception) -> str:
     --------
     >>> one_line(FileNotFoundError(2, "No such file or directory", ".out.png.tmp"))
     'No such file or directory'
-    >>> one_line(ValueError())
-    'ValueError'
+    >>> one_line(ValueError()), one_line(MemoryError())
+    ('ValueError', 'memory is short')
     """
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    name = "memory is short" if isinstance(error, MemoryError) else type(error).__name__
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or name
     text = " ".join(text.split())
     return text if len(text) <= MOST_SAID else f"{text[: MOST_SAID - 3]}..."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pyengine.arrays import Float32
 from pyengine.checks import is_number
 from pyengine.errors import PyengineError, in_short
+from pyengine.images.light import flattened, light_of, variation
 from pyengine.images.masks import band, fill_by_reflection
 from pyengine.images.reading import OPAQUE, Source, load_mask, load_with_alpha
 from pyengine.network.graphs import LEAST_SIDE
@@ -49,6 +50,15 @@ class Picture:
     def size(self) -> tuple[int, int]:
         """The (width, height) in pixels."""
         return self.image.shape[1], self.image.shape[0]
+
+    @property
+    def light(self) -> float:
+        """By how much of its mean the light over it varies."""
+        return variation(light_of(self.image, self.opaque))
+
+    def flattened(self) -> Picture:
+        """The same under even light."""
+        return replace(self, image=flattened(self.image, light_of(self.image, self.opaque)))
 
 
 def load_picture(source: Source, name: str) -> Picture:
@@ -215,6 +225,11 @@ class Hole:
     def size(self) -> tuple[int, int]:
         """The (width, height) in pixels."""
         return self.picture.size
+
+    def flattened(self) -> Hole:
+        """The same in a picture under even light."""
+        picture = replace(self.picture, opaque=self.known).flattened()
+        return replace(self, picture=picture, image=fill_by_reflection(picture.image, self.known))
 
     @classmethod
     def create(

@@ -34,6 +34,9 @@ class Inspection:
         none.
     sizes : tuple of (width, height)
         The sizes nearest to its own, to twice and to four times it that can tile; all can if there are no periods.
+    light : float
+        By how much of its mean its brightness varies slowly from place to place, as the light over a photograph does;
+        so does what is brighter below than above of itself. `flatten_light=True` takes it out.
     settings : dict
         The arguments of `pyengine.synthesize` that are suggested.
     """
@@ -43,6 +46,7 @@ class Inspection:
     angles: tuple[float, ...]
     regularity: float
     sizes: tuple[tuple[int, int], ...]
+    light: float
     settings: dict[str, Any]
 
 
@@ -72,13 +76,14 @@ def inspect(exemplar: Source) -> Inspection:
     sizes = tuple((n * width, n * height) for n in MULTIPLES)
     lattice = find_lattice(picture.image, picture.opaque)
     if lattice is None:
-        return Inspection(picture.size, (), (), 0.0, sizes, {})
+        return Inspection(picture.size, (), (), 0.0, sizes, picture.light, {})
     return Inspection(
         picture.size,
         lattice.periods,
         lattice.angles,
         lattice.regularity,
         tuple(lattice.fitting_size(size, LEAST_SIDE) for size in sizes),
+        picture.light,
         {"fit": "size"},
     )
 

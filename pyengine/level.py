@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyengine.arrays import Float32
+from pyengine.images.color import is_grey
 from pyengine.images.masks import dilate, reduce
 from pyengine.images.resampling import resize
 from pyengine.kernels import Coverage, Kernels
@@ -23,6 +24,13 @@ SEEN = 3
 
 INNER = 0.25
 """The share of a region's pixels that must not touch others for these to be measured alone."""
+
+
+AROUND = 128
+"""Pixels around a hole that it is made from, at least; if the hole is larger, as many as its longer side has."""
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom, in pixels; the last two lie outside."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,8 +140,12 @@ class Level:
     @property
     def grey(self) -> bool:
         """Whether nothing that the output is made from has a colour, so that it must not have one either."""
-        pictures = [*(exemplar.image for exemplar in self.exemplars), self.content, self.picture, self.init]
-        return all(image is None or bool((image == image[:, :, :1]).all()) for image in pictures)
+        return all(map(is_grey, self._pictures))
+
+    @property
+    def _pictures(self) -> list[Float32]:
+        others = [image for image in (self.content, self.picture, self.init) if image is not None]
+        return [*(exemplar.image for exemplar in self.exemplars), *others]
 
     def reduced(self, size: tuple[int, int], exemplar_sizes: list[tuple[int, int]]) -> Level:
         """The same at smaller (width, height)s."""
@@ -158,6 +170,62 @@ class Level:
             free=touched(self.free),
             needed=touched(self.needed),
             init=resized(self.init),
+        )
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The least and the greatest value that a pixel of its pictures has."""
+        pictures = self._pictures
+        return float(min(image.min() for image in pictures)), float(max(image.max() for image in pictures))
+
+    def stretched(self, low: float, high: float) -> Level:
+        """The same with pictures in which two other values are 0 and 1, and all others in proportion."""
+
+        def stretch(image: Float32) -> Float32:
+            stretched: Float32 = (image - np.float32(low)) / np.float32(high - low)
+            return stretched
+
+        return replace(
+            self,
+            exemplars=tuple(replace(e, image=stretch(e.image)) for e in self.exemplars),
+            content=None if self.content is None else stretch(self.content),
+            picture=None if self.picture is None else stretch(self.picture),
+            init=None if self.init is None else stretch(self.init),
+        )
+
+    @property
+    def surroundings(self) -> Box:
+        """The part of the picture that a hole in it is made from, as it is to be like what is around it.
+
+        All of it, where there is no hole, the output wraps round, or regions say what is to be like what.
+        """
+        width, height = self.size
+        if self.free is None or self.picture is None or self.wrap or self.masks is not None:
+            return 0, 0, width, height
+        rows, columns = (np.flatnonzero(self.free.any(axis)) for axis in (1, 0))
+        margin = max(np.ptp(rows) + 1, np.ptp(columns) + 1, AROUND)
+        left, top = max(int(columns[0] - margin), 0), max(int(rows[0] - margin), 0)
+        return left, top, min(int(columns[-1] + margin) + 1, width), min(int(rows[-1] + margin) + 1, height)
+
+    def cropped(self, box: Box) -> Level:
+        """The part of a level without regions, and of those exemplars that are its picture, that is in a box."""
+        assert self.picture is not None
+        assert self.free is not None
+        left, top, right, bottom = box
+        there = np.s_[top:bottom, left:right]
+        exemplars = [
+            replace(e, image=e.image[there], masks=None if e.masks is None else e.masks[(..., *there)])
+            if np.array_equal(e.image, self.picture)
+            else e
+            for e in self.exemplars
+        ]
+        return replace(
+            self,
+            size=(right - left, bottom - top),
+            exemplars=tuple(exemplars),
+            picture=self.picture[there],
+            free=self.free[there],
+            init=None if self.init is None else self.init[there],
         )
 
     def made_where(self, flags: npt.NDArray[np.bool_]) -> Level:

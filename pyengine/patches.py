@@ -215,7 +215,7 @@ def _begin(
     places: Numbers | None = None
     for side in SIDES:
         found = _Search(level, side, kernels, generator, places, lattice)
-        found.improve(rounds, evenly=level.free is None)
+        found.improve(rounds, evenly=True)
         places = found.places
     return found
 
@@ -381,14 +381,17 @@ class _Search:
         rounds : int
             How often.
         evenly : bool
-            Give what is made the exemplars' colours, each as often, before each round: else what is rare, or at the
-            exemplars' borders, where few patches lie, gets lost. What fills a hole need not have all of them.
-            Default: False.
+            Give the picture the exemplars' colours, each as often, before each round: else what is rare, or at the
+            exemplars' borders, where few patches lie, gets lost. Default: False. What fills a hole need not have all
+            of them, but gets, always, those of the pixels that it is voted to have: a mean of patches has less contrast
+            than they, and finds ever flatter ones.
         """
         for _ in range(rounds):
             image = self._mean_image()
-            if evenly:
-                self._even(image)
+            if not self._free.all():
+                self._even(image, self.vote()[0])
+            elif evenly:
+                self._even(image, None)
             self._improve(np.concatenate([image, self._painted], axis=2))
 
     def _improve(self, looks: Float32) -> None:
@@ -485,13 +488,18 @@ class _Search:
             total += self._preferred[:, :, None] * (level.picture - total)
         return level.keep(total)
 
-    def _even(self, image: Float32) -> None:
-        """Give each region of an image the histograms of the exemplars' in it."""
+    def _even(self, image: Float32, other: Float32 | None) -> None:
+        """Give each region of an image the histograms of another image's, or else of the exemplars', in it."""
         for k in range(len(self._members)):
             here = self._free & (self._labels == k)
             for channel in range(3):
                 values = image[:, :, channel][here]
-                values[np.argsort(values, kind="stable")] = self._sources.quantiles(k, channel, len(values))
+                wanted = (
+                    self._sources.quantiles(k, channel, len(values))
+                    if other is None
+                    else np.sort(other[:, :, channel][here])
+                )
+                values[np.argsort(values, kind="stable")] = wanted
                 image[:, :, channel][here] = values
 
     def _begun(self, places: Numbers | None, generator: np.random.Generator, lattice: Float64 | None) -> Numbers:

@@ -17,7 +17,7 @@ from pyengine.checks import check_choice, check_flag, is_integer, is_number, nam
 from pyengine.document import files_of, from_document, open_files, to_document, without_pictures
 from pyengine.errors import PyengineError, in_short
 from pyengine.files import check_path
-from pyengine.images.color import luminance, match_colors, match_luminance
+from pyengine.images.color import is_grey, luminance, match_colors, match_luminance
 from pyengine.images.masks import fill_by_reflection
 from pyengine.images.reading import Source
 from pyengine.images.regions import Painting, RegionSource, load_regions
@@ -63,6 +63,7 @@ class Options(TypedDict, total=False):
     exemplars: Sequence[Source] | None
     exemplar_weights: Sequence[float] | None
     augment: Sequence[Augmentation] | None
+    flatten_light: bool
     size: tuple[int, int] | int | None
     fit: Fit | None
     content: Source | None
@@ -83,10 +84,37 @@ class Options(TypedDict, total=False):
     histogram_layers: Sequence[str] | None
     content_layers: Sequence[str] | None
     padding: Padding | None
-    pooling: Pooling
+    pooling: Pooling | None
     seed: int
     levels: int | None
     iterations: int | Sequence[int] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A picture of which a part is made.
+
+    Attributes
+    ----------
+    picture : float32 (H, W, 3)
+    left, top : int
+        Where the part is.
+    """
+
+    picture: Float32
+    left: int
+    top: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The picture's (width, height) in pixels."""
+        return self.picture.shape[1], self.picture.shape[0]
+
+    def around(self, image: Float32) -> Float32:
+        """The picture, with an image (h, w, 3) in it where the part is."""
+        whole = self.picture.copy()
+        whole[self.top :, self.left :][: image.shape[0], : image.shape[1]] = image
+        return whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,10 +135,17 @@ class Recipe:
         Which losses are used, and how much each counts.
     start : {"noise", "patches"}
         What the coarsest level starts from where there is no picture to start from. Default: "noise".
+    preserve_color : {"luminance", "match"}, optional
+        See `pyengine.synthesize`. Default: None.
     colors : float32 (H, W, 3), optional
-        The picture whose colours the result's luminance gets. Default: None, the result keeps its own.
+        The picture whose colours the result gets. Default: None, it keeps its own.
+    light : float, optional
+        By how much of its mean the light over an exemplar varied at most, before it was made even. Default: None, it is
+        as it was.
     arguments : dict
         The arguments that the recipe was made from, with references in the place of pictures. Default: none.
+    frame : Frame, optional
+        The picture around what is made, if that is only a part of it; see `focused`. Default: None.
     """
 
     level: Level = field(repr=False)
@@ -119,8 +154,22 @@ class Recipe:
     seed: int
     losses: LossOptions
     start: Start = "noise"
+    preserve_color: PreserveColor | None = None
     colors: Float32 | None = field(default=None, repr=False)
+    light: float | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    frame: Frame | None = field(default=None, repr=False)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The (width, height) of the result in pixels.
+
+        Examples
+        --------
+        >>> Recipe.create(np.zeros((64, 96, 3), np.uint8)).size
+        (96, 64)
+        """
+        return self.sizes[-1] if self.frame is None else self.frame.size
 
     @property
     def grey(self) -> bool:
@@ -131,7 +180,7 @@ class Recipe:
         >>> Recipe.create(np.zeros((64, 64), np.uint8)).grey
         True
         """
-        return self.level.grey and self.colors is None
+        return self.level.grey and (self.colors is None or is_grey(self.colors))
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -148,6 +197,37 @@ class Recipe:
         """
         return [level_sizes(exemplar.size, len(self.sizes))[level] for exemplar in self.level.exemplars]
 
+    def focused(self) -> Recipe:
+        """The same for the surroundings of a hole alone, if they are less than the picture: what is run.
+
+        Examples
+        --------
+        >>> hole = np.zeros((600, 800))
+        >>> hole[300:310, 400:430] = 1
+        >>> recipe = Recipe.create(np.zeros((600, 800, 3), np.uint8), fill=hole)
+        >>> recipe.sizes[-1], recipe.focused().sizes[-1], recipe.focused().size
+        ((800, 600), (286, 266), (800, 600))
+        """
+        left, top, right, bottom = box = self.level.surroundings
+        if self.frame is not None or (right - left, bottom - top) == self.level.size:
+            return self
+        assert self.level.picture is not None
+        given = self.arguments
+        level = self.level.cropped(box)
+        levels = given.get("levels")
+        preset = PRESETS[given.get("method", "histogram")]
+        sizes = [level.size, *(exemplar.size for exemplar in level.exemplars)]
+        if levels is not None and levels > most_levels(*sizes, coarsest=LEAST_SIDE):
+            return self
+        planned = _planned_iterations(sizes, levels, given.get("iterations"), preset, self.start)
+        return replace(
+            self,
+            level=level,
+            sizes=tuple(level_sizes(level.size, len(planned), MULTIPLE)),
+            iterations=self.iterations if len(planned) == len(self.iterations) else planned,
+            frame=Frame(self.level.picture, left, top),
+        )
+
     def at(self, level: int) -> Level:
         """What the output is made from at a level of the pyramid."""
         return self.level.reduced(self.sizes[level], self.exemplar_sizes(level))
@@ -161,6 +241,7 @@ class Recipe:
         exemplars: Sequence[Source] | None = None,
         exemplar_weights: Sequence[float] | None = None,
         augment: Sequence[Augmentation] | None = None,
+        flatten_light: bool = False,
         size: tuple[int, int] | int | None = None,
         fit: Fit | None = None,
         content: Source | None = None,
@@ -181,7 +262,7 @@ class Recipe:
         histogram_layers: Sequence[str] | None = None,
         content_layers: Sequence[str] | None = None,
         padding: Padding | None = None,
-        pooling: Pooling = "average",
+        pooling: Pooling | None = None,
         seed: int = 0,
         levels: int | None = None,
         iterations: int | Sequence[int] | None = None,
@@ -201,7 +282,7 @@ class Recipe:
         """
         given = {name: value for name, value in locals().items() if name != "cls"}
         check_choice("method", method, tuple(PRESETS))
-        for name in ("seamless", "structure"):
+        for name in ("flatten_light", "seamless", "structure"):
             check_flag(name, given[name])
         start = _chosen_start(given, PRESETS[method])
         losses = _loss_options(given, PRESETS[method], start)
@@ -217,6 +298,11 @@ class Recipe:
         hole = Hole.create(pictures, begun, opened["keep"], opened["fill"], seamless, follows=start == "patches")
         if hole:
             pictures = [replace(p, opaque=hole.known) if p is hole.picture else p for p in pictures]
+        light = None
+        if flatten_light:
+            light = max(picture.light for picture in pictures)
+            pictures = [picture.flattened() for picture in pictures]
+            hole = hole and hole.flattened()
         _check_hole(hole, shown, seamless, losses)
         painting = load_regions(
             [picture.size for picture in pictures], opened["exemplar_regions"], opened["output_regions"]
@@ -240,8 +326,9 @@ class Recipe:
                 raise PyengineError("preserve_color without content: give the picture whose colours are to be kept")
             change = match_colors if preserve_color == "match" else match_luminance
             made = [replace(e, image=change(e.image, background)) for e in made]
+            colors = background
             if preserve_color == "luminance":
-                colors, background = background, luminance(background)
+                background = luminance(background)
                 kept = None if kept is None else background
                 begun = None if begun is None else replace(begun, image=luminance(begun.image))
         made = [e.resized(size) for e, size in zip(made, scaled, strict=True)]
@@ -260,7 +347,9 @@ class Recipe:
         planned = _planned_iterations([final, *scaled], levels, iterations, PRESETS[method], start)
         check_seed(seed)
         sizes = tuple(level_sizes(final, len(planned), MULTIPLE))
-        return cls(level, sizes, planned, int(seed), losses, start, colors, without_pictures(opened))
+        return cls(
+            level, sizes, planned, int(seed), losses, start, preserve_color, colors, light, without_pictures(opened)
+        )
 
     def to_json(self) -> str:
         """The recipe as JSON, from which `from_json` makes it again: arguments by their names, pictures by path.
@@ -370,7 +459,7 @@ def _loss_options(given: Mapping[str, Any], preset: Preset, start: Start) -> Los
         content,
         content_strength=given["content_strength"],
         padding=_default_padding(given, preset) if given["padding"] is None else given["padding"],
-        pooling=given["pooling"],
+        pooling=_default_pooling(given) if given["pooling"] is None else given["pooling"],
     )
 
 
@@ -378,6 +467,11 @@ def _default_padding(given: Mapping[str, Any], preset: Preset) -> Padding:
     """That of the method; but a picture that is not to tile must not see what is on its opposite side."""
     shows = any(given[name] is not None for name in ("content", "keep", "fill", "output_regions"))
     return "reflect" if preset.padding == "wrap" and shows and not given["seamless"] else preset.padding
+
+
+def _default_pooling(given: Mapping[str, Any]) -> Pooling:
+    """For transfers the maximum: what is in the null space of averages, checks and dots, grows where all is flat."""
+    return "max" if given["content"] is not None and given["method"] == "histogram" else "average"
 
 
 def _check_hole(hole: Hole | None, shown: Picture | None, seamless: bool, losses: LossOptions) -> None:

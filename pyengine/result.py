@@ -54,7 +54,7 @@ class Progress:
     recipe : Recipe
         What is made; its `sizes` and `iterations` say how much is to come.
     pixels : float32 (H, W, 3)
-        The image so far, at the size of its level.
+        The image so far, at the size of its level; of a hole that is a small part of a picture, with its surroundings.
     finish : callable
         What `result` calls with this object.
     stopped : bool
@@ -148,7 +148,7 @@ class Result:
             )
         return {
             **self._provenance(),
-            "size": self.recipe.sizes[-1],
+            "size": self.recipe.size,
             "seed": self.recipe.seed,
             "levels": levels,
             "stopped": self.stopped,

@@ -11,7 +11,7 @@ import numpy as np
 
 from pyengine.arrays import Float32, Float64
 from pyengine.checkpoint import Checkpoint, Moment
-from pyengine.images.color import with_colors_of
+from pyengine.images.color import with_colors_of, without_cast
 from pyengine.images.masks import Flags
 from pyengine.images.writing import to_uint8
 from pyengine.level import Level
@@ -30,6 +30,10 @@ from pyengine.result import Iteration, Progress, Result
 from pyengine.stopwatch import Stopwatch
 
 LOGGER = logging.getLogger(__name__)
+
+FULL = 0.9
+"""The span of values from which on pictures are taken as they are. Of less, they are stretched to all there is while an
+output is made: the network knows pictures of usual contrast, and sees little in others."""
 
 Callback = Callable[[Progress], None]
 
@@ -81,6 +85,8 @@ class Synthesis:
         self._used: tuple[Float32, ...] = ()
         self._stopped = False
         self._grey = recipe.level.grey
+        low, high = recipe.level.span
+        self._span = (low, high) if 0 < high - low < FULL else None
 
     def run(self) -> Result:
         """Make the picture."""
@@ -94,7 +100,7 @@ class Synthesis:
             image = np.zeros((*self._recipe.sizes[begun.level][::-1], 3), np.float32)  # it is among the vectors
         first = 0 if begun is None else begun.level
         for k in range(first, len(self._recipe.sizes)):
-            level = self._level(k)
+            level = self._stretched(self._level(k))
             if k > first:
                 self._pool.drop_tiled()
                 image = add_detail(self._enlarged(image, level), level, self._generator)
@@ -103,11 +109,11 @@ class Synthesis:
                 image = self._run_level(k, level, image, begun if k == first else None)
             if self._stopped:
                 break
-        return self._result(k, image, self._history, stopped=self._stopped)
+        return self._result(k, self._natural(image), self._history, stopped=self._stopped)
 
     def _begin(self) -> Float32:
         """What the coarsest level starts from: the picture that is given, noise, or a layout."""
-        level = self._recipe.at(0)
+        level = self._stretched(self._level(0))
         if level.init is not None:
             return level.init.copy()
         if self._recipe.start == "noise":
@@ -130,17 +136,33 @@ class Synthesis:
             level = level.used_as(self._used)
         return level if self._made is None else level.made_where(self._made)
 
+    def _stretched(self, level: Level) -> Level:
+        return level if self._span is None else level.stretched(*self._span)
+
+    def _natural(self, image: Float32) -> Float32:
+        """An image as it is where nothing is stretched."""
+        if self._span is None:
+            return image
+        low, high = self._span
+        return image * np.float32(high - low) + np.float32(low)
+
     def _enlarged(self, image: Float32, level: Level) -> Float32:
         enlarged = self._kernels.upsample(self._kernels.upload(image), level.size, wrap=level.wrap)
         return np.asarray(self._kernels.download(enlarged))
 
     def _result(self, k: int, image: Float32, history: list[Iteration], *, stopped: bool) -> Result:
-        """What comes of the image of a level without any more iterations."""
+        """What comes of the natural image of a level without any more iterations."""
+        image = self._level(k).keep(image)  # to the last bit, where it was stretched
         for finer in range(k + 1, len(self._recipe.sizes)):
             level = self._level(finer)
             image = level.keep(self._enlarged(image, level))
-        if self._recipe.colors is not None:
-            image = with_colors_of(image, self._recipe.colors)
+        colors = self._recipe.colors
+        if colors is not None and self._recipe.preserve_color == "luminance":
+            image = with_colors_of(image, colors)
+        elif colors is not None and not self._grey:
+            image = self._level(len(self._recipe.sizes) - 1).keep(without_cast(image, colors))
+        if self._recipe.frame is not None:
+            image = self._recipe.frame.around(image)
         timings = {**self._watch.seconds, "total": time.perf_counter() - self._start}
         return Result(to_uint8(image), history, timings, self._recipe, stopped, self._made_with)
 
@@ -213,7 +235,7 @@ class Synthesis:
                 return self._result(k, progress.pixels, self._history[:count], stopped=True)
 
         # What it is given is its own: it may write to it.
-        pixels = np.array(self._kernels.download(descent.image))
+        pixels = np.array(self._natural(self._kernels.download(descent.image)))
         progress = Progress(iteration(), self._recipe, pixels, result)
         try:
             self._callback(progress)

@@ -10,7 +10,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, ClassVar
 
+from pyengine.batch import remote
 from pyengine.batch.pool import Died, Task
+from pyengine.files import is_url
 
 INTRODUCTION = {
     "device": "cpu",
@@ -31,7 +33,6 @@ class Fake:
     lock = threading.Lock()
 
     def __init__(self, engine: Mapping[str, Any], at_once: int) -> None:
-        self.introduction = {**INTRODUCTION, **engine.get("introduction", {})}
         self.engine, self.at_once = engine, at_once
         self.waiting: SimpleQueue[Task | None] = SimpleQueue()
         self.count("start")
@@ -40,6 +41,9 @@ class Fake:
         with self.lock:
             self.log[what] += 1
             return self.log[what]
+
+    def introduce(self) -> dict[str, Any]:
+        return {**INTRODUCTION, **self.engine.get("introduction", {})}
 
     @property
     def name(self) -> str:
@@ -67,9 +71,12 @@ class Fake:
             raise Died("ended its worker (SIGABRT)")
         if seed == 67:
             return {"name": asked["name"], "error": "no room on the disk"}
-        path = Path(asked["path"])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(asked["name"])
+        if is_url(asked["path"]):
+            remote.write(asked["path"], asked["name"].encode())
+        else:
+            path = Path(asked["path"])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(asked["name"])
         figures = {"patch_distance": seed / 100} if asked["compare"] else {}
         return {
             "name": asked["name"], "seconds": 0.5, "figures": figures, "exemplar_shown": SHOWN, "shown": SHOWN,

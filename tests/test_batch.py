@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,9 @@ from PIL import Image
 
 import pyengine
 from pyengine import Outcome, PyengineError, Recipe, run_batch
-from pyengine.batch.pool import Died, Pool, Process, Task
+from pyengine.batch.cluster import Engines
+from pyengine.batch.pool import Died, Lost
+from pyengine.batch.process import Process
 from pyengine.batch.run import Batch
 
 SMALL: dict[str, Any] = {"start": "noise", "iterations": 1}
@@ -94,51 +93,6 @@ def test_an_engine_that_there_is_not(exemplar: str, tmp_path: Path) -> None:
     assert outcome.state == "made"
 
 
-def test_a_worker_that_is_killed(exemplar: str, tmp_path: Path) -> None:
-    """The job is known, and the next worker does it."""
-    workers: list[Process] = []
-
-    def start(engine: Any, at_once: int) -> Process:
-        workers.append(Process(engine, at_once))
-        return workers[-1]
-
-    task = {
-        "do": "make",
-        "name": "a",
-        "recipe": {"exemplar": exemplar, "iterations": 10**6},
-        "path": "",
-        "compare": False,
-    }
-    tasks = [Task({**task, "do": "check"}, alone=False), Task(task, alone=False), Task(task, alone=False)]
-    with Pool([{"threads": 1}], timeout=5, start=start) as pool:
-        answers = pool.answers(lambda: tasks.pop(0) if tasks else None)
-        assert {"bytes", "size", "name", "worker"} == next(answers)[1].keys()
-        killer = threading.Timer(0.5, os.kill, (int(workers[0].name.rpartition(":")[2]), signal.SIGABRT))
-        killer.start()
-        assert next(answers)[1]["died"] == "ended its worker (SIGABRT)"
-        assert next(answers)[1]["died"].startswith("took longer than 5 s: ")
-        assert len(workers) >= 2
-        tasks.append(Task({**task, "do": "check"}, alone=False))
-        assert next(pool.answers(lambda: tasks.pop(0) if tasks else None))[1]["size"] == [24, 16]
-
-
-def test_workers_go_with_whoever_asks(exemplar: str) -> None:
-    """Even from the middle of a job."""
-    worker = Process({"threads": 1}, 1)
-    task = {
-        "do": "make",
-        "name": "a",
-        "recipe": {"exemplar": exemplar, "iterations": 10**6},
-        "path": "",
-        "compare": False,
-    }
-    worker.send(Task(task, alone=False))
-    time.sleep(0.3)
-    began = time.monotonic()
-    worker.close()
-    assert time.monotonic() - began < 10
-
-
 # ----------------------------------------------------------- without engines
 
 
@@ -203,6 +157,17 @@ def test_refused_before_a_worker_sees_it(exemplar: str, tmp_path: Path) -> None:
     assert "pipe.png: is a pipe" in refused[1]
 
 
+def test_names_that_are_no_text(exemplar: str, tmp_path: Path) -> None:
+    odd = tmp_path / "\udcff.png"
+    Path(exemplar).rename(odd)
+    with Batch(tmp_path / "out", start=Fake) as batch:
+        batch.ask([str(odd), {"exemplar": str(odd), "output": "\udcfe.png"}, "none\udcff.png"], {})
+        refused = {outcome.place: outcome.error or "" for outcome in batch.check()}
+    assert all(place.isprintable() for place in refused)
+    assert len(refused) == 3
+    assert sum("its name is no text: rename it, or give output" in error for error in refused.values()) >= 2
+
+
 @pytest.mark.parametrize(
     ("settings", "sizes", "expected"),
     [
@@ -249,12 +214,53 @@ def test_a_worker_for_each_gpu(exemplar: str, tmp_path: Path) -> None:
         assert states(outcomes) == {"1": "made", "2": "made", "3": "made", "66": "failed"}
 
 
-def test_no_worker_starts(exemplar: str, tmp_path: Path) -> None:
-    def start(engine: Any, at_once: int) -> Fake:
-        raise Died("ended its worker (exit code 1): no memory")
+def test_a_machine_that_is_lost_costs_attempts_only(exemplar: str, tmp_path: Path) -> None:
+    """As often as it may be chance; what else was done there is done again as well."""
 
-    with pytest.raises(PyengineError, match=r"^no worker can be started: ended its worker \(exit code 1\): no"):
-        Batch(tmp_path, start=start)
+    class Lent(Fake):
+        def receive(self, timeout: float | None) -> dict[str, Any]:
+            try:
+                return super().receive(timeout)
+            except Died as death:
+                raise Lost(f"the node was lost ({death})") from None
+
+    with Batch(tmp_path, start=Lent, workers=1) as batch:
+        batch.ask([{"exemplar": exemplar, "seed": seed} for seed in (1, 66, 69)], {"output": "{seed}.png"})
+        outcomes = {outcome.output.stem: outcome for outcome in [*batch.check(), *batch.run()]}
+    assert {name: outcome.attempts for name, outcome in outcomes.items()} == {"1": 1, "66": 10, "69": 2}
+    assert outcomes["66"].error == "the node was lost (ended its worker (SIGABRT)) (10 times: it is set aside)"
+    assert outcomes["69"].state == "made"
+
+
+def test_a_check_that_is_always_lost(exemplar: str, tmp_path: Path) -> None:
+    """It is not tried for ever."""
+
+    class Lent(Fake):
+        def receive(self, timeout: float | None) -> dict[str, Any]:
+            self.waiting.get()
+            assert self.count("died") < 20
+            raise Lost("the node was lost")
+
+    with Batch(tmp_path, start=Lent, workers=1) as batch:
+        batch.ask({"exemplar": exemplar}, {"output": "a.png"})
+        [refused] = batch.check()
+    assert refused.error == "the node was lost (10 times: it is set aside)"
+
+
+def test_what_is_on_a_node(tmp_path: Path) -> None:
+    engines = Engines([{}, {}], 1, None, tmp_path, Fake)
+    assert {"device": "cpu", "pyengine": pyengine.__version__}.items() <= engines.introduction().items()
+    for seed in range(3):
+        engines.send({"do": "time", "name": str(seed), "recipe": {"seed": seed}}, alone=False)
+    assert {engines.receive()["name"] for _ in range(3)} == {"0", "1", "2"}
+    engines.close()
+    for shared, device, message in [
+        (tmp_path / "none", "cpu", "/none: is not on node "),
+        (tmp_path, "gpu", "device='gpu': choose "),
+    ]:
+        engines = Engines([{"device": device}], 1, None, shared, Process)
+        assert message in engines.introduction()["error"]
+        engines.close()
 
 
 @pytest.mark.parametrize(

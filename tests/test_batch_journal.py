@@ -95,7 +95,7 @@ def test_the_largest_come_first_and_the_dead_last(tmp_path: Path) -> None:
         first = journal.next()
         assert first
         assert first.name == "c"
-        journal.again(first)
+        journal.again(first, died=True)
         assert [row.name for row in iter(lambda: journal.next(98), None) if row] == ["b", "c"]
         assert [row.name for row in iter(journal.next, None) if row] == ["a"]
 
@@ -129,6 +129,23 @@ def test_one_at_a_time(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         assert journal.counts() == {}
         assert journal.counts(1) == {"new": 1}
+
+
+def test_no_room(tmp_path: Path) -> None:
+    """It says so, and goes on when there is some."""
+    resource = pytest.importorskip("resource", reason="there are no limits here")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Journal(tmp_path) as journal:
+        make(journal, "a.png")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+        try:
+            with pytest.raises(PyengineError, match=f"^{tmp_path / NAME}: cannot be written .*: make room there, "):
+                [make(journal, f"{number}.png") for number in range(1000)]
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with Journal(tmp_path) as journal:
+        add(journal, "a.png", hash="a.png", there=True)
+        assert journal.counts() == {"done": 1}
 
 
 def test_what_is_no_journal(tmp_path: Path) -> None:

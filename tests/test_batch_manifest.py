@@ -215,5 +215,5 @@ def test_the_example_in_the_documentation(tmp_path: Path) -> None:
 def test_schema_has_the_defaults_of_recipes() -> None:
     properties = schema()["$defs"]["job"]["properties"]
     defaults = {name: said["default"] for name, said in properties.items() if "default" in said}
-    assert defaults["pooling"] == "average"
+    assert defaults["method"] == "histogram"
     Recipe.create(np.eye(16), **defaults)

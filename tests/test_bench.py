@@ -817,6 +817,17 @@ def test_evaluations_needed_are_counted_to_the_first_as_low(monkeypatch, rng):
         assert (run.needed, run.value, run.scipy_value) == (needed, 3.0, min(theirs))
 
 
+def test_batch(tmp_path, rng):
+    picture = tmp_path / "noise.png"
+    save(to_uint8(rng.random((20, 20, 3), np.float32)), picture)
+    report = json.loads(bench("batch", picture, "--sizes", 16, "--jobs", 2, "--json").stdout)
+    (run,) = report["runs"]
+    assert (run["size"], run["jobs"]) == (16, 2)
+    assert min(run["loop"], run["workers"], run["threads"]) > 0
+    assert sorted(tmp_path.iterdir()) == [picture]
+    refused(["batch", picture, "--jobs", 0], "jobs=0: give at least 1")
+
+
 def test_a_gpu_is_measured(monkeypatch):
     """In the emulation, where times say nothing."""
     if emulation.unavailable():

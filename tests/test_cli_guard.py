@@ -209,6 +209,10 @@ def test_what_was_typed_makes_no_lines(words: list[str]) -> None:
     assert last.replace("\\n", " ").count("a b") == 1
 
 
+def test_what_was_typed_is_spelled_out() -> None:
+    assert invoke("info", "\x1b[2J\n").stderr.splitlines()[-1] == "Error: Got unexpected extra argument (\\x1b[2J )"
+
+
 class Trouble:
     """A command that raises an error."""
 
@@ -242,6 +246,7 @@ REPORT = "this should not happen: please report it, with what --debug and `pyeng
         (OSError(24, "Too many open files", "a.py"), "a.py: Too many open files (OSError)"),
         (MemoryError(), f"memory is short (MemoryError): {SHORT}"),
         (RuntimeError("std::bad_alloc"), f"memory is short (RuntimeError): {SHORT}"),
+        (SystemError("x failed without setting an exception"), f"memory is short (SystemError): {SHORT}"),
         (ImportError("an essay\nof lines\nx.so: cannot open\n"), "x.so: cannot open"),
     ],
 )  # fmt: skip

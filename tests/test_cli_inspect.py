@@ -31,13 +31,18 @@ def test_inspect(board: Path) -> None:
         "regularity: 1.00",
         "sizes that tile: 72x72, 144x144, 288x288",
         "suggested: --fit size",
+        f"light: varies by {pyengine.inspect(board).light:.0%} of its mean",
     ]
 
 
 def test_inspect_without_periods(tmp_path: Path) -> None:
     path = tmp_path / "noise.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50), np.uint8)).save(path)
-    assert invoke("inspect", path).stdout == f"{path}: 50x40 pixels\nno periods: every size can tile\n"
+    assert invoke("inspect", path).stdout.splitlines() == [
+        f"{path}: 50x40 pixels",
+        "no periods: every size can tile",
+        f"light: varies by {pyengine.inspect(path).light:.0%} of its mean",
+    ]
 
 
 def test_inspect_json(board: Path) -> None:

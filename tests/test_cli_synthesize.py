@@ -26,6 +26,7 @@ import pyengine
 from pyengine import Engine
 from pyengine.images.reading import load
 from pyengine.images.writing import save
+from pyengine.memory import Plan
 from pyengine.recipe import Recipe
 
 
@@ -317,6 +318,7 @@ SAME = [
     Same("--seamless --structure", {"seamless": True, "structure": True}),
     Same("--start patches", {"start": "patches"}, ("exemplar", "second")),
     Same("--method gatys", {"method": "gatys"}),
+    Same("--flatten-light", {"flatten_light": True}),
     Same("--method histogram --pooling average --padding wrap --seed 0", {}),
     Same(
         "--weight gram=0.5 --weight gram/relu1_1=0 --weight variation=2 --weight histogram=auto",
@@ -339,6 +341,9 @@ def test_every_feature_is_the_same_as_in_the_api(
         @wraps(Engine.__init__)
         def __init__(self, **_: Any) -> None:
             self.model = engine.model
+
+        def plans(self, recipe: Recipe) -> list[Plan]:
+            return engine.plans(recipe)
 
         def run(self, recipe: Recipe, *, callback: object = None) -> pyengine.Result:
             return engine.run(recipe)

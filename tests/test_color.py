@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.linalg import sqrtm
+from scipy.ndimage import gaussian_filter
 
 from pyengine.images import color
 
@@ -66,6 +67,20 @@ def test_match_colors_is_the_monge_kantorovich_map() -> None:
     root = sqrtm(covariance(image))
     inverse = np.linalg.inv(root)
     np.testing.assert_allclose(transform, inverse @ sqrtm(root @ covariance(reference) @ root) @ inverse, atol=1e-4)
+
+
+def test_a_cast_is_taken_out_and_luminance_stays(natural: np.ndarray) -> None:
+    reference = muted(natural)
+    tinted = np.clip(reference * np.float32([1.15, 1, 0.8]), 0, 1)
+    found = color.without_cast(tinted, reference)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found @ color.LUMINANCE, tinted @ color.LUMINANCE, atol=1e-5)
+    np.testing.assert_allclose(color.without_cast(reference, reference), reference, atol=1e-6)
+
+    def hue(image: np.ndarray) -> np.ndarray:
+        return gaussian_filter(image - (image @ color.LUMINANCE)[:, :, None], (6, 6, 0))
+
+    assert np.abs(hue(found) - hue(reference)).max() < 0.3 * np.abs(hue(tinted) - hue(reference)).max()
 
 
 def test_match_colors_with_its_own_changes_nothing() -> None:

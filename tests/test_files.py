@@ -151,6 +151,24 @@ def test_signals_wait_for_the_end_of_a_write(number: int, tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_signals_wait_for_the_end_of_a_trial(tmp_path: Path) -> None:
+    code = """if True:
+        import signal, sys
+        from pyengine import files
+
+        def interrupted(event, arguments):
+            if event == "os.remove":
+                signal.raise_signal(signal.SIGTERM)
+
+        sys.addaudithook(interrupted)
+        files.check_place("out")
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.returncode == -signal.SIGTERM, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 def test_handlers_are_called_after_the_write_and_put_back(tmp_path: Path) -> None:
     code, stdout, _ = write_and_signal(signal.SIGTERM, "noted", tmp_path)
     assert code == 0

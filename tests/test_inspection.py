@@ -26,7 +26,8 @@ def test_a_regular_exemplar():
 
 def test_an_irregular_exemplar():
     found = pyengine.inspect(EXEMPLAR)
-    assert found == pyengine.Inspection((64, 48), (), (), 0.0, ((64, 48), (128, 96), (256, 192)), {})
+    assert found == pyengine.Inspection((64, 48), (), (), 0.0, ((64, 48), (128, 96), (256, 192)), found.light, {})
+    assert 0 < found.light < 0.5
 
 
 def test_an_exemplar_that_can_not_be_read():

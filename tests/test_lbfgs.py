@@ -342,3 +342,30 @@ def test_a_descent_goes_on_from_a_state_to_the_same_bits(monkeypatch, spill, mas
         for image, state in zip(images[k + 1 :], states[k + 1 :], strict=True):
             assert other.step()
             assert (other.image.tobytes(), other.terms) == (image.tobytes(), state.terms)
+
+
+@pytest.mark.parametrize("damage", [1e38, -1e-38])
+@pytest.mark.parametrize("row", range(2, 6))
+def test_pairs_that_are_not_of_its_function_lead_nowhere(row, damage):
+    """They may come out of a checkpoint that is damaged: then the steepest descent is what there is."""
+    target = np.linspace(0.1, 0.9, 20, dtype=np.float32)
+
+    def function(x):
+        return np.array([((x - target) ** 2).sum(dtype=float)]), 2 * (x - target)
+
+    descent = Descent(function, np.full(20, 0.5, np.float32), CpuKernels(threads=1))
+    for _ in range(2):
+        assert descent.step()
+    state = descent.state
+    vectors = [vector.copy() for vector in state.vectors]
+    vectors[row][:] = damage
+    other = Descent(
+        function,
+        np.zeros(20, np.float32),
+        CpuKernels(threads=1),
+        state=State([*state.terms], state.pairs, state.slot, state.side, vectors),
+    )
+    before = other.terms
+    other.step()
+    assert np.isfinite(other.image).all()
+    assert other.terms <= before

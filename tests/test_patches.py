@@ -180,7 +180,8 @@ def counted(layout: Layout, k: int, shape: tuple[int, int]) -> np.ndarray:
     """How often each pixel of an exemplar was taken, against the mean, seen through a Gaussian of 3 pixels."""
     counts = np.zeros(shape)
     for number, row, column in layout.origins.reshape(-1, 3):
-        counts[row, column] += number == k
+        if number == k:
+            counts[row, column] += 1
     return gaussian_filter(counts / counts.mean(), 3)
 
 

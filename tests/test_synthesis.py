@@ -12,7 +12,7 @@ from conftest import EXAMPLES
 from PIL import Image
 
 import pyengine
-from pyengine import Engine
+from pyengine import Engine, Recipe
 from pyengine.images.masks import band
 from pyengine.images.writing import to_uint8
 from pyengine.quality.seams import seam_ratio
@@ -210,6 +210,30 @@ def test_a_hole_is_like_what_is_around_it(engine, columns):
     made = engine.synthesize(picture, fill=hole, iterations=15).image[hole].astype(float)
     assert np.abs(made - picture[hole]).mean() < 15
     assert abs(made.mean() - picture[hole].mean()) < 10
+
+
+def test_a_small_hole_costs_what_is_around_it(engine, rng):
+    """And is what it would be in a picture of no more."""
+    picture = rng.integers(0, 256, (400, 420, 3), np.uint8)
+    hole = np.zeros((400, 420), bool)
+    hole[390:, 200:230] = hole[300, 210] = True
+    seen = []
+    result = engine.synthesize(picture, fill=hole, iterations=1, callback=lambda p: seen.append(p.pixels.shape))
+    there = np.s_[300 - 128 :, 200 - 128 : 230 + 128]
+    assert seen == [picture[there].shape]
+    assert result.report()["size"] == (420, 400)
+    assert np.array_equal(result.image[~hole], picture[~hole])
+    alone = engine.synthesize(picture[there], fill=hole[there], iterations=1)
+    assert np.array_equal(result.image[there], alone.image)
+    assert engine.needed_bytes(Recipe.create(picture, fill=hole)) == engine.needed_bytes(alone.recipe)
+    for whole in ({"padding": "wrap"}, {"seamless": True}):
+        recipe = Recipe.create(picture, fill=hole, **whole)
+        assert recipe.focused() is recipe
+    tall = Recipe.create(picture, fill=hole, levels=5).focused()
+    assert tall.sizes[-1] == (420, 400)  # of what is around it there are not so many levels
+    again = Recipe.create(picture, init=np.zeros_like(picture), fill=hole, iterations=[3, 2], levels=2).focused()
+    assert again.iterations == (3, 2)
+    assert again.level.exemplars[0].size == (420, 400)  # it is another picture
 
 
 def test_regions_in_a_hole(engine, natural):
@@ -418,9 +442,9 @@ def test_luminance_over_grey_has_the_contents_colours(engine, natural, other):
 
 @pytest.mark.parametrize("options", [{"weights": {"content": 0}}, {"content_layers": []}])
 def test_content_may_be_only_what_is_started_from(engine, natural, other, options):
-    content = natural[:32, :32]
+    content, transfer = natural[:32, :32], {"padding": "reflect", "pooling": "max"}
     result = engine.synthesize(other, content=content, iterations=1, **options)
-    same = engine.synthesize(other, init=content, size=32, style_scale=0.5, padding="reflect", iterations=1)
+    same = engine.synthesize(other, init=content, size=32, style_scale=0.5, **transfer, iterations=1)
     assert np.array_equal(result.image, same.image)
 
 
@@ -483,6 +507,23 @@ def test_the_history_has_the_weights_of_the_terms(engine, natural, weights):
         assert result.history[0].weights["variation"] == 2
         assert result.history[0].weights["gram/relu3_1"] == 1e-6
         assert "histogram/relu1_1" not in result.history[0].weights
+
+
+@pytest.mark.parametrize("options", [{}, {"start": "noise"}, {"fill": True}, {"content": True}])
+def test_a_dark_picture_of_little_contrast_makes_the_same(engine, natural, options):
+    """As dark, and of as little contrast; 8 bits do not tell them apart."""
+    picture = (natural[:48, :48] - natural.min()) / (natural.max() - natural.min())
+    hole = np.zeros((48, 48), bool)
+    hole[12:30, 20:44] = True
+    made, seen = [], []
+    for low, high in ((0.1, 0.8), (0.05, 0.15)):
+        pictures = {"exemplar": low + (high - low) * picture} | ({"fill": hole} if "fill" in options else options)
+        if "content" in options:
+            pictures["content"] = low + (high - low) * picture[::-1, ::-1]
+        result = engine.synthesize(**pictures, iterations=4, callback=lambda p: seen.append(p.pixels))
+        assert np.ptp(seen[-1]) <= high - low + 1e-6
+        made.append((result.image / 255 - low) / (high - low))
+    assert np.abs(made[0] - made[1]).mean() < 0.4 / 255 * (1 / 0.7 + 1 / 0.1)
 
 
 def test_variation_smooths(engine, natural):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -35,7 +36,7 @@ TABLES = (
         hash TEXT,                    -- of all that determines the picture
         kind TEXT,                    -- the same but for the seed
         bytes INTEGER, width INTEGER, height INTEGER,   -- of memory; of the picture, in pixels
-        attempts INTEGER NOT NULL DEFAULT 0,
+        attempts INTEGER NOT NULL DEFAULT 0,            -- to make it; of what is not checked yet, to check it
         deaths INTEGER NOT NULL DEFAULT 0,              -- of the workers that had it
         seconds REAL, figures TEXT, error TEXT, worker TEXT,
         finished TEXT,                -- when, UTC
@@ -96,9 +97,10 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
-        try:
+        with self._put_right(), ExitStack() as opened:
             # One thread at a time uses it, but not always the same: a caller may ask for the next outcome from any.
             self._database = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
+            opened.callback(self._database.close)
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._database.execute("PRAGMA journal_mode = WAL")
             # What a crash of the machine takes away of it is made again: the pictures themselves are flushed.
@@ -112,13 +114,26 @@ class Journal:
             self._database.execute(f"PRAGMA user_version = {VERSION}")
             (last,) = self._database.execute("SELECT coalesce(max(run), 0) FROM jobs").fetchone()
             self._database.execute("COMMIT")
+            opened.pop_all()
+        self.first = self.run = last + 1
+
+    @contextmanager
+    def _put_right(self) -> Iterator[None]:
+        """Say what is wrong with the file, and what to do."""
+        try:
+            yield
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
-                raise PyengineError(f"{folder}: another batch is at work here: wait for its end") from None
-            raise PyengineError(f"{self.path}: cannot be written ({error}): choose another folder") from None
+                raise PyengineError(f"{self.path.parent}: another batch is at work here: wait for its end") from None
+            raise PyengineError(
+                f"{self.path}: cannot be written ({error}): make room there, or choose another folder"
+            ) from None
         except sqlite3.DatabaseError as error:
             raise PyengineError(f"{self.path}: is no journal ({error}): choose another folder") from None
-        self.first = self.run = last + 1
+
+    def _execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        with self._put_right():
+            return self._database.execute(statement, values)
 
     def close(self) -> None:
         """Let another batch have the folder."""
@@ -134,12 +149,12 @@ class Journal:
 
     def begin(self) -> None:
         """Begin another batch, whose jobs are added quickly, all at once, up to `commit`."""
-        self._database.execute("BEGIN")
+        self._execute("BEGIN")
         self.run += 1
 
     def commit(self) -> None:
         """Keep what was added since `begin`."""
-        self._database.execute("COMMIT")
+        self._execute("COMMIT")
 
     def add(self, name: str, place: str, recipe: str, hash: str, kind: str, *, there: bool, retry: bool) -> None:
         """Ask for a job, unless it is done and its picture there, or has failed and is not to be tried again.
@@ -158,23 +173,32 @@ class Journal:
         PyengineError
             Another job has this output.
         """
-        found = self._database.execute("SELECT run, place, hash, state FROM jobs WHERE name = ?", (name,)).fetchone()
+        found = self._execute("SELECT run, place, hash, state FROM jobs WHERE name = ?", name).fetchone()
         run, asked_at, made_from, state = found or (0, "", "", "")
         if run >= self.first and asked_at != place:
             raise PyengineError(f"output {name} is that of {asked_at} too: give each job its own, as by {{seed}}")
         if made_from == hash and ((state == "done" and there) or (state == "failed" and not retry)):
-            self._database.execute("UPDATE jobs SET run = ?, place = ? WHERE name = ?", (self.run, place, name))
+            self._execute("UPDATE jobs SET run = ?, place = ? WHERE name = ?", self.run, place, name)
             return
-        self._database.execute(
+        self._execute(
             "REPLACE INTO jobs (name, run, place, state, recipe, hash, kind) VALUES (?, ?, ?, 'new', ?, ?, ?)",
-            (name, self.run, place, recipe, hash, kind),
+            name,
+            self.run,
+            place,
+            recipe,
+            hash,
+            kind,
         )
 
     def add_fault(self, fault: Fault) -> None:
-        """Note what is asked for, but can't be made."""
-        self._database.execute(
+        """Note what is asked for, but can't be made; its place may be a file whose name is no text."""
+        place = fault.place.encode(errors="backslashreplace").decode()
+        self._execute(
             "REPLACE INTO jobs (name, run, place, state, error) VALUES (?, ?, ?, 'refused', ?)",
-            (fault.place, self.run, fault.place, fault.message),
+            place,
+            self.run,
+            place,
+            fault.message,
         )
 
     def unchecked(self) -> Row | None:
@@ -186,27 +210,31 @@ class Journal:
 
     def checked(self, row: Row, bytes: int, size: tuple[int, int]) -> None:
         """A job may be made, and so may all of its kind; it takes so many bytes, and is of this (width, height)."""
-        self._settle_kind(row, "state = 'waiting', deaths = 0, bytes = ?, width = ?, height = ?", bytes, *size)
+        self._settle_kind(
+            row, "state = 'waiting', attempts = 0, deaths = 0, bytes = ?, width = ?, height = ?", bytes, *size
+        )
 
     def refused(self, row: Row, error: str) -> None:
         """A job can't be made, nor can any of its kind."""
         self._settle_kind(row, "state = 'refused', error = ?", error)
 
     def _settle_kind(self, row: Row, change: str, *values: Any) -> None:
-        self._database.execute(
+        self._execute(
             f"UPDATE jobs SET {change} WHERE run = ? AND state IN ('new', 'running') "
             "AND kind = (SELECT kind FROM jobs WHERE name = ?)",
-            (*values, self.run, row.name),
+            *values,
+            self.run,
+            row.name,
         )
 
     # --------------------------------------------------------------- the queue
 
     def sizes(self) -> list[tuple[int, int, int, int]]:
         """The (bytes, width, height) that waiting jobs have, and how many of each, those that take most first."""
-        return self._database.execute(
+        return self._execute(
             "SELECT bytes, width, height, count(*) FROM jobs WHERE run = ? AND state = 'waiting' "
             "GROUP BY bytes, width, height ORDER BY bytes DESC, width, height",
-            (self.run,),
+            self.run,
         ).fetchall()
 
     def next(self, least: int = 0) -> Row | None:
@@ -218,15 +246,16 @@ class Journal:
 
     def example(self, size: tuple[int, int, int, int]) -> Row:
         """A waiting job, one of `sizes`."""
-        [row] = self.rows("state = 'waiting' AND bytes = ? AND width = ? AND height = ? LIMIT 1", *size[:3])
+        [row] = self._of_this("state = 'waiting' AND bytes = ? AND width = ? AND height = ? LIMIT 1", *size[:3])
         return row
 
-    def again(self, row: Row) -> None:
-        """A job takes its place in the queue again, or is to be checked again: its worker died."""
-        self._database.execute(
+    def again(self, row: Row, *, died: bool) -> None:
+        """A job takes its place in the queue again, or is to be checked again: its worker died, or was lost."""
+        self._execute(
             "UPDATE jobs SET state = CASE WHEN bytes IS NULL THEN 'new' ELSE 'waiting' END, "
-            "attempts = attempts + (bytes IS NOT NULL), deaths = deaths + 1 WHERE name = ?",
-            (row.name,),
+            "attempts = attempts + 1, deaths = deaths + ? WHERE name = ?",
+            int(died),
+            row.name,
         )
 
     def done(
@@ -254,16 +283,17 @@ class Journal:
         return self._end(row, "state = 'failed', error = ?, worker = ?, deaths = deaths + ?", error, worker, int(died))
 
     def _end(self, row: Row, change: str, *values: Any) -> Row:
-        self._database.execute(
+        self._execute(
             f"UPDATE jobs SET {change}, attempts = attempts + 1, finished = datetime('now') WHERE name = ?",
-            (*values, row.name),
+            *values,
+            row.name,
         )
         [ended] = self._rows("name = ?", row.name)
         return ended
 
     def _claim(self, which: str, *values: Any) -> Row | None:
-        for found in [*self.rows(which, *values)]:
-            self._database.execute("UPDATE jobs SET state = 'running' WHERE name = ?", (found.name,))
+        for found in [*self._of_this(which, *values)]:
+            self._execute("UPDATE jobs SET state = 'running' WHERE name = ?", found.name)
             return found
         return None
 
@@ -271,9 +301,7 @@ class Journal:
 
     def counts(self, first: int | None = None) -> dict[State, int]:
         """How many jobs there are in each state that there is, of this batch, or of all from `first` on."""
-        counted = self._database.execute(
-            "SELECT state, count(*) FROM jobs WHERE run >= ? GROUP BY state", (first or self.run,)
-        )
+        counted = self._execute("SELECT state, count(*) FROM jobs WHERE run >= ? GROUP BY state", first or self.run)
         return dict(counted.fetchall())
 
     def worst(self, most: int) -> Iterator[Row]:
@@ -285,11 +313,14 @@ class Journal:
             most,
         )
 
-    def rows(self, which: str, *values: Any) -> Iterator[Row]:
-        """The jobs of this batch that a condition in SQL picks."""
+    def in_states(self, *states: State) -> Iterator[Row]:
+        """The jobs of this batch that are in these states, in the order in which they were first asked for."""
+        return self._of_this(f"state IN ({', '.join('?' * len(states))}) ORDER BY rowid", *states)
+
+    def _of_this(self, which: str, *values: Any) -> Iterator[Row]:
         return self._rows(f"run = ? AND {which}", self.run, *values)
 
     def _rows(self, which: str, *values: Any) -> Iterator[Row]:
-        for row in self._database.execute(f"SELECT {_COLUMNS} FROM jobs WHERE {which}", values):
+        for row in self._execute(f"SELECT {_COLUMNS} FROM jobs WHERE {which}", *values):
             fields: dict[str, Any] = dict(zip(_COLUMNS.split(", "), row, strict=True))
             yield Row(**{**fields, "figures": json.loads(fields["figures"] or "{}")})

@@ -14,10 +14,11 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
+from pyengine.batch import remote
 from pyengine.document import PICTURES
 from pyengine.errors import PyengineError, in_short
-from pyengine.files import one_line
-from pyengine.images.formats import FORMATS, format_of
+from pyengine.files import is_url, one_line
+from pyengine.images.formats import format_of, suffixes
 from pyengine.recipe import Recipe
 
 MANIFESTS = (".jsonl", ".csv", ".yaml", ".yml")
@@ -25,8 +26,6 @@ MANIFESTS = (".jsonl", ".csv", ".yaml", ".yml")
 
 OUTPUT, DEFAULTS, MATRIX, JOBS = "output", "defaults", "matrix", "jobs"
 """What a manifest has besides the arguments of `Recipe.create`: a job's file, and the parts that count for all."""
-
-WILDCARDS = frozenset("*?[")
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Common:
 
 
 JobSource: TypeAlias = str | Path | Mapping[str, Any]
-"""A manifest, a folder, a picture or a pattern of such names; or the arguments of one job, with `output`."""
+"""A manifest; a folder, a picture or a pattern of such names, also by URL; or a job's own arguments, with `output`."""
 
 
 def read_jobs(sources: JobSource | Iterable[JobSource], overrides: Mapping[str, Any]) -> Iterator[Job | Fault]:
@@ -103,6 +102,10 @@ def read_jobs(sources: JobSource | Iterable[JobSource], overrides: Mapping[str, 
     for number, source in enumerate(sources, 1):
         if isinstance(source, Mapping):
             yield from _jobs(Entry(f"job {number}", source), Common(), overrides, Path())
+        elif isinstance(source, str) and is_url(source):
+            if source.lower().endswith(MANIFESTS):
+                raise PyengineError(f"manifest {source}: has to be a file of this machine: copy it")
+            yield from _jobs_of_pictures(remote.pictures_of(source), overrides)
         elif isinstance(source, (str, Path)):
             yield from _jobs_of_path(Path(source), overrides)
         else:
@@ -113,14 +116,17 @@ def _jobs_of_path(path: Path, overrides: Mapping[str, Any]) -> Iterator[Job | Fa
     if path.suffix.lower() in MANIFESTS and not path.is_dir():
         yield from read_manifest(path, overrides)
         return
-    for picture in pictures_of(path):
-        yield from _jobs(Entry(str(picture), {"exemplar": str(picture)}), Common(), overrides, Path())
+    yield from _jobs_of_pictures(map(str, pictures_of(path)), overrides)
+
+
+def _jobs_of_pictures(pictures: Iterable[str], overrides: Mapping[str, Any]) -> Iterator[Job | Fault]:
+    for picture in pictures:
+        yield from _jobs(Entry(picture, {"exemplar": picture}), Common(), overrides, Path())
 
 
 def pictures_in(folder: Path) -> list[Path]:
     """The files in a folder that are called as pictures are, in alphabetical order."""
-    suffixes = {suffix for form in FORMATS for suffix in form.suffixes}
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in suffixes)
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in suffixes())
 
 
 def pictures_of(path: Path) -> list[Path]:
@@ -139,7 +145,7 @@ def pictures_of(path: Path) -> list[Path]:
     if path.is_dir():
         found = pictures_in(path)
         problem = "no pictures in this folder: give one that has some"
-    elif WILDCARDS & {*str(path)} and not path.exists():
+    elif remote.WILDCARDS & {*str(path)} and not path.exists():
         matches = glob.iglob(str(path), recursive=True)  # noqa: PTH207  Path.glob takes no absolute patterns
         found = sorted(file for file in map(Path, matches) if file.is_file())
         problem = "no file is called so: check the pattern"
@@ -293,13 +299,15 @@ def _jobs(entry: Entry, common: Common, overrides: Mapping[str, Any], folder: Pa
 
 
 def _resolved(said: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The same with absolute paths of pictures, which are named from a folder."""
+    """The same with absolute paths of pictures, which are named from a folder; URLs stay as they are."""
 
     def absolute(value: Any, keywords: tuple[str, ...]) -> Any:
+        if is_url(value):
+            return value
         if isinstance(value, (list, tuple)):
             return [absolute(item, ()) for item in value]
         if isinstance(value, Mapping) and isinstance(value.get("file"), str):
-            return {**value, "file": str(Path(folder, value["file"]).absolute())}
+            return {**value, "file": absolute(value["file"], ())}
         if isinstance(value, (str, Path)) and value not in keywords:
             return str(Path(folder, value).absolute())
         return value

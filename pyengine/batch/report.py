@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from html import escape
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import quote
 
 from pyengine.batch.journal import Journal, Row
 from pyengine.files import write_atomically
@@ -27,15 +28,20 @@ SHARE = 50
 
 
 class Report:
-    """The report in an output folder.
+    """The report of a batch.
 
     Parameters
     ----------
     folder : Path
+        Where it is written.
+    output : Path or str, optional
+        The folder of the pictures, or its URL. Default: None, the same.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, output: Path | str | None = None) -> None:
         self.path = folder / NAME
+        beside = output is None or output == folder
+        self._base = "" if beside else f"{output.as_uri() if isinstance(output, Path) else output}/"
         self._next = 0.0
         self._page = (files("pyengine.batch") / "report.html").read_text(encoding="utf-8")
 
@@ -68,7 +74,7 @@ class Report:
             "$REFRESH": "" if is_over else f'<meta http-equiv="refresh" content="{2 * PAUSE:g}">',
             "$SUMMARY": escape(summary),
             "$HEAD": "".join(f"<th>{name}" for name in columns),
-            "$ROWS": "\n".join("".join(_cells(row, measured)) for row in rows),
+            "$ROWS": "\n".join("".join(_cells(row, measured, self._base + quote(row.name))) for row in rows),
         }.items():
             page = page.replace(key, text, 1)
         write_atomically(self.path, page.encode())
@@ -76,10 +82,10 @@ class Report:
         self._next = now + max(PAUSE, SHARE * (now - began))
 
 
-def _cells(row: Row, measured: list[str]) -> Iterator[str]:
+def _cells(row: Row, measured: list[str], link: str) -> Iterator[str]:
     """The cells of a row; what they are sorted by stands beside them where it is not their text."""
     yield f'<tr class="{row.state}"><td title="{escape(row.place)}">'
-    yield f'<a href="{escape(_link(row.name))}">{escape(row.name)}</a>' if row.state == "done" else escape(row.name)
+    yield (f'<a href="{escape(link)}">{escape(row.name)}</a>' if row.state == "done" else escape(row.name))
     for picture in (row.exemplar_shown, row.shown):
         yield "<td>"
         if picture:
@@ -89,9 +95,3 @@ def _cells(row: Row, measured: list[str]) -> Iterator[str]:
         yield "<td>" if value is None else f'<td data-value="{value}">{value:{FORMATS[name]}}'
     yield "<td>" if row.seconds is None else f'<td data-value="{row.seconds}">{row.seconds:.1f}'
     yield f"<td>{escape(row.error or '')}"
-
-
-def _link(name: str) -> str:
-    from urllib.parse import quote
-
-    return quote(name)

@@ -24,10 +24,12 @@ from typing import Any, TextIO
 import numpy as np
 from PIL import Image
 
+from pyengine.batch import remote
 from pyengine.devices import gpus
+from pyengine.document import PICTURES
 from pyengine.engine import Engine
 from pyengine.errors import PyengineError
-from pyengine.files import one_line
+from pyengine.files import is_url, one_line
 from pyengine.images.writing import to_uint8
 from pyengine.machine import cores, default_threads, reading_within
 from pyengine.recipe import Recipe
@@ -151,10 +153,13 @@ class Worker:
             figures = {
                 name: x if x is None or math.isfinite(x) else None for name, x in found.items()
             }  # as JSON has it
-        path = Path(task["path"])
+        place = task["path"]
         with self._kept:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            result.save(path)
+            if is_url(place):
+                remote.write(place, result.encode(Path(place).suffix))
+            else:
+                Path(place).parent.mkdir(parents=True, exist_ok=True)
+                result.save(place)
         return {
             "seconds": time.perf_counter() - began,
             "figures": figures,
@@ -166,7 +171,8 @@ class Worker:
         """The recipe, whose files must be what they were when the task was written down."""
         own = self.engine.budget.limit if self.engine.device.kind == "cpu" else None
         with reading_within(own):
-            return Recipe.from_json(json.dumps({"recipe": task["recipe"]}))
+            fetched = remote.fetched(task["recipe"], PICTURES)
+            return Recipe.from_json(json.dumps({"recipe": task["recipe"]}), **fetched).focused()
 
     @staticmethod
     def _exemplar(recipe: Recipe) -> Any:

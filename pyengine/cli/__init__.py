@@ -23,7 +23,7 @@ from pyengine.errors import PyengineError, printable
 FAILED, INTERRUPTED = 2, 130
 """Exit codes: that of click's own errors, and what the shell says of a program that Ctrl-C ended."""
 
-SHORTAGES = ("alloc", "failed to map segment", "failed to serialize")
+SHORTAGES = ("alloc", "failed to map segment", "failed to serialize", "without setting an exception")
 """How libraries say in their errors that memory is short."""
 
 
@@ -52,8 +52,8 @@ class _Main(Commands):
         except click.UsageError as error:
             text = io.StringIO()
             error.show(text)  # with the command's usage, and what it was close to
-            message = error.format_message()  # with what was typed, of which lines are to be none
-            tell(text.getvalue().replace(message, printable(message)).rstrip("\n"))
+            usage, *_ = text.getvalue().partition("Error: ")
+            tell(f"{usage}Error: {printable(error.format_message())}")  # with what was typed, which makes no lines
             code = FAILED
         except click.Abort:
             tell("Error: interrupted")

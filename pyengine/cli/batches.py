@@ -70,7 +70,7 @@ class BatchProgress:
             self._told = time.monotonic()
             tell(self._line())
 
-    def sum_up(self, folder: Path) -> int:
+    def sum_up(self, folder: Path | str) -> int:
         """Tell of all, and give back how many have come to nothing."""
         seconds = time.monotonic() - self._began
         states = ("made", "kept", "failed", "refused")

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
 import click
 
 from pyengine.cli import parsing
+from pyengine.files import is_url
 
 Decorator: TypeAlias = Callable[[Any], Any]
 
@@ -125,6 +126,15 @@ def typed(path: str) -> dict[str, Any]:
 
 file = click.Path(path_type=Path)
 """The type of what is the path of a file."""
+
+
+class _FileOrUrl(click.Path):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if is_url(value) else super().convert(value, param, ctx)
+
+
+file_or_url = _FileOrUrl(path_type=Path)
+"""The type of what is the path of a file, or its URL, which stays a text."""
 
 
 def output(metavar: str, text: str, *, required: bool = False) -> Decorator:

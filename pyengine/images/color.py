@@ -52,6 +52,54 @@ def match_colors(image: Float32, reference: Float32) -> Float32:
     return _clipped(matched).reshape(image.shape)
 
 
+CAST = 1 / 16
+"""The standard deviation of the Gaussian by which areas that may have a cast are seen, as a part of the shorter side."""
+
+
+def without_cast(image: Float32, reference: Float32) -> Float32:
+    """Give each area of an image the hue that it has in another, whose colours it has as a whole; luminance stays.
+
+    In style transfer with matched colours, a brown that the content's ground has is also the clouds'. What is added is
+    the difference of the two blurred chromas, so that strokes differ in colour as before.
+
+    Parameters
+    ----------
+    image, reference : float32 (H, W, 3) in [0, 1]
+
+    Returns
+    -------
+    float32 (H, W, 3) in [0, 1]
+        Clipped.
+
+    Examples
+    --------
+    >>> brown, grey = np.full((16, 16, 3), [0.5, 0.3, 0.2], np.float32), np.full((16, 16, 3), 0.7, np.float32)
+    >>> without_cast(brown, grey)[0, 0].round(3)
+    array([0.348, 0.348, 0.348], dtype=float32)
+    """
+    from scipy.ndimage import gaussian_filter
+
+    sigma = CAST * min(image.shape[:2])
+    missing = _chroma(reference) - _chroma(image)
+    return _clipped(image + gaussian_filter(missing, (sigma, sigma, 0), mode="nearest"))
+
+
+def _chroma(image: Float32) -> Float64:
+    """What an image differs by from its luminance, (H, W, 3)."""
+    return image - _luminance(image)[:, :, None]
+
+
+def is_grey(image: Float32) -> bool:
+    """Whether no pixel of an image has a colour.
+
+    Examples
+    --------
+    >>> is_grey(np.full((2, 2, 3), 0.5, np.float32))
+    True
+    """
+    return bool((image == image[:, :, :1]).all())
+
+
 def _statistics(image: Float32) -> tuple[Float64, Float64, Float64]:
     """Colours (N, 3) of an image, their mean (3,) and their covariance (3, 3)."""
     colors = image.reshape(-1, 3).astype(np.float64)

@@ -90,8 +90,18 @@ def format_of(path: str | os.PathLike[str]) -> Format:
     for row in FORMATS:
         if suffix in row.suffixes:
             return row
-    suffixes = ", ".join(suffix for row in FORMATS for suffix in row.suffixes)
-    raise PyengineError(f"{path}: cannot write this format: end the name in {suffixes}")
+    raise PyengineError(f"{path}: cannot write this format: end the name in {', '.join(suffixes())}")
+
+
+def suffixes() -> tuple[str, ...]:
+    """The endings of the names of files in all these formats.
+
+    Examples
+    --------
+    >>> suffixes()[:3]
+    ('.png', '.jpg', '.jpeg')
+    """
+    return tuple(suffix for row in FORMATS for suffix in row.suffixes)
 
 
 def choices() -> str:

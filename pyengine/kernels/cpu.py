@@ -223,18 +223,19 @@ class CpuKernels:
 
     def two_loop(self, products: Float64, pairs: Sequence[tuple[int, int]], start: int) -> Float32:
         """See `Kernels.two_loop`."""
-        c = np.zeros(len(products))
-        c[start] = 1
-        factors = []
-        for step, change in reversed(pairs):
-            factors.append(float(products[step] @ c) / products[step, change])
-            c[change] -= factors[-1]
-        if pairs:
-            step, change = pairs[-1]
-            c *= products[step, change] / products[change, change]
-        for (step, change), factor in zip(pairs, reversed(factors), strict=True):
-            c[step] += factor - float(products[change] @ c) / products[step, change]
-        return c.astype(np.float32)
+        with np.errstate(all="ignore"):  # a direction that is not finite leads nowhere, which the search finds
+            c = np.zeros(len(products))
+            c[start] = 1
+            factors = []
+            for step, change in reversed(pairs):
+                factors.append(float(products[step] @ c) / products[step, change])
+                c[change] -= factors[-1]
+            if pairs:
+                step, change = pairs[-1]
+                c *= products[step, change] / products[change, change]
+            for (step, change), factor in zip(pairs, reversed(factors), strict=True):
+                c[step] += factor - float(products[change] @ c) / products[step, change]
+            return c.astype(np.float32)
 
     def combine(self, rows: Float32, coefficients: Float32, out: Float32) -> None:
         """See `Kernels.combine`."""

@@ -14,6 +14,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib.resources import files
 from pathlib import Path
@@ -165,12 +166,14 @@ def reason(error: Exception) -> str:
 
     Examples
     --------
-    >>> reason(KeyError("origin")), reason(ValueError("not a number"))
-    ("KeyError: 'origin'", 'not a number')
+    >>> reason(KeyError("origin")), reason(ValueError("not a number")), reason(MemoryError())
+    ("KeyError: 'origin'", 'not a number', 'memory is short')
     """
     message = str(error).strip()
-    if isinstance(error, KeyError) or not message:
-        message = f"{type(error).__name__}: {message}".removesuffix(": ")
+    if not message:
+        return one_line(error)
+    if isinstance(error, KeyError):
+        message = f"KeyError: {message}"
     return one_line(ValueError(message.splitlines()[0]))
 
 
@@ -222,7 +225,10 @@ def installed() -> Iterator[Path]:
     """Paths of the models that can be named: the user's first, then those that ship with pyengine."""
     seen: set[str] = set()
     for folder in (user_folder(), shipped_folder()):
-        for path in sorted(folder.glob("*.onnx")):
+        found: list[Path] = []
+        with suppress(PermissionError):  # the home is another user's, as it may be under sudo and in containers
+            found = sorted(folder.glob("*.onnx"))
+        for path in found:
             if path.stem not in seen:
                 seen.add(path.stem)
                 yield path

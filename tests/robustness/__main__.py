@@ -101,7 +101,12 @@ class Soak:
         words = [sys.executable, "-m", "robustness.worker", work.kind, str(work.seed), str(work.count), str(file)]
         with (self.folder / f"{work.seed}.txt").open("wb") as said:
             process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+                env={**os.environ, "TMPDIR": str(self.folder)},  # what a crashed one leaves there goes with the rest
             )
         self.running.append(Running(work, process, file, time.monotonic()))
 
@@ -175,8 +180,9 @@ def main() -> None:
         try:
             soak.run(options.jobs)
         except KeyboardInterrupt:
-            soak.stop()
             print("stopped")
+        finally:
+            soak.stop()
         print(soak.table())
         print(soak.findings())
     sys.exit(not all(tally.faultless for tally in soak.tallies.values()))

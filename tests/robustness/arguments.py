@@ -23,13 +23,16 @@ import pyengine
 from pyengine.images.reading import ImageFile
 from robustness.damage import Damaged, damaged
 from robustness.models import tiny
-from robustness.oracle import Wrong, judged
+from robustness.oracle import Lost, Wrong, judged
 
 MOST = 250 * 10**6
 """Bytes that a call may take: the shipped model, read, is the most of it."""
 
 SAVED = "saved.png"
 """The one name among odd values that a picture may be saved by, in the working folder."""
+
+CHECKPOINT = "a run"
+"""The name of a checkpoint, in the same folder."""
 
 SHAPES = ((16, 16), (20, 16), (17, 33), (24, 24))
 
@@ -52,7 +55,7 @@ CONTENTS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Any]] = {
 def _pillow(array: np.ndarray) -> Any:
     try:
         return Image.fromarray(array)
-    except (TypeError, ValueError, KeyError):  # not every array can be one
+    except (TypeError, ValueError, KeyError, IndexError):  # not every array can be one
         return Image.new("RGBA", (20, 20))
 
 
@@ -186,6 +189,7 @@ def usual(shape: tuple[int, int]) -> dict[str, st.SearchStrategy[Any]]:
         "method": st.sampled_from(["histogram", "gatys"]),
         "weights": weights,
         "structure": st.booleans(),
+        "flatten_light": st.booleans(),
         "gram_layers": layers,
         "histogram_layers": layers,
         "content_layers": layers,
@@ -194,6 +198,8 @@ def usual(shape: tuple[int, int]) -> dict[str, st.SearchStrategy[Any]]:
         "seed": st.sampled_from([0, 1, 2**64, 2**200]),
         "levels": st.sampled_from([1, 2]),
         "iterations": st.sampled_from([0, 1, 2, [1, 1]]),
+        "checkpoint": st.just(CHECKPOINT),
+        "checkpoint_every": st.sampled_from([0, 0.5, 60]),
     }
 
 
@@ -271,19 +277,47 @@ class Edited:
 
     @property
     def content(self) -> bytes:
-        found = json.loads(document())
+        root = [json.loads(document())]
         for place, new in self.edits:
-            entry, key = {"": found}, ""
+            entry: Any = root
+            key: Any = 0
             for number in place:
                 below = entry[key]
                 if isinstance(below, (dict, list)) and below:
-                    entry, key = (
-                        below,
-                        [*(below if isinstance(below, dict) else range(len(below)))][number % len(below)],
-                    )
+                    keys = [*below] if isinstance(below, dict) else range(len(below))
+                    entry, key = below, keys[number % len(keys)]
             entry[key] = new
-            found = entry[key] if key == "" else found
-        return json.dumps(found).encode()
+        return json.dumps(root[0]).encode()
+
+
+# --------------------------------------------------------------- checkpoints
+
+RESUMED: dict[str, Any] = {"size": 16, "start": "noise", "levels": 1, "iterations": 4, "checkpoint": CHECKPOINT}
+
+
+@cache
+def checkpoint() -> bytes:
+    """A run that was stopped after its second iteration, as a file holds it."""
+    path = Path(_folder().name) / CHECKPOINT
+
+    def stop(progress: pyengine.Progress) -> None:
+        if progress.state.iteration == 2:
+            progress.stop()
+
+    engine().synthesize(_saved(path.parent), callback=stop, **{**RESUMED, "checkpoint": path})
+    return path.read_bytes()
+
+
+def resume(content: bytes, exemplar: Path) -> pyengine.Result:
+    """Go on from a checkpoint, which stays as it is where that is refused."""
+    path = exemplar.parent / CHECKPOINT
+    path.write_bytes(content)
+    try:
+        return engine().synthesize(exemplar, **{**RESUMED, "checkpoint": path})
+    except pyengine.PyengineError:
+        if path.read_bytes() != content:
+            raise Lost("a checkpoint that was refused was written over") from None
+        raise
 
 
 odd_json = st.recursive(
@@ -302,7 +336,11 @@ edited = st.builds(
     ),
 )
 
-inputs = st.deferred(lambda: calls() | calls() | calls() | others | edited | damaged({"recipe.json": document()}))
+inputs = st.deferred(
+    lambda: st.one_of(
+        calls(), calls(), calls(), others, edited, damaged({"recipe.json": document(), CHECKPOINT: checkpoint()})
+    )
+)
 
 # ---------------------------------------------------------------------- acts
 
@@ -346,7 +384,12 @@ def act(value: Call | Edited | Damaged, folder: Path) -> None:
     exemplar = _saved(folder)
     shared = engine()
     arguments = {name: _made(entry) for name, entry in value.arguments.items()} if isinstance(value, Call) else {}
-    with judged(MOST, folder, folder / SAVED):
+    for name in (SAVED, CHECKPOINT):
+        (folder / name).unlink(missing_ok=True)
+    with judged(MOST, folder, folder / SAVED, folder / CHECKPOINT):
+        if isinstance(value, Damaged) and value.name == CHECKPOINT:
+            _check(resume(value.content, exemplar))
+            return
         if not isinstance(value, Call):
             try:
                 text = value.content.decode()
@@ -383,7 +426,6 @@ def act(value: Call | Edited | Damaged, folder: Path) -> None:
                 with pyengine.Engine(**{"model": tiny(Path(_folder().name)), **arguments}) as other:
                     _check(other.synthesize(exemplar, iterations=1, levels=1, start="noise"))
             case "save":
-                (folder / SAVED).unlink(missing_ok=True)
                 shared.synthesize(exemplar, iterations=0, levels=1, start="noise").save(**arguments)
             case "from_json":
                 pyengine.Recipe.from_json(**arguments)

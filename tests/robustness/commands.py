@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
@@ -23,13 +24,14 @@ import pyengine
 from pyengine.cli import main
 from pyengine.images.reading import load
 from pyengine.network.modelfile import load as load_model
+from robustness.damage import Damaged, damaged
 from robustness.models import chain, tiny, whole
 from robustness.oracle import Lost, Wrong, bounded, contents, silent
 
 MOST = 250 * 10**6
 """Bytes that a command may take: the shipped model, read, is the most of it."""
 
-OUTPUTS = ("-o", "--output", "--picture")
+OUTPUTS = ("-o", "--output", "--picture", "--checkpoint")
 """The options behind which stands what is written."""
 
 TEXTS = (
@@ -44,7 +46,7 @@ FILES = (
 )  # fmt: skip
 PLACES = (
     "out.png", "out.jpg", "out.TIF", "out.webp", "new.onnx", "old.png", "out.gif", "out", "folder", "nosuch/out.png",
-    "exemplar.png", "/dev/full", "", "n" * 300 + ".png", "\x1b[2J.png",
+    "-", "exemplar.png", "/dev/full", "", "n" * 300 + ".png", "\x1b[2J.png",
 )  # fmt: skip
 ALWAYS = ("--size", "--iterations", "--levels", "--model", "--threads")
 """What `synthesize` is given in any case, so that it takes milliseconds."""
@@ -62,16 +64,9 @@ FITTING = {
 """What fits behind an option; behind one that is not here, its choices do."""
 
 COMMANDS = (
-    "synthesize",
-    "synthesize",
-    "synthesize",
-    "compare",
-    "inspect",
-    "info",
-    "models import",
-    "models list",
-    "models remove",
-)
+    *["synthesize"] * 12, *["compare", "inspect", "info", "models import", "models list", "models remove"] * 4, "batch",
+)  # fmt: skip
+"""A batch is rare, for it takes a process of its own, which takes half a second to start."""
 
 
 def _command(path: str) -> click.Command:
@@ -96,6 +91,8 @@ def lines(draw: Callable[[st.SearchStrategy[Any]], Any]) -> list[str]:
     words = [draw(st.sampled_from(FILES[:3])) for _ in range({"compare": 2, "models list": 0, "info": 0}.get(path, 1))]
     if path == "models import":
         words = [draw(st.sampled_from(["chain.onnx", "vgg.npz", "tiny.onnx", "damaged.png"]))]
+    if path == "batch":
+        words = ["--check", draw(st.sampled_from(["jobs.yaml", "jobs.csv", "jobs.jsonl", "exemplar.png", "folder"]))]
     if path == "models remove":
         words = [draw(st.sampled_from(["mine", "vgg16", "nosuch"]))]
     if path == "synthesize":
@@ -108,7 +105,7 @@ def lines(draw: Callable[[st.SearchStrategy[Any]], Any]) -> list[str]:
         words += _option(draw, name, known[name])
     for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):  # and what nobody meant to type
         odd = draw(st.sampled_from([*TEXTS, *FILES, "--nosuch", "--siz", "-x", "--help", "--json=1", "-qv"]))
-        at = draw(st.integers(0, len(words)))
+        at = draw(st.integers(int(path == "batch"), len(words)))  # which is only to be checked
         if draw(st.booleans()) and at < len(words) and path != "synthesize":
             words[at] = odd
         else:
@@ -125,7 +122,7 @@ def _option(draw: Callable[[st.SearchStrategy[Any]], Any], name: str, option: cl
     return [name, draw(st.sampled_from(fits or TEXTS) if draw(st.integers(0, 3)) else st.sampled_from(TEXTS + FILES))]
 
 
-inputs = lines()
+inputs = st.deferred(lambda: st.tuples(lines(), st.none() | st.none() | damaged(stage())))
 
 
 @cache
@@ -152,20 +149,27 @@ def stage() -> dict[str, bytes]:
         "damaged.png": (folder / "exemplar.png").read_bytes()[:300],
         "empty.png": b"",
         "recipe.json": recipe.to_json().encode(),
+        "jobs.yaml": b"matrix: {seed: [0, 1], size: [16, [20, 24]]}\njobs:\n- exemplar: exemplar.png\n- {exemplar: "
+        b"board.png}\n",
+        "jobs.csv": b"exemplar,size,seed\nexemplar.png,20x24,1\nboard.png,16,\n",
+        "jobs.jsonl": b'{"defaults": {"size": 16}}\n{"exemplar": "exemplar.png", "output": "{stem}/{seed}.png"}\n',
         "chain.onnx": chain((4, 3)),
         "tiny.onnx": tiny(folder).read_bytes(),
         "vgg.npz": whole()["vgg.npz"],
     }
 
 
-def act(words: list[str], folder: Path) -> None:
-    """Run a command line, look at how it ended, and at every file that is there."""
-    for path in contents(folder):
-        path.unlink()
+def act(value: tuple[list[str], Damaged | None], folder: Path) -> None:
+    """Run a command line, perhaps with a damaged file, look at how it ended, and at every file that is there."""
+    words, broken = value
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     for name, content in stage().items():
         (folder / name).write_bytes(content)
-    (folder / "folder").mkdir(exist_ok=True)
-    (folder / "models").mkdir(exist_ok=True)
+    if broken is not None:
+        (folder / broken.name).write_bytes(broken.content)
+    (folder / "folder").mkdir()
+    (folder / "models").mkdir()
     (folder / "models" / "mine.onnx").write_bytes(stage()["tiny.onnx"])
     before = contents(folder)
     with bounded(MOST), silent():
@@ -176,13 +180,15 @@ def act(words: list[str], folder: Path) -> None:
     if ended.exit_code not in (0, 2):
         raise Wrong(f"exit code {ended.exit_code}")
     errors = [line for line in said if line.startswith("Error: ")]
-    if len(errors) != (ended.exit_code == 2) or errors != said[-1:] * len(errors):
+    if words[0] == "batch":  # which tells of all jobs that it can't make
+        errors = errors[-1:]
+    elif errors != said[-1:] * (ended.exit_code == 2):
         raise Wrong(f"exit code {ended.exit_code}, and said {said}")
     if any("should not happen" in line or not line.isprintable() for line in said):
         raise Wrong(f"said {said}")
     _check(before, contents(folder), words, ended.exit_code, folder)
     if ended.exit_code:
-        raise pyengine.PyengineError(errors[0][:500])
+        raise pyengine.PyengineError((errors or said)[0][:500])
 
 
 def _check(before: dict[Path, bytes], after: dict[Path, bytes], words: list[str], code: int, folder: Path) -> None:
@@ -190,6 +196,8 @@ def _check(before: dict[Path, bytes], after: dict[Path, bytes], words: list[str]
     written = {Path(os.path.normpath(folder / word)) for option, word in pairwise(words) if option in OUTPUTS}
     for path in {*before, *after}:
         if before.get(path) == after.get(path):
+            continue
+        if words[0] == "batch" and path.name.startswith("journal.sqlite"):
             continue
         models = path.parent.name == "models" and words[0] == "models"
         if code or not (path in written or models):

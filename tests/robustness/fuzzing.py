@@ -77,7 +77,7 @@ class Kind:
 KINDS = {
     "pictures": Kind(pictures.inputs, pictures.act, 400, 0.3),
     "models": Kind(models.inputs, models.act, 300, 0.15),
-    "arguments": Kind(arguments.inputs, arguments.act, 250, 0.15),
-    "commands": Kind(commands.inputs, commands.act, 200, 0.1),
+    "arguments": Kind(arguments.inputs, arguments.act, 200, 0.15),
+    "commands": Kind(commands.inputs, commands.act, 160, 0.1),
     "kernels": Kind(kernels.inputs, kernels.act, 600, 0.3, (TypeError, ValueError)),
 }

@@ -168,7 +168,7 @@ FUNCTIONS: dict[str, Callable[[int, int, int], dict[str, st.SearchStrategy[Any]]
     },
     "inner_products": lambda c, n, r: {
         "rows": filled(c, n), "threads": threads,
-        "picks": st.sampled_from([[], [0], [0, 0], [c], [-1], [2**64], [*range(c)], [0.5], ["a"], None, "12", 3]),
+        "picks": st.sampled_from([*[[*range(c)]] * 6, [], [0, 0], [c], [-1], [2**64], [0.5], ["a"], None, "12", 3]),
     },
     "combine": lambda c, n, r: {
         "rows": filled(c, n), "coefficients": filled(c), "out": filled(n), "threads": threads,

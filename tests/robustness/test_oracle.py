@@ -99,6 +99,26 @@ def test_temporary_files(tmp_path: Path) -> None:
         check(tmp_path, PNG, Ended(-15, ""), {-15})
 
 
+def test_a_run_that_does_not_go_on(tmp_path: Path) -> None:
+    """In a process of its own: copies of this one are not safe."""
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from robustness.faults import COMMANDS, Ended, check, prepare
+
+        folder, command, killed = Path(sys.argv[1]), COMMANDS["checkpoint"], Ended(-15, "")
+        prepare(folder)
+        check(folder, command, killed, {-15})
+        print("went on")
+        prepare(folder)
+        (folder / command.checkpoint).write_bytes(b"no checkpoint")
+        check(folder, command, killed, {-15})
+    """
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=TESTS, capture_output=True, text=True)
+    assert done.stdout == "went on\n"
+    assert "Lost: another picture when it was given again" in done.stderr
+
+
 def test_a_crash_is_named(tmp_path: Path) -> None:
     code = """if True:
         import os, sys

@@ -28,9 +28,17 @@ _of = options.of(BATCH)
 
 
 @click.command()
-@click.argument("sources", metavar="[JOBS]...", nargs=-1, type=options.file)
+@click.argument("sources", metavar="[JOBS]...", nargs=-1, type=options.file_or_url)
 @click.option(
-    "-o", "--output", type=options.file, metavar="FOLDER", help="Write pictures and the report to this folder."
+    "-o", "--output", type=options.file_or_url, metavar="FOLDER",
+    help="Write pictures and the report to this folder; or the pictures to this URL, such as s3://bucket/made.",
+)  # fmt: skip
+@_of(
+    "--journal",
+    type=options.file_or_url,
+    metavar="FOLDER",
+    unset="the output folder",
+    help="Keep journal and report here.",
 )
 @click.option(
     "--name", metavar="TEMPLATE",
@@ -40,18 +48,18 @@ _of = options.of(BATCH)
 @click.option("--check", is_flag=True, help="Check all jobs and show what they would take, and make nothing.")
 @click.option("--keep-going", is_flag=True, help="Make what can be made, even if some jobs can't.")
 @_of("--retry-failed/--no-retry-failed", help="Try again what has failed before.")
+@_of("--ray", metavar="ADDRESS", unset="this machine alone", help="Make pictures on this Ray cluster; auto finds it.")
 @_of("--workers", metavar="N", unset="by cores, memory and GPUs", help="Make pictures in so many processes.")
 @_of("--timeout", metavar="SECONDS", unset="any time", help="Give a job so much time, then end its worker.")
 @_of("--compare/--no-compare", help="Measure each picture as `pyengine compare` does, which takes its time.")
-@_of("--report/--no-report", help="Write report.html to the folder, and keep it up to date.")
 @click.option("--watch", type=options.file, metavar="FOLDER", help="Go on and make what appears in this folder.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of manifests, and make nothing.")
 @synthesize.recipe
 @options.engine
 @partial(reports, as_json="Print JSON documents instead of text, a line each: jobs as they end, and the sum.")
 def command(
-    sources: tuple[Path, ...],
-    output: Path | None,
+    sources: tuple[Path | str, ...],
+    output: Path | str | None,
     name: str | None,
     check: bool,
     keep_going: bool,
@@ -83,7 +91,7 @@ def command(
     if name is not None:
         overrides["output"] = name
     watched = None if watch is None else Watched(watch)
-    if watched and output.exists() and output.samefile(watched.folder):
+    if watched and isinstance(output, Path) and output.exists() and output.samefile(watched.folder):
         raise PyengineError(f"{output}: is watched as well: write to another folder")
     with Batch(output, **settings, **options.typed(options.ENGINE)) as batch, BatchProgress(out) as progress:
         batch.ask(sources, overrides)
@@ -135,4 +143,5 @@ def _show_plan(batch: Batch, out: Output) -> None:
             f"{size.width}x{size.height} pixels: {size.jobs} jobs, {time_of(size.seconds)} and "
             f"{size.bytes / 1e9:.1f} GB each, workers: {size.workers}, threads of each: {size.threads}"
         )
-    out.say(f"about {time_of(seconds)}, and at most {disk / 1e9:.1f} GB of disk, where {free / 1e9:.1f} GB are free")
+    room = "" if free is None else f", where {free / 1e9:.1f} GB are free"
+    out.say(f"about {time_of(seconds)}, and at most {disk / 1e9:.1f} GB of disk{room}")

@@ -14,7 +14,7 @@ from pyengine.cli.output import Output, reports
 @options.exemplar
 @reports
 def command(exemplar: Path, out: Output) -> None:
-    """Show the periods of EXEMPLAR, the sizes at which a texture of it can tile, and settings that suit it.
+    """Show EXEMPLAR's periods, the sizes at which a texture of it can tile, its light, and settings that suit it.
 
     A regular pattern tiles only where a whole number of its periods fits into the size; `pyengine synthesize --fit`
     sees to that.
@@ -28,9 +28,10 @@ def command(exemplar: Path, out: Output) -> None:
     out.say(f"{exemplar}: {found.size[0]}x{found.size[1]} pixels")
     if not found.periods:
         out.say("no periods: every size can tile")
-        return
     for period, angle in zip(found.periods, found.angles, strict=True):
         out.say(f"period: {period:.1f} pixels at {angle:.0f} degrees")
-    out.say(f"regularity: {found.regularity:.2f}")
-    out.say(f"sizes that tile: {', '.join(f'{width}x{height}' for width, height in found.sizes)}")
-    out.say(f"suggested: {' '.join(f'--{name} {value}' for name, value in found.settings.items())}")
+    if found.periods:
+        out.say(f"regularity: {found.regularity:.2f}")
+        out.say(f"sizes that tile: {', '.join(f'{width}x{height}' for width, height in found.sizes)}")
+        out.say(f"suggested: {' '.join(f'--{name} {value}' for name, value in found.settings.items())}")
+    out.say(f"light: varies by {found.light:.0%} of its mean")

@@ -64,6 +64,10 @@ recipe = options.together(
             help="Start from noise, or from a layout of the exemplar's patches.",
         ),
         _of(
+            "--flatten-light/--no-flatten-light",
+            help="Take the slow variation of light out of the exemplar, and out of the picture that is kept.",
+        ),
+        _of(
             "--style-scale", metavar="S",
             help="Make the exemplar's features larger or smaller by this factor.",
         ),
@@ -127,7 +131,7 @@ recipe = options.together(
             help="Continue images beyond their borders in this way; only with wrap does the result tile.",
         ),
         _of(
-            "--pooling",
+            "--pooling", unset="max with content, else average",
             help="Pool the network's feature maps by their average or their maximum.",
         ),
         options.seed(RECIPE),
@@ -258,7 +262,9 @@ def command(
             Path(os.path.realpath(checkpoint)).unlink()
     if out.as_json:  # else nothing is read for it that might fail, now that the picture is there
         out.document({"output": str(output), **result.report()})
-    width, height = result.recipe.sizes[-1]
+    if asked.light is not None:
+        out.remark(f"light that varied by {asked.light:.0%} of its mean is even")
+    width, height = result.recipe.size
     seconds, done = result.timings["total"], "stopped after " * result.stopped
     if not is_pipe(output):
         out.remark(f"{output}: {width}x{height} pixels, {done}{len(result.history)} iterations, {seconds:.1f} s")
