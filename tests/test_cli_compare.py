@@ -69,6 +69,28 @@ def test_compare_with_a_mask(exemplar: Path, image: Path, tmp_path: Path) -> Non
     assert mask.read_bytes() == before
 
 
+def test_compare_with_a_content(exemplar: Path, image: Path, tmp_path: Path) -> None:
+    from pyengine.quality.measures import compare
+
+    content = tmp_path / "content.png"
+    Image.fromarray(np.random.default_rng(2).integers(0, 256, (48, 80), dtype=np.uint8)).save(content)
+    result = invoke("compare", exemplar, image, "--content", content)
+    assert (result.exit_code, result.stderr) == (0, "")
+    found = compare(exemplar, image, content=content)
+    assert result.stdout.endswith(
+        f", style distance {found.style_distance:.3f}, layout similarity {found.layout_similarity:.2f}, "
+        f"self similarity distance {found.self_similarity_distance:.3f}\n"
+    )
+    for arguments, expected in [
+        (["--content", tmp_path / "missing.png"], "missing.png: no such file"),
+        (["--content", content, "--picture", content], "is one of the images to read"),
+        (["--content", "-", "--mask", "-"], "- stands for standard input, which can be read once"),
+    ]:
+        result = invoke("compare", exemplar, image, *arguments)
+        assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+        assert expected in result.stderr
+
+
 def test_compare_json(exemplar: Path, image: Path) -> None:
     from pyengine.quality.measures import compare
 
@@ -87,6 +109,9 @@ def test_compare_json(exemplar: Path, image: Path) -> None:
             "copied_layout": None,
             "seam_ratio": found.seam_ratio,
             "edge_ratio": None,
+            "style_distance": None,
+            "layout_similarity": None,
+            "self_similarity_distance": None,
         }
     ]
 

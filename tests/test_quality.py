@@ -13,6 +13,7 @@ from pyengine.images.reading import load
 from pyengine.images.resampling import resize
 from pyengine.quality.copies import copied
 from pyengine.quality.distributions import drift, patch_distance
+from pyengine.quality.features import self_similarity_distance, style_distance
 from pyengine.quality.layouts import layout_similarity
 from pyengine.quality.measures import Comparison, compare
 from pyengine.quality.order import order
@@ -353,3 +354,92 @@ def test_layout_similarity_sees_outlines_not_colours(gravel):
     assert 0.5 < layout_similarity(gravel, blurred) < 1
     assert abs(layout_similarity(gravel, np.roll(gravel, (100, 77), (0, 1)))) < 0.2
     assert layout_similarity(gravel, np.full_like(gravel, 0.5)) == 0
+
+
+# ------------------------------------------------------------------ transfers
+
+
+@pytest.fixture(scope="module")
+def content() -> np.ndarray:
+    return resize(load(EXAMPLES / "portrait.jpg"), (96, 96))
+
+
+@pytest.fixture(scope="module")
+def style() -> np.ndarray:
+    return resize(load(EXAMPLES / "strokes.png"), (96, 96))
+
+
+@pytest.fixture(scope="module")
+def transfers(engine, content, style) -> dict[float, np.ndarray]:
+    """By strength of the content."""
+    made = {}
+    for strength in (0.3, 3):
+        made[strength] = load(engine.synthesize(style, content=content, content_strength=strength, iterations=25).image)
+    return made
+
+
+def test_style_distance_orders_pictures_by_style(content, style, transfers):
+    images = [style, style[:, ::-1], transfers[0.3], transfers[3], content, noise(style.shape)]
+    distances = [style_distance(style, image) for image in images]
+    assert distances == sorted(distances)
+    assert distances[0] == 0
+    assert distances[2] < 0.5 * distances[4]
+
+
+def test_figures_of_what_is_left_order_pictures_by_content(content, style, transfers):
+    images = [content, transfers[3], transfers[0.3], noise(style.shape)]
+    layouts = [layout_similarity(content, image) for image in images]
+    distances = [self_similarity_distance(content, image) for image in images]
+    assert layouts == sorted(layouts, reverse=True)
+    assert distances == sorted(distances)
+    assert (layouts[0], distances[0]) == (pytest.approx(1), 0)
+    assert abs(layouts[-1]) < 0.1
+    assert distances[2] < 0.8 * distances[3]
+    assert self_similarity_distance(content, style) > distances[2]  # it has things, but others
+
+
+def test_self_similarity_knows_no_colours(content):
+    """What is alike stays alike in a negative, or where it is paler; not where it stands elsewhere."""
+    moved = self_similarity_distance(content, content[:, ::-1])
+    assert self_similarity_distance(content, 0.5 * content + 0.2) < 0.6 * moved
+    assert np.isfinite(self_similarity_distance(content, np.full_like(content, 0.5)))
+    flat = [np.full_like(content, level) for level in (0.2, 0.7)]
+    assert self_similarity_distance(*flat) < 0.1 * moved
+
+
+def test_features_of_large_and_small_pictures(style):
+    """Large ones are seen in pieces, and small ones as they are."""
+    tall = np.concatenate([style[:40, :20]] * 14)  # 560 pixels
+    assert style_distance(tall, tall) == self_similarity_distance(tall, tall) == 0
+    assert style_distance(tall[:280], tall) < 0.1
+    assert style_distance(style[:16, :16], style[:16, :16]) == 0
+    assert self_similarity_distance(style[:, :16], tall[:, :16]) > 0
+
+
+def test_compare_with_a_content(content, style):
+    """The style is measured at the size that a transfer sees."""
+    image = resize(content, (60, 48))
+    found = compare(style, image, content=content)
+    expected = resize(style, (54, 54))
+    assert found == replace(
+        compare(expected, image),
+        style_distance=style_distance(expected, image),
+        layout_similarity=layout_similarity(content, image),
+        self_similarity_distance=self_similarity_distance(content, image),
+    )
+    assert compare(style[:40, :40], image, content=content).patch_distance == patch_distance(style[:40, :40], image)
+    assert found.layout_similarity > 0.9
+    with pytest.raises(PyengineError, match=r"^content of 20x13 pixels"):
+        compare(style, image, content=np.zeros((13, 20), np.uint8))
+    with pytest.raises(PyengineError, match=r"^content .*c\.png: no such file"):
+        compare(style, image, content="c.png")
+
+
+@pytest.mark.parametrize("shape", [(15, 64, 3), (64, 15, 3)])
+def test_pictures_too_small_for_features(content, shape):
+    small, size = np.zeros(shape, np.float32), f"of {shape[1]}x{shape[0]} pixels: .* at least 16$"
+    for figure, first in ((style_distance, "style"), (self_similarity_distance, "content")):
+        with pytest.raises(PyengineError, match=f"^image {size}"):
+            figure(content, small)
+        with pytest.raises(PyengineError, match=f"^{first} {size}"):
+            figure(small, content)

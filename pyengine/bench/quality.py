@@ -21,7 +21,7 @@ from pyengine.files import one_line
 from pyengine.images.formats import FORMATS
 from pyengine.images.reading import load
 from pyengine.images.writing import ByteImage, save, to_uint8
-from pyengine.quality.measures import Comparison, compare
+from pyengine.quality.measures import TRANSFERS, Comparison, compare
 from pyengine.quality.sheet import sheet
 from pyengine.recipe import Recipe
 
@@ -181,7 +181,7 @@ def mean(comparisons: Sequence[Comparison]) -> Comparison:
     >>> one = Comparison(0.1, 2.0, 3.0, 4.0, 5.0, None, 0.0, 0.5, 0.75, None)
     >>> other = Comparison(0.3, 4.0, 5.0, 6.0, 7.0, 0.5, 1.0, 0.5, 1.25, None)
     >>> mean([one, other])
-    Comparison(patch_distance=0.2, ..., order=0.5, copied=0.5, copied_layout=0.5, seam_ratio=1.0, edge_ratio=None)
+    Comparison(patch_distance=0.2, ..., order=0.5, copied=0.5, copied_layout=0.5, seam_ratio=1.0, edge_ratio=None, ...)
     """
     found = {}
     for figure in fields(Comparison):
@@ -211,7 +211,8 @@ def means(runs: Sequence[QualityRun]) -> Iterator[str]:
 
 
 def _shown(comparison: Comparison) -> dict[str, str]:
-    return {name: text for name, text in comparison.shown().items() if name != "edge ratio"}  # there are no masks
+    others = {name.replace("_", " ") for name in ("edge_ratio", *TRANSFERS)}  # there are no masks, and no contents
+    return {name: text for name, text in comparison.shown().items() if name not in others}
 
 
 def contact_sheet(exemplar: Path, runs: Sequence[QualityRun]) -> ByteImage:

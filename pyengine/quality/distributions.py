@@ -14,6 +14,8 @@ PATCH = 7
 
 PROJECTIONS = 128
 
+QUANTILES = 512
+
 LEVELS = 4
 """The pyramid whose patches are compared has at most so many levels."""
 
@@ -46,19 +48,39 @@ def patch_distance(exemplar: Float32, image: Float32) -> float:
     check_size(exemplar, "exemplar")
     check_size(image, "image")
     generator = np.random.default_rng(0)
-    quantiles = (np.arange(512) + 0.5) / 512
     distances = []
     for _ in range(LEVELS):
         if min(*exemplar.shape[:2], *image.shape[:2]) < 2 * PATCH:
             break
-        directions = generator.standard_normal((3 * PATCH**2, PROJECTIONS)).astype(np.float32)
-        directions /= np.linalg.norm(directions, axis=0)
-        projected = [_patches(x) @ directions for x in (exemplar, image)]
-        expected, found = (np.quantile(p, quantiles, axis=0) for p in projected)
-        deviation = max(float(projected[0].std(axis=0).mean()), 1e-6)
-        distances.append(float(np.sqrt(np.mean((expected - found) ** 2))) / deviation)
+        distances.append(sliced_distance(_patches(exemplar), _patches(image), generator))
         exemplar, image = (resize(x, (x.shape[1] // 2, x.shape[0] // 2)) for x in (exemplar, image))
     return float(np.mean(distances))
+
+
+def sliced_distance(expected: Float32, found: Float32, generator: np.random.Generator) -> float:
+    """Sliced Wasserstein distance of two sets of vectors, in units of the expected ones' deviation.
+
+    Both are projected on random directions, and the distributions of the projections compared by their quantiles.
+
+    Parameters
+    ----------
+    expected, found : float32 (N, C), (M, C)
+    generator : numpy.random.Generator
+        Draws the directions.
+
+    Examples
+    --------
+    >>> expected = np.random.default_rng(0).standard_normal((1000, 5)).astype(np.float32)
+    >>> round(sliced_distance(expected, 2 * expected[::-1], np.random.default_rng(0)), 1)
+    1.0
+    """
+    directions = generator.standard_normal((expected.shape[1], PROJECTIONS)).astype(np.float32)
+    directions /= np.linalg.norm(directions, axis=0)
+    projected = [x @ directions for x in (expected, found)]
+    quantiles = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    ours, theirs = (np.quantile(p, quantiles, axis=0) for p in projected)
+    deviation = max(float(projected[0].std(axis=0).mean()), 1e-6)
+    return float(np.sqrt(np.mean((ours - theirs) ** 2))) / deviation
 
 
 def _patches(image: Float32) -> Float32:

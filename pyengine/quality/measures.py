@@ -8,9 +8,11 @@ import numpy as np
 
 from pyengine.images.reading import Source, load, load_mask
 from pyengine.images.resampling import resize
-from pyengine.inputs import seamless_band
+from pyengine.inputs import seamless_band, style_sizes
 from pyengine.quality.copies import copied
 from pyengine.quality.distributions import drift, patch_distance
+from pyengine.quality.features import self_similarity_distance, style_distance
+from pyengine.quality.layouts import layout_similarity
 from pyengine.quality.order import order
 from pyengine.quality.patches import realism
 from pyengine.quality.seams import edge_ratio, seam_ratio
@@ -26,8 +28,14 @@ FORMATS = {
     "copied_layout": ".1%",
     "seam_ratio": ".2f",
     "edge_ratio": ".2f",
+    "style_distance": ".3f",
+    "layout_similarity": ".2f",
+    "self_similarity_distance": ".3f",
 }
 """The figures, and how they are shown."""
+
+TRANSFERS = ("style_distance", "layout_similarity", "self_similarity_distance")
+"""The figures that only transfers have."""
 
 LAYOUT = 4
 """How many times smaller the pictures are in which only the layout is left."""
@@ -55,6 +63,15 @@ class Comparison:
         The image's alone: above 1, its border is a seam. See `seam_ratio`.
     edge_ratio : float or None
         The same of a mask's edge; None without a mask. See `edge_ratio`.
+    style_distance : float or None
+        How far its features are from the style's, on layers that are not matched: 0 for the same. Default: None, as
+        without a content. See `style_distance`.
+    layout_similarity : float or None
+        How much of the content's outlines is left: 1 for all, 0 for none. Default: None, as without a content. See
+        `layout_similarity`.
+    self_similarity_distance : float or None
+        How much of what is alike in the content is not so in the image: 0 for the content itself. Default: None, as
+        without a content. See `self_similarity_distance`.
     """
 
     patch_distance: float
@@ -67,6 +84,9 @@ class Comparison:
     copied_layout: float | None
     seam_ratio: float
     edge_ratio: float | None
+    style_distance: float | None = None
+    layout_similarity: float | None = None
+    self_similarity_distance: float | None = None
 
     def shown(self) -> dict[str, str]:
         """The figures by their names for the eye; "-" is one that there is not.
@@ -74,7 +94,7 @@ class Comparison:
         Examples
         --------
         >>> Comparison(0.1, 2.0, 3.0, 4.0, 5.0, None, 0.0625, 0.5, 0.75, None).shown()
-        {'patch distance': '0.100', ..., 'order': '-', 'copied': '6.2%', ..., 'seam ratio': '0.75', 'edge ratio': '-'}
+        {'patch distance': '0.100', ..., 'order': '-', 'copied': '6.2%', ..., 'seam ratio': '0.75', ...}
         """
         figures = asdict(self)
         return {
@@ -83,7 +103,9 @@ class Comparison:
         }
 
 
-def compare(exemplar: Source, image: Source, *, mask: Source | None = None) -> Comparison:
+def compare(
+    exemplar: Source, image: Source, *, mask: Source | None = None, content: Source | None = None
+) -> Comparison:
     """Measure how much an image looks like an exemplar, by figures that the synthesis does not optimise.
 
     - The patch distance is the sliced Wasserstein distance (Rabin et al. 2012) of all 7x7 patches over a pyramid, after
@@ -100,6 +122,11 @@ def compare(exemplar: Source, image: Source, *, mask: Source | None = None) -> C
       4 levels; copied_layout is the same of both at a quarter of the size. Figures of our own.
     - The seam ratio is the mean step across the border to the sharpest inside: above 1, the image does not tile. The
       edge ratio is the same of the edge of a mask: above 1, what was made again shows there. Figures of our own.
+    - Of a transfer, the style distance is the sliced Wasserstein distance of features on layers of the network that the
+      losses do not match: 0 for the same. The layout similarity is the correlation of the content's and the image's
+      edges at a quarter of the size: 1 for all of the content's outlines. A figure of our own. The self-similarity
+      distance is the content loss of Kolkin et al. 2019 (arXiv 1904.12785): 0 where what is alike in the content
+      is alike in the image, and what differs differs as much.
 
     It takes some seconds at 256x256 pixels, and longer as the product of the two areas grows.
 
@@ -110,6 +137,9 @@ def compare(exemplar: Source, image: Source, *, mask: Source | None = None) -> C
     mask : mask or "seamless", optional
         Where the image was made again, as by `fill`: what is white on a grey image of its size; or "seamless", the band
         that `seamless=True` makes again. Default: None, no edge is measured.
+    content : path, PIL image, or array, optional
+        The picture that the image shows in the exemplar's style; it is scaled to the image's size. An exemplar of more
+        pixels than the image is reduced to as many first, as in a transfer. Default: None, the image is a texture.
 
     Returns
     -------
@@ -125,9 +155,19 @@ def compare(exemplar: Source, image: Source, *, mask: Source | None = None) -> C
     >>> grey = np.full((64, 64, 3), 100, np.uint8)
     >>> compare(grey, grey + np.uint8(10))
     Comparison(patch_distance=..., brightness_drift=10.0, contrast_drift=0.0, realism=10.0, left_out=10.0, order=None,
-        copied=0.0, copied_layout=None, seam_ratio=0.0, edge_ratio=None)
+        copied=0.0, copied_layout=None, seam_ratio=0.0, edge_ratio=None, ...)
     """
     expected, found = load(exemplar), load(image, "image")
+    transfer = {}
+    if content is not None:
+        shown = load(content, "content")
+        (seen,) = style_sizes([expected.shape[1::-1]], 1.0, found.shape[1::-1], transfer=True)
+        expected = resize(expected, seen)
+        transfer = {
+            "style_distance": style_distance(expected, found),
+            "layout_similarity": layout_similarity(shown, found),
+            "self_similarity_distance": self_similarity_distance(shown, found),
+        }
     edge = None
     if isinstance(mask, str) and mask == "seamless":
         edge = edge_ratio(found, seamless_band(found.shape[:2]).astype(np.float32))
@@ -146,4 +186,5 @@ def compare(exemplar: Source, image: Source, *, mask: Source | None = None) -> C
         copied(*layouts),
         seam_ratio(found),
         edge,
+        **transfer,
     )

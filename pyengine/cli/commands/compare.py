@@ -21,11 +21,22 @@ from pyengine.cli.pipes import with_stdin
     "--seamless makes again.",
 )  # fmt: skip
 @click.option(
+    "--content", type=options.file, metavar="FILE",
+    help="Measure each IMAGE as a transfer of EXEMPLAR's style to this picture too.",
+)  # fmt: skip
+@click.option(
     "--picture", type=options.file, metavar="FILE",
     help="Write all of them side by side, with names and patch distances, to this image.",
 )  # fmt: skip
 @reports
-def command(exemplar: Path, images: tuple[Path, ...], mask: str | None, picture: Path | None, out: Output) -> None:
+def command(
+    exemplar: Path,
+    images: tuple[Path, ...],
+    mask: str | None,
+    content: Path | None,
+    picture: Path | None,
+    out: Output,
+) -> None:
     """Measure how much each IMAGE looks like EXEMPLAR, by figures that the synthesis does not optimise.
 
     A picture that is called - is read from standard input.
@@ -40,6 +51,10 @@ def command(exemplar: Path, images: tuple[Path, ...], mask: str | None, picture:
 
     The seam ratio is the step across the border to the sharpest inside, at most 1 where the image tiles; the edge ratio
     is that of the mask's edge. A figure that there is not, such as the order of gravel, is left out.
+
+    With --content, EXEMPLAR is a style, and reduced to the area of IMAGE where it is larger. The style distance is that
+    of a network's features, 0 for the same. The layout similarity says how much of the content's outlines is left, 1
+    for all; the self similarity distance how much of what is alike in it is not so in the image, 0 for the content.
     """
     from dataclasses import asdict
 
@@ -50,12 +65,14 @@ def command(exemplar: Path, images: tuple[Path, ...], mask: str | None, picture:
 
     if picture is not None:
         check_output(picture)
-        check_not_an_input(picture, exemplar, *images, *([] if mask is None else [Path(mask)]))
-    given = with_stdin({"exemplar": exemplar, "images": images, "mask": mask})
+        others = [Path(path) for path in (mask, content) if path is not None]
+        check_not_an_input(picture, exemplar, *images, *others)
+    given = with_stdin({"exemplar": exemplar, "images": images, "mask": mask, "content": content})
     expected = load(given["exemplar"])
     loaded = [load(source, "image") for source in given["images"]]
+    shown = None if content is None else load(given["content"], "content")
     found = [
-        (path, measures.compare(expected, image, mask=given["mask"]))
+        (path, measures.compare(expected, image, mask=given["mask"], content=shown))
         for path, image in zip(images, loaded, strict=True)
     ]
     if picture is not None:
