@@ -30,6 +30,10 @@ class Example:
     content: np.ndarray | None = None
     everything: dict[str, Any] = field(init=False)
 
+    @property
+    def pooling(self) -> str:
+        return "average" if self.content is None else "max"
+
     def __post_init__(self):
         self.image = np.ascontiguousarray(self.image)
         kinds = [
@@ -143,8 +147,8 @@ def expected_terms(network, e: Example, objective) -> dict[str, tuple[str, float
     exemplars = Recipe.create(**e.everything).level.exemplars
     losses = {loss.name: loss for loss in objective.losses}
     near = {loss.name: plain(loss.region.coverage.get(loss.layer)) for loss in objective.losses}
-    maps = reference.forward(network, e.image, e.padding, upto="relu4_1")
-    exemplar_maps = [reference.forward(network, x.image, e.padding, upto="relu4_1") for x in exemplars]
+    maps = reference.forward(network, e.image, e.padding, e.pooling, upto="relu4_1")
+    exemplar_maps = [reference.forward(network, x.image, e.padding, e.pooling, upto="relu4_1") for x in exemplars]
     everywhere = np.ones(e.image.shape[:2])
     made = everywhere if e.made is None else e.made
     terms = {}
@@ -184,7 +188,7 @@ def expected_terms(network, e: Example, objective) -> dict[str, tuple[str, float
                     value, gradient = reference.structure_loss(F, targets, w, e.padding == "wrap")
                 terms[name] = layer, (mask * made).mean(), value, gradient.reshape(F.shape)
     if e.content is not None:
-        target = reference.forward(network, e.content, e.padding, upto="relu4_1")["relu4_1"]
+        target = reference.forward(network, e.content, e.padding, e.pooling, upto="relu4_1")["relu4_1"]
         value, gradient = reference.content_loss(reference.flat(maps["relu4_1"]), reference.flat(target))
         terms["content/relu4_1"] = "relu4_1", 1.0, value, gradient.reshape(target.shape)
     terms["variation"] = "", 1.0, *reference.variation(e.image, e.padding == "wrap")

@@ -33,7 +33,7 @@ def test_every_term_and_their_sum(engine, expected_vgg, natural, other, kind):
     total, weights = np.zeros(e.image.shape), {}
     for name, (layer, share, value, gradient) in expected.items():
         if layer:
-            gradient = reference.backward(expected_vgg, e.image, {layer: gradient}, e.padding)
+            gradient = reference.backward(expected_vgg, e.image, {layer: gradient}, e.padding, e.pooling)
         objective.weights = dict.fromkeys(expected, 0.0) | {name: share}
         with objective.evaluator(e.image.shape[:2]) as evaluator:
             terms, found = objective.evaluate(e.image, evaluator)
