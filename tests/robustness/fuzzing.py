@@ -48,6 +48,7 @@ class Kind:
             warnings.filterwarnings(
                 "ignore", message=r"threads=\d+ are more|the recipe is of pyengine"
             )  # as they should
+            warnings.filterwarnings("ignore", module=r"PIL\b")  # or it would be an error of the picture's
             try:
                 self.act(value, folder)
             except self.refusals as error:
