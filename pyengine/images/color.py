@@ -53,7 +53,7 @@ def match_colors(image: Float32, reference: Float32) -> Float32:
 
 
 CAST = 1 / 16
-"""The standard deviation of the Gaussian by which areas that may have a cast are seen, as a part of the shorter side."""
+"""The standard deviation of the Gaussian by which areas with a cast are seen, as a part of the shorter side."""
 
 
 def without_cast(image: Float32, reference: Float32) -> Float32:
