@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,6 +65,34 @@ def test_what_was_running_is_done_again(tmp_path: Path) -> None:
         assert journal.counts() == {}  # nobody has asked for it yet
         add(journal, "a.png")
         assert journal.counts() == {"new": 1}
+
+
+def test_a_worker_that_a_job_took_with_it_is_remembered(tmp_path: Path) -> None:
+    """Where the batch is ended then; what has changed, or has failed and is tried again, begins anew."""
+
+    def deaths(**asked: Any) -> int:
+        with Journal(tmp_path) as journal:
+            add(journal, "a.png", **asked)
+            journal.checked(journal.unchecked(), 10, (16, 16))  # type: ignore[arg-type]
+            row = journal.next()
+            assert row
+            if row.deaths:
+                journal.failed(row, "died", "me", died=True)
+            else:
+                journal.again(row, died=True)
+            return row.deaths
+
+    assert [deaths(), deaths(hash="other"), deaths(hash="other"), deaths(hash="other", retry=True)] == [0, 0, 1, 0]
+
+
+def test_a_worker_that_a_check_took_with_it_counts(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        add(journal, "a.png")
+        journal.again(journal.unchecked(), died=True)  # type: ignore[arg-type]
+        journal.checked(journal.unchecked(), 10, (16, 16))  # type: ignore[arg-type]
+        row = journal.next()
+        assert row
+        assert (row.attempts, row.deaths) == (0, 1)
 
 
 def test_one_of_a_kind_is_checked(tmp_path: Path) -> None:

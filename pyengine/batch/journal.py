@@ -26,6 +26,9 @@ VERSION = 1
 State = Literal["new", "refused", "waiting", "running", "done", "failed"]
 """A job is new until a worker has checked it, which makes it waiting or refused."""
 
+UNDER_WAY = ("new", "waiting", "running")
+"""The states of jobs whose batch was ended before they were."""
+
 TABLES = (
     """CREATE TABLE IF NOT EXISTS jobs (
         name TEXT PRIMARY KEY,        -- the output; of what has none, the place
@@ -159,6 +162,8 @@ class Journal:
     def add(self, name: str, place: str, recipe: str, hash: str, kind: str, *, there: bool, retry: bool) -> None:
         """Ask for a job, unless it is done and its picture there, or has failed and is not to be tried again.
 
+        Of one that was under way when its batch was ended, it is kept how many workers it has taken with it.
+
         Parameters
         ----------
         name, place, recipe, hash, kind : str
@@ -173,18 +178,20 @@ class Journal:
         PyengineError
             Another job has this output.
         """
-        found = self._execute("SELECT run, place, hash, state FROM jobs WHERE name = ?", name).fetchone()
-        run, asked_at, made_from, state = found or (0, "", "", "")
+        found = self._execute("SELECT run, place, hash, state, deaths FROM jobs WHERE name = ?", name).fetchone()
+        run, asked_at, made_from, state, deaths = found or (0, "", "", "", 0)
         if run >= self.first and asked_at != place:
             raise PyengineError(f"output {name} is that of {asked_at} too: give each job its own, as by {{seed}}")
         if made_from == hash and ((state == "done" and there) or (state == "failed" and not retry)):
             self._execute("UPDATE jobs SET run = ?, place = ? WHERE name = ?", self.run, place, name)
             return
         self._execute(
-            "REPLACE INTO jobs (name, run, place, state, recipe, hash, kind) VALUES (?, ?, ?, 'new', ?, ?, ?)",
+            "REPLACE INTO jobs (name, run, place, state, deaths, recipe, hash, kind) "
+            "VALUES (?, ?, ?, 'new', ?, ?, ?, ?)",
             name,
             self.run,
             place,
+            deaths if made_from == hash and state in UNDER_WAY else 0,
             recipe,
             hash,
             kind,
@@ -210,9 +217,7 @@ class Journal:
 
     def checked(self, row: Row, bytes: int, size: tuple[int, int]) -> None:
         """A job may be made, and so may all of its kind; it takes so many bytes, and is of this (width, height)."""
-        self._settle_kind(
-            row, "state = 'waiting', attempts = 0, deaths = 0, bytes = ?, width = ?, height = ?", bytes, *size
-        )
+        self._settle_kind(row, "state = 'waiting', attempts = 0, bytes = ?, width = ?, height = ?", bytes, *size)
 
     def refused(self, row: Row, error: str) -> None:
         """A job can't be made, nor can any of its kind."""
