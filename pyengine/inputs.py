@@ -54,7 +54,8 @@ class Picture:
     @property
     def light(self) -> float:
         """By how much of its mean the light over it varies."""
-        return variation(light_of(self.image, self.opaque))
+        light = light_of(self.image, self.opaque)
+        return variation(light if self.opaque is None else light[self.opaque])
 
     def flattened(self) -> Picture:
         """The same under even light."""

@@ -182,8 +182,21 @@ def lay_out(level: Level, generator: np.random.Generator, kernels: Kernels) -> L
         origins[~free] = -1
         level = replace(level, free=free)
     part = BY_USE if level.free is None else 1.0
-    used = tuple(_used(exemplar, origins[origins[:, :, 0] == k][:, 1:], part) for k, exemplar in enumerate(all_of_them))
-    return Layout(level.keep(image), origins, made, used)
+    taken = [origins[origins[:, :, 0] == k][:, 1:] for k in range(len(all_of_them))]
+    used = [_used(exemplar, own, part) for exemplar, own in zip(all_of_them, taken, strict=True)]
+    if level.free is not None:  # an exemplar counts as often as it was taken from, too
+        masses = [e.factor * float(_counting(e).sum()) for e in all_of_them]
+        mean = sum(masses) / max(sum(map(len, taken)), 1)
+        used = [u * np.float32(len(t) * mean / m if m else 1) for u, t, m in zip(used, taken, masses, strict=True)]
+    used = [np.maximum(u, np.float32(UNUSED)) for u in used]
+    return Layout(level.keep(image), origins, made, tuple(used))
+
+
+def _counting(exemplar: Exemplar) -> Float32:
+    """How much each pixel (h, w) of an exemplar counts for any region."""
+    width, height = exemplar.size
+    ones = np.ones((height, width), np.float32)
+    return ones if exemplar.masks is None else exemplar.masks.max(0)
 
 
 def _used(exemplar: Exemplar, taken: Numbers, part: float) -> Float32:
@@ -192,10 +205,11 @@ def _used(exemplar: Exemplar, taken: Numbers, part: float) -> Float32:
 
     width, height = exemplar.size
     if not len(taken):
-        return np.ones((height, width), np.float32)
+        return np.full((height, width), 1 - part, np.float32)
     counts = np.bincount(taken @ (width, 1), minlength=height * width).reshape(height, width)
-    use = gaussian_filter(counts / counts.mean(), BLUR)
-    used: Float32 = np.maximum(1 + part * (use - 1), UNUSED).astype(np.float32)
+    use, counting = gaussian_filter(counts.astype(np.float64), BLUR), _counting(exemplar)
+    use *= counting.sum() / max(float((use * counting).sum()), 1e-9)
+    used: Float32 = (1 + part * (use - 1)).astype(np.float32)
     return used
 
 

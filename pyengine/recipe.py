@@ -180,7 +180,8 @@ class Recipe:
         >>> Recipe.create(np.zeros((64, 64), np.uint8)).grey
         True
         """
-        return self.level.grey and (self.colors is None or is_grey(self.colors))
+        around = [self.colors, None if self.frame is None else self.frame.picture]
+        return self.level.grey and all(picture is None or is_grey(picture) for picture in around)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -217,6 +218,8 @@ class Recipe:
         levels = given.get("levels")
         preset = PRESETS[given.get("method", "histogram")]
         sizes = [level.size, *(exemplar.size for exemplar in level.exemplars)]
+        if isinstance(given.get("iterations"), Sequence):  # one for each level
+            levels = len(self.iterations)
         if levels is not None and levels > most_levels(*sizes, coarsest=LEAST_SIDE):
             return self
         planned = _planned_iterations(sizes, levels, given.get("iterations"), preset, self.start)
@@ -300,7 +303,8 @@ class Recipe:
             pictures = [replace(p, opaque=hole.known) if p is hole.picture else p for p in pictures]
         light = None
         if flatten_light:
-            light = max(picture.light for picture in pictures)
+            kept_picture = [] if hole is None else [replace(hole.picture, opaque=hole.known)]
+            light = max(picture.light for picture in [*pictures, *kept_picture])
             pictures = [picture.flattened() for picture in pictures]
             hole = hole and hole.flattened()
         _check_hole(hole, shown, seamless, losses)

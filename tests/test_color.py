@@ -83,6 +83,10 @@ def test_a_cast_is_taken_out_and_luminance_stays(natural: np.ndarray) -> None:
     assert np.abs(hue(found) - hue(reference)).max() < 0.3 * np.abs(hue(tinted) - hue(reference)).max()
 
 
+def test_match_colors_of_a_grey_reference_is_grey(natural: np.ndarray) -> None:
+    assert color.is_grey(color.match_colors(natural, color.luminance(natural)))
+
+
 def test_match_colors_with_its_own_changes_nothing() -> None:
     np.testing.assert_allclose(color.match_colors(random(), random()), random(), atol=1e-6)
 

@@ -176,19 +176,20 @@ def test_what_is_rare_is_found_again():
         assert lay((64, 64), image, seed=seed).image.mean() == pytest.approx(image.mean(), rel=0.5)
 
 
-def counted(layout: Layout, k: int, shape: tuple[int, int]) -> np.ndarray:
-    """How often each pixel of an exemplar was taken, against the mean, seen through a Gaussian of 3 pixels."""
-    counts = np.zeros(shape)
+def counted(layout: Layout, k: int, shape: tuple[int, int], known: np.ndarray | None = None) -> np.ndarray:
+    """How often each pixel of an exemplar was taken, through a Gaussian of 3 pixels, against the mean of known ones."""
+    counts, ones = np.zeros(shape), np.ones(shape)
     for number, row, column in layout.origins.reshape(-1, 3):
         if number == k:
             counts[row, column] += 1
-    return gaussian_filter(counts / counts.mean(), 3)
+    seen = gaussian_filter(counts, 3)
+    return seen / np.average(seen, weights=ones if known is None else known)
 
 
 def test_exemplars_count_half_by_their_use(natural):
     images = natural[:48, :40], natural[40:, 30:]
     layout = lay((50, 33), Exemplar(images[0]), Exemplar(natural, factor=0), Exemplar(images[1], factor=3))
-    assert (layout.used[1] == 1).all()
+    assert (layout.used[1] == 0.5).all()
     for k, image in ((0, images[0]), (2, images[1])):
         used = layout.used[k]
         assert used.dtype == np.float32
@@ -253,8 +254,20 @@ def test_for_a_hole_what_was_found_for_it_counts_alone(natural):
     free[40:52, 20:30] = True
     layout = lay_around(resize(natural, (64, 64)), free)
     (used,) = layout.used
-    np.testing.assert_allclose(used, np.maximum(counted(layout, 0, (64, 64)), 1e-3), rtol=1e-5)
+    np.testing.assert_allclose(used, np.maximum(counted(layout, 0, (64, 64), ~free), 1e-3), rtol=1e-5)
     assert (used < 0.01).mean() > 0.1  # where nothing was taken
+
+
+def test_for_a_hole_an_exemplar_that_nothing_is_taken_from_counts_not(natural):
+    picture = resize(natural, (64, 64)) / 4
+    free = np.zeros((64, 64), bool)
+    free[30:40, 20:30] = True
+    known = Exemplar(picture, ~free[None] * np.float32(1))
+    level = Level((64, 64), (known, Exemplar(1 - picture)), picture=picture, free=free)
+    layout = lay_out(level, np.random.default_rng(0), CpuKernels(1))
+    assert (layout.origins[free][:, 0] == 0).all()
+    assert layout.used[1].max() <= 1e-3
+    assert (layout.used[0] * ~free).sum() == pytest.approx((~free).sum() + free.size, rel=0.05)
 
 
 def test_a_hole_of_a_pixel_and_all_but_one(natural):

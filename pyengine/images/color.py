@@ -49,6 +49,8 @@ def match_colors(image: Float32, reference: Float32) -> Float32:
     root, inverse = (axes * deviations) @ axes.T, (axes / deviations) @ axes.T
     transform = inverse @ _square_root(root @ target @ root) @ inverse
     matched = (colors - mean) @ transform + reference_mean  # the transform is symmetric
+    if is_grey(reference):  # to the last bit
+        matched = np.repeat(matched.mean(axis=1, keepdims=True), 3, axis=1)
     return _clipped(matched).reshape(image.shape)
 
 
