@@ -37,15 +37,21 @@ def light_of(image: Float32, known: Flags | None = None) -> Float64:
     array([0.5, 1.5])
     """
     height, width = image.shape[:2]
-    y, x = (np.linspace(-1, 1, side) for side in (height, width))
-    terms = np.stack([np.outer(y**i, x**j).ravel() for i in range(3) for j in range(3 - i)], axis=1)
-    luminance = (image @ LUMINANCE).astype(np.float64).ravel()
-    counts = np.ones(luminance.size, np.bool_) if known is None else known.ravel()
-    mean = luminance[counts].mean()
+    luminance = image @ LUMINANCE
+    counts = np.ones((height, width)) if known is None else known.astype(np.float64)
+    mean = np.average(luminance, weights=counts)
     if mean == 0:
         return np.ones((height, width))
-    factors = np.linalg.lstsq(terms[counts], luminance[counts] / mean, rcond=None)[0]
-    light: Float64 = np.maximum(terms @ factors, DIMMEST).reshape(height, width)
+    # The normal equations, whose sums over all pixels are products of powers: the terms of a large picture, one by one,
+    # would take six times its memory.
+    y, x = (np.vander(np.linspace(-1, 1, side), 5, increasing=True) for side in (height, width))
+    moments, wanted = y.T @ counts @ x, y.T @ (counts * luminance / mean) @ x
+    powers = [(i, j) for i in range(3) for j in range(3 - i)]
+    products = [[moments[i + k, j + m] for k, m in powers] for i, j in powers]
+    factors = np.zeros((3, 3))
+    rows, columns = zip(*powers, strict=True)
+    factors[rows, columns] = np.linalg.lstsq(products, wanted[rows, columns], rcond=None)[0]
+    light: Float64 = np.maximum(y[:, :3] @ factors @ x[:, :3].T, DIMMEST)
     return light
 
 
