@@ -25,7 +25,6 @@ SEEN = 3
 INNER = 0.25
 """The share of a region's pixels that must not touch others for these to be measured alone."""
 
-
 AROUND = 128
 """Pixels around a hole that it is made from, at least; if the hole is larger, as many as its longer side has."""
 

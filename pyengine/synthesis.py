@@ -130,10 +130,7 @@ class Synthesis:
         return image
 
     def _level(self, k: int) -> Level:
-        """What is made at a level, by what the layout says of it if there is one."""
         level = self._recipe.at(k)
-        if self._used:
-            level = level.used_as(self._used)
         return level if self._made is None else level.made_where(self._made)
 
     def _stretched(self, level: Level) -> Level:
@@ -152,7 +149,8 @@ class Synthesis:
 
     def _result(self, k: int, image: Float32, history: list[Iteration], *, stopped: bool) -> Result:
         """What comes of the natural image of a level without any more iterations."""
-        image = self._level(k).keep(image)  # to the last bit, where it was stretched
+        if self._span is not None:
+            image = self._level(k).keep(image)  # to the last bit
         for finer in range(k + 1, len(self._recipe.sizes)):
             level = self._level(finer)
             image = level.keep(self._enlarged(image, level))
@@ -170,6 +168,8 @@ class Synthesis:
         """Measure the exemplars at a level's scale, and optimise."""
         plan, sizes = self._plans[k], self._recipe.sizes
         LOGGER.info("level %d/%d, %dx%d pixels: %s", k + 1, len(sizes), *level.size, plan)
+        if self._used:
+            level = level.used_as(self._used)
         # An exemplar does not tile: wrapped round, its border would be an edge, and edges would be made of it.
         padding: Padding = "reflect" if self._losses.padding == "wrap" else self._losses.padding
         with self._watch("measure"):
