@@ -108,7 +108,7 @@ def hint(recipe: Recipe) -> str | None:
 def _first_lattice(recipe: Recipe) -> Lattice | None:
     """That of the first exemplar that has one, as it is measured."""
     for exemplar in recipe.level.exemplars:
-        lattice = find_lattice(exemplar.image, None if exemplar.masks is None else exemplar.masks[0] > 0.5)
+        lattice = find_lattice(exemplar.guide, None if exemplar.masks is None else exemplar.masks[0] > 0.5)
         if lattice is not None:
             return lattice
     return None

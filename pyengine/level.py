@@ -14,6 +14,7 @@ from pyengine.images.masks import dilate, reduce
 from pyengine.images.resampling import resize
 from pyengine.kernels import Coverage, Kernels
 from pyengine.losses.base import EVERYWHERE, Region, Sample
+from pyengine.maps import PICTURE, Map, views_of
 from pyengine.network.architecture import Architecture
 
 RIM = 2
@@ -44,6 +45,8 @@ class Exemplar:
         How much each pixel belongs to each region, 0 to 1. Default: None, all to the only region.
     factor : float
         How much a pixel counts against those of other exemplars, 0 or more. Default: 1.
+    maps : tuple of Map
+        What the image's channels are. Default: a picture's.
     used : float32 (H, W), optional
         How much each pixel counts, in any region, by how often a layout has used it; the mean is about 1. Default:
         None, all alike.
@@ -52,12 +55,18 @@ class Exemplar:
     image: Float32
     masks: Float32 | None = None
     factor: float = 1.0
+    maps: tuple[Map, ...] = PICTURE
     used: Float32 | None = None
 
     @property
     def size(self) -> tuple[int, int]:
         """The (width, height) in pixels."""
         return self.image.shape[1], self.image.shape[0]
+
+    @property
+    def guide(self) -> Float32:
+        """What of it shows where things are, as a picture (H, W, 3): the first map."""
+        return views_of(self.maps)[0].of(self.image)
 
     def resized(self, size: tuple[int, int]) -> Exemplar:
         """The same at another (width, height)."""
@@ -139,7 +148,17 @@ class Level:
     @property
     def grey(self) -> bool:
         """Whether nothing that the output is made from has a colour, so that it must not have one either."""
-        return all(map(is_grey, self._pictures))
+        return self.maps == PICTURE and all(map(is_grey, self._pictures))
+
+    @property
+    def maps(self) -> tuple[Map, ...]:
+        """What the channels of all its images are."""
+        return self.exemplars[0].maps
+
+    @property
+    def channels(self) -> int:
+        """How many channels all its images have."""
+        return sum(one.count for one in self.maps)
 
     @property
     def _pictures(self) -> list[Float32]:
@@ -172,16 +191,21 @@ class Level:
         )
 
     @property
-    def span(self) -> tuple[float, float]:
-        """The least and the greatest value that a pixel of its pictures has."""
-        pictures = self._pictures
-        return float(min(image.min() for image in pictures)), float(max(image.max() for image in pictures))
+    def span(self) -> tuple[Float32, Float32]:
+        """The least value that pixels of its pictures have, and how much greater the greatest is, by channel."""
+        images = self._pictures
+        low, width = np.zeros((2, images[0].shape[2]), np.float32)
+        for channels in (some for one in self.maps for some in one.ranges):
+            values = [image[:, :, channels] for image in images]
+            least, most = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
+            low[list(channels)], width[list(channels)] = least, most - least
+        return low, width
 
-    def stretched(self, low: float, high: float) -> Level:
-        """The same with pictures in which two other values are 0 and 1, and all others in proportion."""
+    def stretched(self, low: Float32, width: Float32) -> Level:
+        """The same with pictures in which other values are 0 and 1, by channel, and all others in proportion."""
 
         def stretch(image: Float32) -> Float32:
-            stretched: Float32 = (image - np.float32(low)) / np.float32(high - low)
+            stretched: Float32 = (image - low) / width
             return stretched
 
         return replace(

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+import numpy as np
 
 from pyengine.arrays import Float32
 from pyengine.evaluation import Evaluator
 from pyengine.evaluation.tiled import TiledEvaluator
+from pyengine.evaluation.views import ViewsEvaluator
 from pyengine.evaluation.whole import WholeEvaluator
 from pyengine.level import Level
-from pyengine.losses import KINDS
+from pyengine.losses import KINDS, GramLoss
 from pyengine.losses.base import EVERYWHERE, IMAGE, Loss, Region, Sample
 from pyengine.losses.options import LossOptions
 from pyengine.losses.weighting import term_factors, term_weights
+from pyengine.maps import View, views_of
 from pyengine.memory import Plan
+from pyengine.network.architecture import Architecture
 from pyengine.network.graphs import Padding
 from pyengine.network.pool import NetworkPool
 from pyengine.objective import Lease, Objective
 from pyengine.stopwatch import Watches
+
+JOINT = 2
+"""How many of the layers of Gram losses, from the first on, maps are held together on."""
 
 Maps = dict[str, Float32]
 """Feature maps by layer, and the image itself by `IMAGE`."""
@@ -46,33 +55,60 @@ def measure(
     exemplar_padding : {"wrap", "zeros", "reflect"}
         What the network sees beyond the exemplars' borders.
     """
-    losses = [
-        *_measure_exemplars(level, options, pool, exemplar_padding),
-        *_measure_content(level, options, pool, plan_of),
+    kernels, architecture = pool.kernels, pool.architecture
+    views, used = [], []
+    for view in views_of(level.maps):
+        if kinds := _used(view, options, architecture):
+            views.append(view)
+            used.append(kinds)
+    regions = level.loss_regions(options.style_maps, architecture, kernels)
+    measured = [
+        [*_measure_exemplars(level, view, kinds, regions, options, pool, exemplar_padding)]
+        for view, kinds in zip(views, used, strict=True)
     ]
-    losses.sort(key=lambda loss: list(KINDS).index(loss.kind))
+    measured[0] += _measure_content(level, options, pool, plan_of)
+    for losses in measured:
+        losses.sort(key=lambda loss: list(KINDS).index(loss.kind))
+    losses = [loss for own in measured for loss in own]
     pool.release()  # gives back what the level before needed, and the measuring
     return Objective(
-        _lease(options, pool, plan_of),
+        _lease(options, pool, plan_of, [*zip(views, map(len, measured), strict=True)]),
         losses,
-        term_weights(losses, options, pool.architecture),
+        term_weights(losses, options, architecture),
         term_factors(losses, options),
-        pool.kernels,
+        kernels,
         level.size if level.fixes_size else None,
+        level.channels,
     )
 
 
-def _measure_exemplars(level: Level, options: LossOptions, pool: NetworkPool, padding: Padding) -> Iterator[Loss]:
-    """The losses whose targets are the exemplars'."""
+def _used(view: View, options: LossOptions, architecture: Architecture) -> list[tuple[type[Loss], str]]:
+    """The kinds of losses and the layers that a view is measured by."""
+    kinds = [kind for kind in KINDS.values() if kind.source == "exemplars"]
+    used = [(kind, layer) for kind in kinds for layer in options.used(kind.kind)]
+    shallow = architecture.blocks[:JOINT]
+    return [(k, layer) for k, layer in used if k is GramLoss and layer in shallow] if view.joint else used
+
+
+def _measure_exemplars(
+    level: Level,
+    view: View,
+    used: Sequence[tuple[type[Loss], str]],
+    regions: Sequence[Region],
+    options: LossOptions,
+    pool: NetworkPool,
+    padding: Padding,
+) -> Iterator[Loss]:
+    """The losses of a view whose targets are the exemplars'."""
     kernels = pool.kernels
+    maps = tuple(dict.fromkeys(layer for _, layer in used if layer != IMAGE))
     pictures: list[Maps] = []  # the arrays outlive their networks
     for exemplar in level.exemplars:
-        image = kernels.upload(exemplar.image)
+        image = kernels.upload(np.ascontiguousarray(view.of(exemplar.image)))
         size = exemplar.image.shape[0], exemplar.image.shape[1]
-        with pool.whole(size, options.style_maps, padding=padding, pooling=options.pooling) as network:
+        with pool.whole(size, maps, padding=padding, pooling=options.pooling) as network:
             network.forward(image)
             pictures.append({**network.features, IMAGE: image})
-    regions = level.loss_regions(options.style_maps, pool.architecture, kernels)
 
     def samples(layer: str, region: int) -> list[Sample]:
         halvings = pool.architecture.pools(layer)
@@ -81,16 +117,18 @@ def _measure_exemplars(level: Level, options: LossOptions, pool: NetworkPool, pa
             for exemplar, maps in zip(level.exemplars, pictures, strict=True)
         ]
 
-    for kind in KINDS.values():
-        if kind.source != "exemplars":
-            continue
-        for layer in options.used(kind.kind):
-            if kind.by_region:
-                parts = [(region, samples(layer, k)) for k, region in enumerate(regions)]
-            else:
-                whole = [Sample(m[layer], None, e.factor) for e, m in zip(level.exemplars, pictures, strict=True)]
-                parts = [(EVERYWHERE, whole)]
-            yield from _losses_of(kind, layer, parts, pool, wrap=level.wrap)
+    for kind, layer in used:
+        if kind.by_region:
+            parts = [(_seen_in(region, view), samples(layer, k)) for k, region in enumerate(regions)]
+        else:
+            whole = [Sample(m[layer], None, e.factor) for e, m in zip(level.exemplars, pictures, strict=True)]
+            parts = [(_seen_in(EVERYWHERE, view), whole)]
+        yield from _losses_of(kind, layer, parts, pool, wrap=level.wrap)
+
+
+def _seen_in(region: Region, view: View) -> Region:
+    """A region under a name that says of what view it is."""
+    return region if view.whole else replace(region, name="/".join(filter(None, (region.name, view.name))))
 
 
 def _losses_of(
@@ -133,24 +171,49 @@ def _measure_content(
                 yield from _losses_of(kind, layer, parts, pool, wrap=level.wrap)
 
 
-def _lease(options: LossOptions, pool: NetworkPool, plan_of: Callable[[tuple[int, int]], Plan]) -> Lease:
+def _lease(
+    options: LossOptions,
+    pool: NetworkPool,
+    plan_of: Callable[[tuple[int, int]], Plan],
+    views: Sequence[tuple[View, int]],
+) -> Lease:
+    """Lend evaluators of views, each of which has so many of the losses."""
+
     @contextmanager
-    def lease(size: tuple[int, int], losses: Sequence[Loss], watches: Watches) -> Iterator[Evaluator]:
-        plan = plan_of(size)
+    def network(
+        size: tuple[int, int], plan: Plan, maps: tuple[str, ...], watches: Watches
+    ) -> Iterator[Callable[[Sequence[Loss]], Evaluator]]:
+        """A network, with which any losses on its maps can be evaluated."""
         if plan.side is None:
-            with pool.whole(
-                size, plan.demand.maps, padding=options.padding, pooling=options.pooling, gradient=True
-            ) as network:
-                yield WholeEvaluator(network, losses, pool.kernels, watches)
+            with pool.whole(size, maps, padding=options.padding, pooling=options.pooling, gradient=True) as whole:
+                yield lambda losses: WholeEvaluator(whole, losses, pool.kernels, watches)
         else:
+            reaches = {layer: reach for layer, reach in plan.demand.reaches.items() if layer in maps}
             with pool.tiled(
                 size,
                 plan.side,
-                plan.demand.reaches,
+                reaches,
                 padding=options.padding,
                 pooling=options.pooling,
                 channels=plan.channels,
             ) as tiled:
-                yield TiledEvaluator(tiled, losses, pool.kernels, watches)
+                yield lambda losses: TiledEvaluator(tiled, losses, pool.kernels, watches)
+
+    @contextmanager
+    def lease(size: tuple[int, int], losses: Sequence[Loss], watches: Watches) -> Iterator[Evaluator]:
+        plan = plan_of(size)
+        networks: dict[tuple[str, ...], Callable[[Sequence[Loss]], Evaluator]] = {}
+        parts, begin = [], 0
+        with ExitStack() as stack:
+            for view, count in views:
+                where = slice(begin, begin + count)
+                begin += count
+                shallow = tuple(dict.fromkeys(loss.layer for loss in losses[where]))
+                maps = shallow if view.joint else plan.demand.maps
+                if maps not in networks:
+                    networks[maps] = stack.enter_context(network(size, plan, maps, watches))
+                parts.append((view, networks[maps](losses[where]), where))
+            one = len(parts) == 1 and parts[0][0].whole
+            yield parts[0][1] if one else ViewsEvaluator(parts, pool.kernels)
 
     return lease

@@ -26,6 +26,7 @@ from pyengine.kernels import Kernels
 from pyengine.lattice import Lattice, autocorrelation
 from pyengine.level import Exemplar, Level
 from pyengine.losses.correlation import CHANCE, SHORT_RANGE, SURE
+from pyengine.maps import Map, views_of
 from pyengine.periods import find_lattice
 from pyengine.pyramid import level_sizes
 from pyengine.sources import COUNTS, Numbers, Sources, offsets_of
@@ -89,6 +90,9 @@ it can't: so that patches agree with it until they have to leave it for what is 
 
 SAME, AROUND = 4 / 255, 2
 """How much a pixel may differ from the picture's where it is kept for that, and how far around it no other may more."""
+
+OTHERS = 1.0
+"""What all maps but the first count together in a patch, against the first."""
 
 BORDERS = 0.5
 """What a region's border counts in a patch, against an edge from black to white."""
@@ -218,7 +222,7 @@ def _lattice(level: Level) -> Float64 | None:
     if len(level.exemplars) > 1 or level.free is not None or level.masks is not None or not level.wrap:
         return None
     (exemplar,) = level.exemplars
-    found = find_lattice(exemplar.image, None if exemplar.masks is None else exemplar.masks[0] > COUNTS)
+    found = find_lattice(exemplar.guide, None if exemplar.masks is None else exemplar.masks[0] > COUNTS)
     return None if found is None else np.array(found.vectors) / exemplar.size
 
 
@@ -374,7 +378,8 @@ class _Search:
         bits = np.arange((regions - 1).bit_length())
         codes = BORDERS * ((np.arange(regions)[:, None] >> bits) & 1).astype(np.float32)
         self._painted = codes[labels]
-        self._looks = np.concatenate([sources.pixels, codes[sources.labels]], axis=1)
+        self._scales = _scales(level.maps, sources)
+        self._looks = np.concatenate([sources.pixels * self._scales, codes[sources.labels]], axis=1)
         count = len(sources.centres)
         some = _spread(count, FITTED)
         self._mean, self._axes = _components(self._source_patches(some))
@@ -406,7 +411,7 @@ class _Search:
                 self._even(image, self.vote()[0])
             elif evenly:
                 self._even(image, None)
-            self._improve(np.concatenate([image, self._painted], axis=2))
+            self._improve(self._look_of(image))
 
     def _improve(self, looks: Float32) -> None:
         """Look for the sources that look most like the picture."""
@@ -427,7 +432,8 @@ class _Search:
 
     def shortcoming(self) -> float:
         """What the picture lacks: how far patches are from their sources, sources from the picture, and its order."""
-        looks = np.concatenate([self._mean_image(), self._painted], axis=2)
+        image = self._mean_image()
+        looks = self._look_of(image)
         labels = self._labels.ravel()
         left: list[Float32] = []
         for k, members in enumerate(self._members):
@@ -440,7 +446,7 @@ class _Search:
                 left.append(self._kernels.download(sums))
         variance = max(float(self._vectors.var(1).sum()), 1e-12)
         apart = self.distance + float(np.concatenate(left).mean())
-        return apart / variance + _disorder(self._level, looks[:, :, :3])
+        return apart / variance + _disorder(self._level, image)
 
     def follow(self, rounds: int) -> None:
         """Take the sources that lie beside those of the patches around, a few times, wherever they look more alike.
@@ -454,7 +460,7 @@ class _Search:
         table = np.full(len(sources.pixels), -1, np.intp)
         table[sources.centres] = np.arange(len(sources.centres))
         for _ in range(rounds):
-            looks = np.concatenate([self._mean_image(), self._painted], axis=2)
+            looks = self._look_of(self._mean_image())
             beside = []
             for y, x in offsets_of(3):
                 there = np.roll(self.numbers, (y, x), (0, 1))
@@ -491,7 +497,7 @@ class _Search:
         return self._sources.pixels[picked], self._sources.origins(picked)
 
     def _mean_image(self) -> Float32:
-        total = np.zeros((*self.numbers.shape, 3), np.float32)
+        total = np.zeros((*self.numbers.shape, self._level.channels), np.float32)
         mass = np.zeros((*self.numbers.shape, 1), np.float32)
         for say, pixels in self._votes():
             total += say[:, :, None] * self._sources.pixels[pixels]
@@ -506,7 +512,7 @@ class _Search:
         """Give each region of an image the histograms of another image's, or else of the exemplars', in it."""
         for k in range(len(self._members)):
             here = self._free & (self._labels == k)
-            for channel in range(3):
+            for channel in range(self._level.channels):
                 values = image[:, :, channel][here]
                 wanted = (
                     self._sources.quantiles(k, channel, len(values))
@@ -541,6 +547,10 @@ class _Search:
                 say[self._sources.labels[pixels] != self._labels] *= np.float32(STRANGE)
             yield say, pixels
 
+    def _look_of(self, image: Float32) -> Float32:
+        """What patches of an image (H, W, C) are compared by (H, W, values)."""
+        return np.concatenate([image * self._scales, self._painted], axis=2)
+
     def _patches_around(self, looks: Float32, where: Numbers) -> Float32:
         """The patches (N, values) of a map around some of its pixels."""
         rows, columns = np.divmod(where, self.numbers.shape[1])
@@ -568,12 +578,21 @@ class _Search:
         return np.concatenate([self._axes @ piece.T for piece in pieces], axis=1)
 
 
+def _scales(maps: tuple[Map, ...], sources: Sources) -> Float32:
+    """What the channels of patches count, so that all maps together count `OTHERS` times as much as the first."""
+    scales = np.ones(sources.pixels.shape[1], np.float32)
+    first, *others = (float(sources.pixels[:, one.channels].var(0).sum()) for one in maps)
+    for one, own in zip(maps[1:], others, strict=True):
+        scales[list(one.channels)] = (OTHERS / len(others) * first / own) ** 0.5 if own else 0
+    return scales
+
+
 def _disorder(level: Level, image: Float32) -> float:
     """How much of the exemplars' order an image lacks, 0 for none: by their autocorrelations, where they are strong."""
-    found = autocorrelation(image @ LUMINANCE)
+    found = autocorrelation(views_of(level.maps)[0].of(image) @ LUMINANCE)
     missed = []
     for exemplar in level.exemplars:
-        expected = autocorrelation(exemplar.image @ LUMINANCE)
+        expected = autocorrelation(exemplar.guide @ LUMINANCE)
         reach = np.minimum(expected.shape, found.shape) // 2
         rows, columns = np.ogrid[-reach[0] : reach[0] + 1, -reach[1] : reach[1] + 1]
         wanted, there = (
