@@ -19,6 +19,7 @@ from pyengine.network.graphs import Padding
 from pyengine.network.pool import NetworkPool
 from pyengine.objective import Lease, Objective
 from pyengine.stopwatch import Watches
+from pyengine.wrap import Wrap
 
 Maps = dict[str, Float32]
 """Feature maps by layer, and the image itself by `IMAGE`."""
@@ -43,7 +44,7 @@ def measure(
         Lends networks; its kernels must be active.
     plan_of : callable
         Says of an image of a (height, width) how it is evaluated.
-    exemplar_padding : {"wrap", "zeros", "reflect"}
+    exemplar_padding : Padding
         What the network sees beyond the exemplars' borders.
     """
     losses = [
@@ -94,7 +95,7 @@ def _measure_exemplars(level: Level, options: LossOptions, pool: NetworkPool, pa
 
 
 def _losses_of(
-    kind: type[Loss], layer: str, parts: Sequence[tuple[Region, list[Sample]]], pool: NetworkPool, *, wrap: bool
+    kind: type[Loss], layer: str, parts: Sequence[tuple[Region, list[Sample]]], pool: NetworkPool, *, wrap: Wrap
 ) -> Iterator[Loss]:
     """A loss for each region that has pixels on both sides."""
     for region, samples in parts:
@@ -113,7 +114,7 @@ def _measure_content(
     size = level.size[::-1]
     plan = plan_of(size)
     if plan.side is None:
-        with pool.whole(size, maps, padding=options.padding, pooling=options.pooling) as network:
+        with pool.whole(size, maps, padding=options.output_padding, pooling=options.pooling) as network:
             network.forward(content)
             shown = network.features
     else:
@@ -121,7 +122,7 @@ def _measure_content(
             size,
             plan.side,
             dict.fromkeys(maps, 0),
-            padding=options.padding,
+            padding=options.output_padding,
             pooling=options.pooling,
             gradient=False,
         ) as tiled:
@@ -139,7 +140,7 @@ def _lease(options: LossOptions, pool: NetworkPool, plan_of: Callable[[tuple[int
         plan = plan_of(size)
         if plan.side is None:
             with pool.whole(
-                size, plan.demand.maps, padding=options.padding, pooling=options.pooling, gradient=True
+                size, plan.demand.maps, padding=options.output_padding, pooling=options.pooling, gradient=True
             ) as network:
                 yield WholeEvaluator(network, losses, pool.kernels, watches)
         else:
@@ -147,7 +148,7 @@ def _lease(options: LossOptions, pool: NetworkPool, plan_of: Callable[[tuple[int
                 size,
                 plan.side,
                 plan.demand.reaches,
-                padding=options.padding,
+                padding=options.output_padding,
                 pooling=options.pooling,
                 channels=plan.channels,
             ) as tiled:

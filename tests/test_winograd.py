@@ -6,15 +6,17 @@ import ctypes
 
 import numpy as np
 import pytest
+import reference
+from conftest import PADDINGS
 
 from pyengine import _core
-from pyengine.network.graphs import Graph, mask_size
+from pyengine.network.graphs import WRAPPED, Graph, Padding, mask_size
 from pyengine.network.sessions import Provider, Session
 
 SIZES = [(1, 1), (1, 7), (5, 1), (4, 4), (13, 66), (70, 9), (33, 197)]
 
 
-def session(filters, biases, border: str = "wrap", *, threads: int = 1, **options) -> Session:
+def session(filters, biases, border: Padding | None = WRAPPED, *, threads: int = 1, **options) -> Session:
     graph = Graph()
     graph.convolve_winograd("x", "y", filters, biases, border, **options)
     masks = [options["mask"]] if options.get("mask") else []
@@ -23,8 +25,8 @@ def session(filters, biases, border: str = "wrap", *, threads: int = 1, **option
     return Session(model, Provider(), threads)
 
 
-def convolve(x, filters, biases, border: str = "wrap", *, relu: bool = False, **options) -> np.ndarray:
-    edge = 2 if border == "given" else 0
+def convolve(x, filters, biases, border: Padding | None = WRAPPED, *, relu: bool = False, **options) -> np.ndarray:
+    edge = 2 if border is None else 0
     size = x.shape[1] - edge, x.shape[2] - edge
     window = 2 if options.get("pooling") else 1
     y = np.full((1, len(filters), *(-(-side // window) for side in size)), np.nan, np.float32)
@@ -51,15 +53,15 @@ def windows(x) -> np.ndarray:
     return split.reshape(channels, height // 2, width // 2, 4)
 
 
-def expected(x, filters, biases, border: str = "wrap") -> np.ndarray:
+def expected(x, filters, biases, border: Padding | None = WRAPPED) -> np.ndarray:
     x, filters = x.astype(np.float64), filters.astype(np.float64)
-    if border != "given":
-        x = np.pad(x, ((0, 0), (1, 1), (1, 1)), mode="wrap" if border == "wrap" else "constant")
+    if border is not None:
+        x = reference.pad(x, border)
     windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(1, 2))
     return np.einsum("chwij,ocij->ohw", windows, filters) + biases[:, None, None]
 
 
-def rounding(found, x, filters, biases, border: str = "wrap") -> float:
+def rounding(found, x, filters, biases, border: Padding | None = WRAPPED) -> float:
     """The error relative to the root of the sum of squared products: these may cancel in the sums, by chance."""
     error = found - expected(x, filters, biases, border)
     return float(np.linalg.norm(error) / np.sqrt(expected(x**2, filters**2, biases**2, border).sum()))
@@ -71,11 +73,11 @@ def random(rng, inputs: int, outputs: int, size: tuple[int, int]) -> tuple[np.nd
     return x, filters, biases
 
 
-@pytest.mark.parametrize("border", ["given", "zeros", "wrap"])
+@pytest.mark.parametrize("border", [None, *PADDINGS])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (3, 64), (5, 7), (50, 3)])
 def test_against_sums_of_products(rng, border, size, inputs, outputs):
-    edge = 2 if border == "given" else 0
+    edge = 2 if border is None else 0
     x, filters, biases = random(rng, inputs, outputs, (size[0] + edge, size[1] + edge))
     found = convolve(x, filters, biases, border, threads=2)
     assert rounding(found, x, filters, biases, border) < 2e-6

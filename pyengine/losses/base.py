@@ -11,6 +11,7 @@ from pyengine.arrays import Float32, Float64
 from pyengine.kernels import Coverage, Kernels
 from pyengine.network.architecture import Architecture
 from pyengine.network.tiles import Window
+from pyengine.wrap import BOTH, Wrap
 
 Weight: TypeAlias = float | Literal["auto"]
 
@@ -148,7 +149,7 @@ class Loss(ABC):
         kernels: Kernels,
         region: Region = EVERYWHERE,
         *,
-        wrap: bool = True,
+        wrap: Wrap = BOTH,
     ) -> Loss:
         """Take what is measured on all samples together as target.
 
@@ -162,8 +163,8 @@ class Loss(ABC):
             The device's.
         region : Region
             The part of the output that the loss is for. Default: all of it.
-        wrap : bool
-            Whether the output wraps round. Default: True.
+        wrap : Wrap
+            Where the output wraps round. Default: in both axes.
         """
 
     @property
