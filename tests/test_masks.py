@@ -115,10 +115,12 @@ def test_dilate_across_the_border() -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("width", [0, 1, 2, 3, 5, 8, 9, 20])
-def test_band(shape: tuple[int, int], width: int) -> None:
+@pytest.mark.parametrize("axes", WRAPS)
+def test_band(shape: tuple[int, int], width: int, axes: Wrap) -> None:
     y, x = np.mgrid[: shape[0], : shape[1]]
-    distance = np.minimum.reduce([y, x, shape[0] - 1 - y, shape[1] - 1 - x])
-    marked = masks.band(shape, width)
+    borders = [*([y, shape[0] - 1 - y] if axes.y else []), *([x, shape[1] - 1 - x] if axes.x else [])]
+    distance = np.minimum.reduce(borders) if borders else np.full(shape, 1000)
+    marked = masks.band(shape, width, axes)
     assert marked.dtype == bool
     np.testing.assert_array_equal(marked, distance < width)
 

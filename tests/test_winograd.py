@@ -7,7 +7,7 @@ import ctypes
 import numpy as np
 import pytest
 import reference
-from conftest import PADDINGS
+from conftest import PADDINGS, ZEROS
 
 from pyengine import _core
 from pyengine.network.graphs import WRAPPED, Graph, Padding, mask_size
@@ -138,11 +138,11 @@ def test_zeros_and_nan(rng):
 def test_rounding_depends_on_the_place_in_a_tile_only(rng):
     """Not on the map's size, the number of filters, nor the threads: an image is the same in tiles and whole."""
     x, filters, biases = random(rng, 64, 24, (64, 480))
-    whole = convolve(x, filters, biases, "zeros", threads=2)
-    assert np.array_equal(convolve(x, filters, biases, "zeros"), whole)
-    assert np.array_equal(convolve(x, filters[5:9], biases[5:9], "zeros"), whole[5:9])
+    whole = convolve(x, filters, biases, ZEROS, threads=2)
+    assert np.array_equal(convolve(x, filters, biases, ZEROS), whole)
+    assert np.array_equal(convolve(x, filters[5:9], biases[5:9], ZEROS), whole[5:9])
     for top, left, height, width in [(4, 8, 16, 32), (16, 100, 48, 380), (0, 44, 12, 72)]:
-        part = convolve(x[:, top : top + height, left : left + width], filters, biases, "zeros")
+        part = convolve(x[:, top : top + height, left : left + width], filters, biases, ZEROS)
         inner = (slice(None), slice(4, height - 4), slice(4, width - 4))  # the other tiles see zeros
         there = (slice(None), slice(top + 4, top + height - 4), slice(left + 4, left + width - 4))
         assert np.array_equal(part[inner], whole[there])
@@ -165,19 +165,28 @@ def test_what_does_not_fit(filters, biases, x, message):
 
 def test_filters_have_to_be_constants():
     graph = Graph()
-    graph.convolve_winograd("x", "y", np.zeros((2, 3, 3, 3), np.float32), np.zeros(2, np.float32), "given")
+    graph.convolve_winograd("x", "y", np.zeros((2, 3, 3, 3), np.float32), np.zeros(2, np.float32), None)
     del graph.constants["y.weight"]
     inputs = {"x": (1, 3, 8, 8), "y.weight": (2, 3, 3, 3)}
     with pytest.raises(Exception, match="have to be constants"):
         Session(graph.model("convolution", inputs, {"y": (1, 2, 6, 6)}), Provider(), threads=1)
 
 
-@pytest.mark.parametrize(("name", "value"), [("border", 4), ("relu", 2), ("pool", 3), ("pool", -1)])
+@pytest.mark.parametrize(("name", "value"), [("border_y", 4), ("border_x", -1), ("relu", 2), ("pool", 3), ("pool", -1)])
 def test_attributes_out_of_range(name, value):
     graph = Graph()
-    graph.convolve_winograd("x", "y", np.zeros((2, 3, 3, 3), np.float32), np.zeros(2, np.float32), "given")
+    graph.convolve_winograd("x", "y", np.zeros((2, 3, 3, 3), np.float32), np.zeros(2, np.float32), None)
     next(attribute for attribute in graph.nodes[0].attribute if attribute.name == name).i = value
     with pytest.raises(Exception, match=f"{name} has to be 0 to"):
+        Session(graph.model("convolution", {"x": (1, 3, 8, 8)}, {"y": (1, 2, 6, 6)}), Provider(), threads=1)
+
+
+@pytest.mark.parametrize("name", ["border_y", "border_x"])
+def test_a_border_is_given_in_both_axes_or_in_neither(name):
+    graph = Graph()
+    graph.convolve_winograd("x", "y", np.zeros((2, 3, 3, 3), np.float32), np.zeros(2, np.float32), None)
+    next(attribute for attribute in graph.nodes[0].attribute if attribute.name == name).i = 1
+    with pytest.raises(Exception, match="have to be both 0, or neither"):
         Session(graph.model("convolution", {"x": (1, 3, 8, 8)}, {"y": (1, 2, 6, 6)}), Provider(), threads=1)
 
 
