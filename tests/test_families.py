@@ -142,7 +142,7 @@ def test_the_model_file_runs_as_it_is(path: Path, expected: reference.Network) -
     onnx.checker.check_model(onnx.load(path), full_check=True)
     image = np.random.default_rng(0).random((33, 47, 3), np.float32)
     (found,) = runtime().InferenceSession(path).run(None, {"image": image[None]})
-    maps = reference.forward(expected, image, "zeros", "average")
+    maps = reference.forward(expected, image, ("zeros", "zeros"), "average")
     assert relative_error(found[0], maps["scene"]) < 1e-5
 
 
@@ -265,7 +265,7 @@ def test_what_is_no_plain_chain(tmp_path: Path, models: Path, kind: str, expecte
 @pytest.mark.parametrize("winograd", [False, True])
 def test_both_ways_agree_with_the_reference(family, expected, size, padding, pooling, winograd):
     """Down to maps that are smaller than their borders: one pixel, after four pools, for a kernel of 5x5."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(2)  # with no deepest map that is nothing but rounding
     network = Network(sessions_of(family), size, NAMES, padding=padding, pooling=pooling, winograd=winograd)
     image = rng.random((*size, 3), np.float32)
     network.forward(image)
@@ -316,9 +316,9 @@ def test_one_forward_graph_serves_all_sizes_that_are_large_enough(family, monkey
 
 
 def test_a_convolution_of_one_pixel_has_no_border(family):
-    for padding in (WRAPPED, REFLECTED, Padding("reflect", "wrap")):
+    for padding, each in ((WRAPPED, 1), (REFLECTED, 1), (Padding("reflect", "wrap"), 2), (Padding("zeros", "wrap"), 1)):
         graph = forward_graph(family, NAMES, padding).graph
-        assert [node.op_type for node in graph.node].count("Pad") == 5
+        assert [node.op_type for node in graph.node].count("Pad") == 5 * each
     (gradient,) = adjoint_graph(family, "mixed", size=(9, 8)).graph.output
     (padded,) = adjoint_graph(family, "mixed", size=(9, 8)).graph.input
     sides = [[d.dim_value for d in value.type.tensor_type.shape.dim] for value in (padded, gradient)]
