@@ -13,9 +13,10 @@ from pyengine.images.color import is_grey
 from pyengine.images.masks import dilate, reduce
 from pyengine.images.resampling import resize
 from pyengine.kernels import Coverage, Kernels
-from pyengine.losses.base import EVERYWHERE, Region, Sample
-from pyengine.maps import PICTURE, Map, views_of
+from pyengine.losses.base import EVERYWHERE, IMAGE, Region, Sample
+from pyengine.maps import PICTURE, Map
 from pyengine.network.architecture import Architecture
+from pyengine.wrap import BOTH, NEITHER, Wrap
 
 RIM = 2
 """Pixels of what is kept that count with what is made: without them there is nothing against an edge in between."""
@@ -66,7 +67,7 @@ class Exemplar:
     @property
     def guide(self) -> Float32:
         """What of it shows where things are, as a picture (H, W, 3): the first map."""
-        return views_of(self.maps)[0].of(self.image)
+        return self.maps[0].of(self.image)
 
     def resized(self, size: tuple[int, int]) -> Exemplar:
         """The same at another (width, height)."""
@@ -90,7 +91,7 @@ class Exemplar:
         if self.masks is None:
             return None
         mask = reduce(self.masks[region], halvings)
-        return _inner(mask, mask, SEEN if halvings else 1, wrap=False)
+        return _inner(mask, mask, SEEN if halvings else 1, wrap=NEITHER)
 
     def sample(self, region: int, features: Float32, halvings: int, kernels: Kernels) -> Sample:
         """What a loss measures in a region on one of this picture's feature maps."""
@@ -125,8 +126,8 @@ class Level:
         Where of `free` the output has to be made; in the rest of it, it may be kept. Default: None, in all of it.
     init : float32 (H, W, 3), optional
         The picture to start from. Default: None, noise.
-    wrap : bool
-        Whether the output wraps round: its borders meet. Default: True.
+    wrap : Wrap
+        Where the output wraps round: where its borders meet. Default: in both axes.
     """
 
     size: tuple[int, int]
@@ -138,7 +139,7 @@ class Level:
     free: npt.NDArray[np.bool_] | None = None
     needed: npt.NDArray[np.bool_] | None = None
     init: Float32 | None = None
-    wrap: bool = True
+    wrap: Wrap = BOTH
 
     @property
     def fixes_size(self) -> bool:
@@ -220,15 +221,16 @@ class Level:
     def surroundings(self) -> Box:
         """The part of the picture that a hole in it is made from, as it is to be like what is around it.
 
-        All of it, where there is no hole, the output wraps round, or regions say what is to be like what.
+        All of it, where there is no hole, or regions say what is to be like what; all along an axis that wraps round.
         """
         width, height = self.size
-        if self.free is None or self.picture is None or self.wrap or self.masks is not None:
+        if self.free is None or self.picture is None or self.masks is not None:
             return 0, 0, width, height
         rows, columns = (np.flatnonzero(self.free.any(axis)) for axis in (1, 0))
         margin = max(np.ptp(rows) + 1, np.ptp(columns) + 1, AROUND)
-        left, top = max(int(columns[0] - margin), 0), max(int(rows[0] - margin), 0)
-        return left, top, min(int(columns[-1] + margin) + 1, width), min(int(rows[-1] + margin) + 1, height)
+        left, right = (0, width) if self.wrap.x else (max(columns[0] - margin, 0), min(columns[-1] + margin + 1, width))
+        top, bottom = (0, height) if self.wrap.y else (max(rows[0] - margin, 0), min(rows[-1] + margin + 1, height))
+        return int(left), int(top), int(right), int(bottom)
 
     def cropped(self, box: Box) -> Level:
         """The part of a level without regions, and of those exemplars that are its picture, that is in a box."""
@@ -281,7 +283,7 @@ class Level:
         masks = np.ones((1, height, width), np.float32) if self.masks is None else self.masks
         made = np.ones((height, width), np.float32) if self.free is None else self.free.astype(np.float32)
         near = dilate(made, RIM, wrap=self.wrap)
-        halvings = {layer: architecture.pools(layer) for layer in maps}
+        halvings = {layer: 0 if layer == IMAGE else architecture.pools(layer) for layer in maps}
 
         def coverage(mask: Float32, count: int) -> Coverage:
             inner = _inner(reduce(mask, count), reduce(mask * near, count), 1, wrap=self.wrap)
@@ -294,7 +296,7 @@ class Level:
         ]
 
 
-def _inner(mask: Float32, counting: Float32, radius: int, *, wrap: bool) -> Float32:
+def _inner(mask: Float32, counting: Float32, radius: int, *, wrap: Wrap) -> Float32:
     """What counts of a region's mask (h, w), but for so many pixels at its borders if enough is left without them.
 
     Features at a border are of what lies beyond as well, and like neither region's.

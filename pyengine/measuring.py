@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
 from pyengine.arrays import Float32
 from pyengine.evaluation import Evaluator
+from pyengine.evaluation.maps import MapsEvaluator
 from pyengine.evaluation.tiled import TiledEvaluator
-from pyengine.evaluation.views import ViewsEvaluator
 from pyengine.evaluation.whole import WholeEvaluator
 from pyengine.level import Level
-from pyengine.losses import KINDS, GramLoss
+from pyengine.losses import KINDS
 from pyengine.losses.base import EVERYWHERE, IMAGE, Loss, Region, Sample
 from pyengine.losses.options import LossOptions
 from pyengine.losses.weighting import term_factors, term_weights
-from pyengine.maps import View, views_of
+from pyengine.maps import PICTURE, Map
 from pyengine.memory import Plan
-from pyengine.network.architecture import Architecture
 from pyengine.network.graphs import Padding
 from pyengine.network.pool import NetworkPool
 from pyengine.objective import Lease, Objective
 from pyengine.stopwatch import Watches
-
-JOINT = 2
-"""How many of the layers of Gram losses, from the first on, maps are held together on."""
+from pyengine.wrap import Wrap
 
 Maps = dict[str, Float32]
 """Feature maps by layer, and the image itself by `IMAGE`."""
@@ -52,27 +50,20 @@ def measure(
         Lends networks; its kernels must be active.
     plan_of : callable
         Says of an image of a (height, width) how it is evaluated.
-    exemplar_padding : {"wrap", "zeros", "reflect"}
+    exemplar_padding : Padding
         What the network sees beyond the exemplars' borders.
     """
     kernels, architecture = pool.kernels, pool.architecture
-    views, used = [], []
-    for view in views_of(level.maps):
-        if kinds := _used(view, options, architecture):
-            views.append(view)
-            used.append(kinds)
-    regions = level.loss_regions(options.style_maps, architecture, kernels)
-    measured = [
-        [*_measure_exemplars(level, view, kinds, regions, options, pool, exemplar_padding)]
-        for view, kinds in zip(views, used, strict=True)
-    ]
-    measured[0] += _measure_content(level, options, pool, plan_of)
-    for losses in measured:
-        losses.sort(key=lambda loss: list(KINDS).index(loss.kind))
-    losses = [loss for own in measured for loss in own]
+    regions = level.loss_regions((*options.style_maps, IMAGE), architecture, kernels)
+    by_map = [[*_measure_exemplars(level, one, regions, options, pool, exemplar_padding)] for one in level.maps]
+    by_map[0] += _measure_content(level, options, pool, plan_of)
+    for own in by_map:
+        own.sort(key=lambda loss: list(KINDS).index(loss.kind))
+    counts = [*map(len, by_map)]
+    losses = [*chain(*by_map), *_measure_joint(level, regions, options, pool)]
     pool.release()  # gives back what the level before needed, and the measuring
     return Objective(
-        _lease(options, pool, plan_of, [*zip(views, map(len, measured), strict=True)]),
+        _lease(level.maps, counts, options, pool, plan_of),
         losses,
         term_weights(losses, options, architecture),
         term_factors(losses, options),
@@ -82,33 +73,19 @@ def measure(
     )
 
 
-def _used(view: View, options: LossOptions, architecture: Architecture) -> list[tuple[type[Loss], str]]:
-    """The kinds of losses and the layers that a view is measured by."""
-    kinds = [kind for kind in KINDS.values() if kind.source == "exemplars"]
-    used = [(kind, layer) for kind in kinds for layer in options.used(kind.kind)]
-    shallow = architecture.blocks[:JOINT]
-    return [(k, layer) for k, layer in used if k is GramLoss and layer in shallow] if view.joint else used
-
-
 def _measure_exemplars(
-    level: Level,
-    view: View,
-    used: Sequence[tuple[type[Loss], str]],
-    regions: Sequence[Region],
-    options: LossOptions,
-    pool: NetworkPool,
-    padding: Padding,
+    level: Level, one: Map, regions: Sequence[Region], options: LossOptions, pool: NetworkPool, padding: Padding
 ) -> Iterator[Loss]:
-    """The losses of a view whose targets are the exemplars'."""
+    """The losses of a map whose targets are the exemplars'."""
     kernels = pool.kernels
-    maps = tuple(dict.fromkeys(layer for _, layer in used if layer != IMAGE))
     pictures: list[Maps] = []  # the arrays outlive their networks
     for exemplar in level.exemplars:
-        image = kernels.upload(np.ascontiguousarray(view.of(exemplar.image)))
+        image = kernels.upload(np.ascontiguousarray(one.of(exemplar.image)))
         size = exemplar.image.shape[0], exemplar.image.shape[1]
-        with pool.whole(size, maps, padding=padding, pooling=options.pooling) as network:
+        with pool.whole(size, options.style_maps, padding=padding, pooling=options.pooling) as network:
             network.forward(image)
             pictures.append({**network.features, IMAGE: image})
+    named = [replace(r, name="/".join(filter(None, (r.name, one.name)))) for r in regions]
 
     def samples(layer: str, region: int) -> list[Sample]:
         halvings = pool.architecture.pools(layer)
@@ -117,22 +94,37 @@ def _measure_exemplars(
             for exemplar, maps in zip(level.exemplars, pictures, strict=True)
         ]
 
-    for kind, layer in used:
-        if kind.by_region:
-            parts = [(_seen_in(region, view), samples(layer, k)) for k, region in enumerate(regions)]
-        else:
-            whole = [Sample(m[layer], None, e.factor) for e, m in zip(level.exemplars, pictures, strict=True)]
-            parts = [(_seen_in(EVERYWHERE, view), whole)]
-        yield from _losses_of(kind, layer, parts, pool, wrap=level.wrap)
+    for kind in KINDS.values():
+        if kind.source != "exemplars":
+            continue
+        for layer in options.used(kind.kind):
+            if kind.by_region:
+                parts = [(region, samples(layer, k)) for k, region in enumerate(named)]
+            else:
+                whole = [Sample(m[layer], None, e.factor) for e, m in zip(level.exemplars, pictures, strict=True)]
+                parts = [(Region(one.name), whole)]
+            yield from _losses_of(kind, layer, parts, pool, wrap=level.wrap)
 
 
-def _seen_in(region: Region, view: View) -> Region:
-    """A region under a name that says of what view it is."""
-    return region if view.whole else replace(region, name="/".join(filter(None, (region.name, view.name))))
+def _measure_joint(level: Level, regions: Sequence[Region], options: LossOptions, pool: NetworkPool) -> Iterator[Loss]:
+    """The losses of all maps together."""
+    kernels = pool.kernels
+    images = [kernels.upload(np.ascontiguousarray(exemplar.image)) for exemplar in level.exemplars]
+    for kind in KINDS.values():
+        if kind.source == "maps":
+            for layer in options.used(kind.kind):
+                parts = [
+                    (
+                        region,
+                        [e.sample(k, image, 0, kernels) for e, image in zip(level.exemplars, images, strict=True)],
+                    )
+                    for k, region in enumerate(regions)
+                ]
+                yield from _losses_of(kind, layer, parts, pool, wrap=level.wrap)
 
 
 def _losses_of(
-    kind: type[Loss], layer: str, parts: Sequence[tuple[Region, list[Sample]]], pool: NetworkPool, *, wrap: bool
+    kind: type[Loss], layer: str, parts: Sequence[tuple[Region, list[Sample]]], pool: NetworkPool, *, wrap: Wrap
 ) -> Iterator[Loss]:
     """A loss for each region that has pixels on both sides."""
     for region, samples in parts:
@@ -151,7 +143,7 @@ def _measure_content(
     size = level.size[::-1]
     plan = plan_of(size)
     if plan.side is None:
-        with pool.whole(size, maps, padding=options.padding, pooling=options.pooling) as network:
+        with pool.whole(size, maps, padding=options.output_padding, pooling=options.pooling) as network:
             network.forward(content)
             shown = network.features
     else:
@@ -159,7 +151,7 @@ def _measure_content(
             size,
             plan.side,
             dict.fromkeys(maps, 0),
-            padding=options.padding,
+            padding=options.output_padding,
             pooling=options.pooling,
             gradient=False,
         ) as tiled:
@@ -172,48 +164,34 @@ def _measure_content(
 
 
 def _lease(
+    maps: Sequence[Map],
+    counts: Sequence[int],
     options: LossOptions,
     pool: NetworkPool,
     plan_of: Callable[[tuple[int, int]], Plan],
-    views: Sequence[tuple[View, int]],
 ) -> Lease:
-    """Lend evaluators of views, each of which has so many of the losses."""
+    """Lend evaluators of an image of some maps, of which each has so many losses; the rest is of all together."""
+    padding, pooling = options.output_padding, options.pooling
 
     @contextmanager
-    def network(
-        size: tuple[int, int], plan: Plan, maps: tuple[str, ...], watches: Watches
-    ) -> Iterator[Callable[[Sequence[Loss]], Evaluator]]:
-        """A network, with which any losses on its maps can be evaluated."""
+    def network(size: tuple[int, int], watches: Watches) -> Iterator[Callable[[Sequence[Loss]], Evaluator]]:
+        """A network, on which any losses can be evaluated."""
+        plan = plan_of(size)
         if plan.side is None:
-            with pool.whole(size, maps, padding=options.padding, pooling=options.pooling, gradient=True) as whole:
+            with pool.whole(size, plan.demand.maps, padding=padding, pooling=pooling, gradient=True) as whole:
                 yield lambda losses: WholeEvaluator(whole, losses, pool.kernels, watches)
         else:
-            reaches = {layer: reach for layer, reach in plan.demand.reaches.items() if layer in maps}
             with pool.tiled(
-                size,
-                plan.side,
-                reaches,
-                padding=options.padding,
-                pooling=options.pooling,
-                channels=plan.channels,
+                size, plan.side, plan.demand.reaches, padding=padding, pooling=pooling, channels=plan.channels
             ) as tiled:
                 yield lambda losses: TiledEvaluator(tiled, losses, pool.kernels, watches)
 
     @contextmanager
     def lease(size: tuple[int, int], losses: Sequence[Loss], watches: Watches) -> Iterator[Evaluator]:
-        plan = plan_of(size)
-        networks: dict[tuple[str, ...], Callable[[Sequence[Loss]], Evaluator]] = {}
-        parts, begin = [], 0
-        with ExitStack() as stack:
-            for view, count in views:
-                where = slice(begin, begin + count)
-                begin += count
-                shallow = tuple(dict.fromkeys(loss.layer for loss in losses[where]))
-                maps = shallow if view.joint else plan.demand.maps
-                if maps not in networks:
-                    networks[maps] = stack.enter_context(network(size, plan, maps, watches))
-                parts.append((view, networks[maps](losses[where]), where))
-            one = len(parts) == 1 and parts[0][0].whole
-            yield parts[0][1] if one else ViewsEvaluator(parts, pool.kernels)
+        with network(size, watches) as evaluator_of:
+            if tuple(maps) == PICTURE:
+                yield evaluator_of(losses)
+            else:
+                yield MapsEvaluator(maps, counts, losses, evaluator_of, pool.kernels, watches)
 
     return lease

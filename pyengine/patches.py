@@ -1,4 +1,4 @@
-"""A start that knows the exemplar: a picture laid out from its patches, which wraps round if the level does.
+"""A start that knows the exemplar: a picture laid out from its patches, which wraps round where the level does.
 
 Texture optimisation (Kwatra et al. 2005), from coarse to fine. Each patch of the output looks for the patch of the
 exemplar that is most like it; then each pixel becomes a mean of what the patches over it say, and so on until they
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
@@ -26,10 +25,11 @@ from pyengine.kernels import Kernels
 from pyengine.lattice import Lattice, autocorrelation
 from pyengine.level import Exemplar, Level
 from pyengine.losses.correlation import CHANCE, SHORT_RANGE, SURE
-from pyengine.maps import Map, views_of
+from pyengine.maps import Map
 from pyengine.periods import find_lattice
 from pyengine.pyramid import level_sizes
 from pyengine.sources import COUNTS, Numbers, Sources, offsets_of
+from pyengine.wrap import Wrap
 
 COARSEST = 32
 """Pixels on the shorter side at the coarsest scale, at least."""
@@ -219,7 +219,7 @@ def _used(exemplar: Exemplar, taken: Numbers, part: float) -> Float32:
 
 def _lattice(level: Level) -> Float64 | None:
     """Vectors (right, down) by which the exemplar repeats itself, in parts of its sides; None where that is no help."""
-    if len(level.exemplars) > 1 or level.free is not None or level.masks is not None or not level.wrap:
+    if len(level.exemplars) > 1 or level.free is not None or level.masks is not None or not any(level.wrap):
         return None
     (exemplar,) = level.exemplars
     found = find_lattice(exemplar.guide, None if exemplar.masks is None else exemplar.masks[0] > COUNTS)
@@ -240,6 +240,7 @@ def _begin(
 
 def _blocks(
     size: tuple[int, int],
+    wrap: Wrap,
     sources: Sources,
     members: Numbers,
     generator: np.random.Generator,
@@ -248,11 +249,11 @@ def _blocks(
     """Places (H, W, 3) to begin with: blocks of a patch's size, each from around any of some of the sources.
 
     With a lattice, as `_lattice` has it, each is from where the exemplar looks alike after a whole number of periods,
-    of which as many fit into the picture as nearly do.
+    of which as many fit into the picture as nearly do where it wraps round.
     """
     width, height = size
     side = sources.side
-    phases = None if lattice is None else _Phases(size, sources, members, lattice)
+    phases = None if lattice is None else _Phases(size, wrap, sources, members, lattice)
     places = np.empty((height, width, 3), np.intp)
     for y in range(0, height, side):
         for x in range(0, width, side):
@@ -270,11 +271,11 @@ class _Phases:
     The arguments are those of `_blocks`.
     """
 
-    def __init__(self, size: tuple[int, int], sources: Sources, members: Numbers, lattice: Float64) -> None:
+    def __init__(self, size: tuple[int, int], wrap: Wrap, sources: Sources, members: Numbers, lattice: Float64) -> None:
         ((height, width),) = sources.sizes
         basis = lattice * (width, height)
         self._basis = basis
-        fitted = basis * Lattice.of(basis, 1).fitting_scale(size)
+        fitted = basis * Lattice.of(basis, 1).fitting_scale(size, wrap)
         self._inverse = np.linalg.pinv(fitted)
         self._phases = sources.places[members][:, :0:-1] @ np.linalg.pinv(basis)
 
@@ -286,14 +287,14 @@ class _Phases:
         return np.flatnonzero(distances <= max(0.5, np.sort(distances)[:FEWEST][-1]))
 
 
-def _nearness(free: Flags, *, wrap: bool) -> Float32:
-    """By how much the distance to what is kept, with `wrap` also across the border, reduces what a patch has to say."""
+def _nearness(free: Flags, *, wrap: Wrap) -> Float32:
+    """By how much the distance to what is kept, also across borders that meet, reduces what a patch has to say."""
     if free.all():
         return np.ones(free.shape, np.float32)
     from scipy.ndimage import distance_transform_edt
 
     height, width = free.shape
-    top, left = (height // 2, width // 2) if wrap else (0, 0)
+    top, left = height // 2 if wrap.y else 0, width // 2 if wrap.x else 0
     around = np.pad(free, ((top, top), (left, left)), mode="wrap")
     distance = distance_transform_edt(around)[top:, left:][:height, :width]
     nearness: Float32 = (DISTANT**distance).astype(np.float32)
@@ -527,7 +528,11 @@ class _Search:
         numbers = np.zeros(self._labels.shape, np.intp)
         for k, members in enumerate(self._members):
             size = self._level.size
-            at = _blocks(size, self._sources, members, generator, lattice) if places is None else places
+            at = (
+                _blocks(size, self._level.wrap, self._sources, members, generator, lattice)
+                if places is None
+                else places
+            )
             here = self._labels == k
             numbers[here] = self._sources.numbers(_enlarged(at, self._level.size)[here], self._kernels, members)
         return numbers
@@ -537,7 +542,7 @@ class _Search:
         side, (height, width) = self._sources.side, self.numbers.shape
         reach = side // 2
         numbers = np.pad(self.numbers, reach, mode="wrap")
-        weights = np.pad(self._weights, reach, mode="wrap" if self._level.wrap else "constant")
+        weights = self._level.wrap.pad(self._weights, reach, "constant")
         centres, strides = self._sources.centres[numbers], self._strides[numbers]
         for y, x in offsets_of(side):
             there = np.s_[reach - y : reach - y + height, reach - x : reach - x + width]
@@ -555,8 +560,7 @@ class _Search:
         """The patches (N, values) of a map around some of its pixels."""
         rows, columns = np.divmod(where, self.numbers.shape[1])
         reach = self._sources.side // 2
-        beyond: Literal["wrap", "reflect"] = "wrap" if self._level.wrap else "reflect"
-        seen = np.pad(looks, ((reach, reach), (reach, reach), (0, 0)), mode=beyond)
+        seen = self._level.wrap.pad(looks, reach, "reflect")
         return _patches(seen, rows, columns, 2 * reach + 1)
 
     def _source_patches(self, which: Numbers) -> Float32:
@@ -589,7 +593,7 @@ def _scales(maps: tuple[Map, ...], sources: Sources) -> Float32:
 
 def _disorder(level: Level, image: Float32) -> float:
     """How much of the exemplars' order an image lacks, 0 for none: by their autocorrelations, where they are strong."""
-    found = autocorrelation(views_of(level.maps)[0].of(image) @ LUMINANCE)
+    found = autocorrelation(level.maps[0].of(image) @ LUMINANCE)
     missed = []
     for exemplar in level.exemplars:
         expected = autocorrelation(exemplar.guide @ LUMINANCE)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pyengine.arrays import Float32, Float64
 from pyengine.images.resampling import resize, upsample
 from pyengine.level import Level
+from pyengine.wrap import NEITHER
 
 Start = Literal["noise", "patches"]
 
@@ -182,7 +183,7 @@ def add_detail(image: Float32, level: Level, generator: np.random.Generator) -> 
 def _detail(image: Float32) -> Float32:
     """What a picture loses when it is halved and enlarged again, as (N, 3)."""
     height, width = image.shape[:2]
-    smooth = upsample(resize(image, (max(width // 2, 1), max(height // 2, 1))), (width, height), wrap=False)
+    smooth = upsample(resize(image, (max(width // 2, 1), max(height // 2, 1))), (width, height), wrap=NEITHER)
     return (image - smooth).reshape(-1, image.shape[2])
 
 

@@ -19,7 +19,6 @@ from pyengine.losses.options import LossOptions
 from pyengine.losses.weighting import REFRESHED_AFTER, threshold_weights
 from pyengine.measuring import measure
 from pyengine.memory import Plan
-from pyengine.network.graphs import Padding
 from pyengine.network.pool import NetworkPool
 from pyengine.objective import Objective
 from pyengine.optimizers.lbfgs import Descent
@@ -173,10 +172,8 @@ class Synthesis:
         LOGGER.info("level %d/%d, %dx%d pixels: %s", k + 1, len(sizes), *level.size, plan)
         if self._used:
             level = level.used_as(self._used)
-        # An exemplar does not tile: wrapped round, its border would be an edge, and edges would be made of it.
-        padding: Padding = "reflect" if self._losses.padding == "wrap" else self._losses.padding
         with self._watch("measure"):
-            objective = measure(level, self._losses, self._pool, lambda _: plan, padding)
+            objective = measure(level, self._losses, self._pool, lambda _: plan, self._losses.exemplar_padding)
         with self._watch("optimizer"):
             image = self._optimize(k, level, objective, image, begun)
         for stage, seconds in objective.stopwatch.seconds.items():
