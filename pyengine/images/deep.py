@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL.PngImagePlugin import PngInfo, putchunk
 
 from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
@@ -131,7 +132,7 @@ def _library(name: str) -> Any:
     return OpenImageIO
 
 
-def read(content: bytes, suffix: str, name: str) -> Stored:
+def decode(content: bytes, suffix: str, name: str) -> Stored:
     """Decode a file.
 
     Parameters
@@ -162,6 +163,65 @@ def read(content: bytes, suffix: str, name: str) -> Stored:
         finally:
             file.close()
             file.geterror()  # what nobody has asked for is printed
+
+
+def encode(
+    values: npt.NDArray[Any],
+    suffix: str,
+    chunks: PngInfo,
+    name: str,
+    *,
+    profile: bytes | None,
+    dpi: tuple[float, float] | None,
+) -> bytes:
+    """The contents of a file.
+
+    Parameters
+    ----------
+    values : uint16, float16 or float32 (H, W, C)
+        As they are to be stored: grey, RGB or RGBA.
+    suffix : str
+        How the names of files in its format end.
+    chunks : PngInfo
+        What a PNG gets besides.
+    name : str
+        What error messages begin with.
+    profile : bytes or None
+        The ICC profile.
+    dpi : (float, float) or None
+
+    Raises
+    ------
+    PyengineError
+        OpenImageIO is not there, or fails.
+    """
+    library = _library(name)
+    height, width, channels = values.shape
+    kinds = {"uint16": library.UINT16, "float16": library.HALF, "float32": library.FLOAT}
+    spec = library.ImageSpec(width, height, channels, kinds[str(values.dtype)])
+    spec.attribute("oiio:UnassociatedAlpha", 1)  # values are not to be multiplied by it
+    spec.attribute("DateTime", "")  # the same picture makes the same file
+    if profile is not None:
+        kind = library.TypeDesc(library.UINT8, library.SCALAR, library.NOSEMANTICS, len(profile))
+        spec.attribute("ICCProfile", kind, np.frombuffer(profile, np.uint8))
+    if dpi is not None:
+        spec.attribute("ResolutionUnit", "in")
+        spec.attribute("XResolution", float(dpi[0]))
+        spec.attribute("YResolution", float(dpi[1]))
+    with _named(suffix, name) as path:
+        file = library.ImageOutput.create(str(path))
+        done = file.open(str(path), spec) and file.write_image(np.ascontiguousarray(values)) and file.close()
+        said = file.geterror()
+        if not done:
+            raise PyengineError(f"{name}: cannot be written ({one_line(ValueError(said))}): choose another format")
+        content = path.read_bytes()
+    if suffix != ".png" or not chunks.chunks:
+        return content
+    start = content.index(b"IDAT") - 4
+    added = BytesIO()
+    for kind, data, *_ in chunks.chunks:
+        putchunk(added, kind, data)
+    return content[:start] + added.getvalue() + content[start:]
 
 
 def _decoded(library: Any, file: OpenImageIO.ImageInput, suffix: str, name: str) -> Stored:

@@ -5,8 +5,8 @@ A curve leads from a file's values to the engine's, which are in [0, 1] and as a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -15,6 +15,8 @@ from pyengine.arrays import Float32, Float64
 
 Depth: TypeAlias = Literal[8, 16, "half", "float"]
 """How a file holds a value: as an integer of so many bits, or as a floating-point number of 16 or 32 bits."""
+
+DEPTHS: tuple[Depth, ...] = (8, 16, "half", "float")
 
 HELD_BY: dict[Depth, tuple[Depth, ...]] = {
     8: (8, 16, "half", "float"),
@@ -140,6 +142,37 @@ class Log:
 
 
 Curve: TypeAlias = Display | Data | Linear | Log
+
+
+def shared(curves: Iterable[Curve], natural: Curve) -> Curve:
+    """The curve under which pictures of these are made into one that is to have the natural one.
+
+    Equal values are to be equal in all of them: so the range is that of all whose values are of the same kind.
+
+    Examples
+    --------
+    >>> shared([Data(-1, 2), Data(0, 5)], Data(-1, 2))
+    Data(low=-1, high=5)
+    """
+    if isinstance(natural, (Data, Log)):
+        kind = Data if isinstance(natural, Data) else Log
+        alike = [curve for curve in curves if isinstance(curve, kind)]
+        natural = replace(natural, low=min(curve.low for curve in alike), high=max(curve.high for curve in alike))
+    return natural
+
+
+def under(image: Float32, curve: Curve, other: Curve) -> Float32:
+    """An image whose values came by a curve as they would have come by another, if that is of the same kind of values.
+
+    Examples
+    --------
+    >>> under(np.float32([[0, 1]]), Data(0, 5), Data(-5, 5))
+    array([[0.5, 1. ]], dtype=float32)
+    """
+    if curve == other or isinstance(curve, Data) != isinstance(other, Data) or isinstance(other, (Display, Linear)):
+        return image
+    values = Linear().decode(image) if isinstance(curve, Display) else curve.decode(image)
+    return other.encode(values).clip(0, 1)
 
 
 def _by_rows(values: Float32, function: Callable[[Float64], Float64]) -> Float32:

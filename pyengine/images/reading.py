@@ -255,13 +255,16 @@ def _as_encoded(stored: Stored, data: bool, name: str) -> tuple[Float32, Curve]:
     if not np.isfinite([pixels.min(), pixels.max()]).all():
         raise _not_finite(pixels, name)
     colors = pixels[:, :, :3]
-    low, high = float(colors.min()), float(colors.max())
+    counting = colors
+    if pixels.shape[2] == 4 and (pixels[:, :, 3] > OPAQUE).any():  # what is behind all else may be anything
+        counting = colors[pixels[:, :, 3] > OPAQUE]
+    low, high = float(counting.min()), float(counting.max())
     in_unit = low >= 0 and high <= 1
     curve: Curve
     if data or stored.grey or colors.shape[2] == 1:
         curve = Data() if in_unit else Data(low, high if high > low else low + 1)
     elif not in_unit:
-        curve = Log.of(colors)
+        curve = Log.of(counting)
     else:
         curve = Linear() if stored.is_light else Display()
     pixels[:, :, :3] = curve.encode(colors)
@@ -406,7 +409,7 @@ def _stored(source: Source, name: str, decode: Callable[[Image.Image], Stored]) 
         name = f"{name} {source.path}"
         suffix = deep.suffix_of(source.content)
         if suffix is not None:
-            return deep.read(source.content, suffix, name), name
+            return deep.decode(source.content, suffix, name), name
         return _from_pillow(_open(source.content, name), name, decode), name
     if isinstance(source, Image.Image):
         return replace(_from_pillow(source, name, decode), in_file=False), name
