@@ -157,12 +157,14 @@ def decode(content: bytes, suffix: str, name: str) -> Stored:
         wanted.attribute("oiio:UnassociatedAlpha", 1)
         file = library.ImageInput.open(str(path), wanted)
         if file is None:
-            raise _damaged(name, library.geterror())
+            raise _damaged(name, _said(library))
         try:
             return _decoded(library, file, suffix, name)
+        except UnicodeError as error:  # damaged texts
+            raise _damaged(name, one_line(error)) from error
         finally:
             file.close()
-            file.geterror()  # what nobody has asked for is printed
+            _said(file)  # what nobody has asked for is printed
 
 
 def encode(
@@ -211,7 +213,7 @@ def encode(
     with _named(suffix, name) as path:
         file = library.ImageOutput.create(str(path))
         done = file.open(str(path), spec) and file.write_image(np.ascontiguousarray(values)) and file.close()
-        said = file.geterror()
+        said = _said(file)
         if not done:
             raise PyengineError(f"{name}: cannot be written ({one_line(ValueError(said))}): choose another format")
         content = path.read_bytes()
@@ -231,7 +233,7 @@ def _decoded(library: Any, file: OpenImageIO.ImageInput, suffix: str, name: str)
     if file.seek_subimage(1, 0):
         raise _several(name)
     file.seek_subimage(0, 0)
-    file.geterror()  # that there is no other one
+    _said(file)  # that there is no other one
     first, count, alpha = _channels(spec, name)
     check_size(name, spec.width, spec.height, transparent=alpha)
     depth = _DEPTHS.get(str(spec.format))
@@ -240,7 +242,7 @@ def _decoded(library: Any, file: OpenImageIO.ImageInput, suffix: str, name: str)
     kind = {16: library.UINT16, "half": library.HALF}.get(depth, library.FLOAT)
     array = file.read_image(0, 0, first, first + count, kind)
     if array is None or file.has_error:
-        raise _damaged(name, file.geterror())
+        raise _damaged(name, _said(file))
     array = np.asarray(array).reshape(spec.height, spec.width, count)
     if alpha and suffix != ".png" and not spec.get_int_attribute("oiio:UnassociatedAlpha"):
         array = _unmultiplied(array)
@@ -345,6 +347,14 @@ def _named(suffix: str, name: str) -> Iterator[Path]:
         raise PyengineError(
             f"{name}: a temporary file can't be written ({one_line(error)}): set TMPDIR to a folder that has room"
         ) from error
+
+
+def _said(library: Any) -> str:
+    """What a library or a file of it says is wrong."""
+    try:
+        return str(library.geterror())
+    except UnicodeError:  # it quotes what it found
+        return ""
 
 
 def _several(name: str) -> PyengineError:
