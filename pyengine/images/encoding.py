@@ -33,6 +33,10 @@ LEAST_KNEE = 1e-6
 """The least knee of a logarithmic curve, as a part of the greatest value: float32 has not many more digits."""
 
 
+SAMPLED = 2**20
+"""Values by which a median is told, at most about twice as many: it is wanted to a digit or two."""
+
+
 @dataclass(frozen=True)
 class Display:
     """Values as a display shows them, by sRGB's transfer function or a profile's: they are the engine's."""
@@ -126,7 +130,8 @@ class Log:
         """The curve for a picture of these values."""
         low, high = min(float(values.min()), 0.0), float(values.max())
         span = high - low
-        median = float(np.median(values[values > low])) - low
+        some = values.reshape(-1)[:: max(values.size // SAMPLED, 1)]
+        median = float(np.median(some[some > low])) - low if (some > low).any() else span
         knee = median**2 / (span - 2 * median) if span > 2 * median else span
         return cls(low, high, min(max(knee, LEAST_KNEE * span), span))
 

@@ -28,7 +28,7 @@ from pyengine.errors import PyengineError
 from pyengine.files import one_line, pieces
 from pyengine.images import deep
 from pyengine.images.deep import Stored
-from pyengine.images.encoding import Curve, Data, Depth, Display, Encoding, Linear, Log
+from pyengine.images.encoding import ROWS, Curve, Data, Depth, Display, Encoding, Linear, Log
 from pyengine.images.formats import KEYWORD, readable
 from pyengine.images.profiles import Profile
 
@@ -239,7 +239,7 @@ def load_with_encoding(
     if not data and stored.profile is not None and isinstance(curve, Display):
         kept, clipped = _in_profile(colors, stored, profile, name)
     if alpha is not None:
-        colors = _composite(colors, alpha[:, :, None], name)
+        _composite(colors, alpha, name)
     encoding = Encoding(stored.depth, grey, curve, kept, stored.dpi, clipped)
     # They are a new array already, which is not to be there twice: a picture may be as large as all the rest.
     return np.repeat(colors, 3, axis=2) if grey else np.ascontiguousarray(colors), alpha, encoding
@@ -251,7 +251,7 @@ def _as_encoded(stored: Stored, data: bool, name: str) -> tuple[Float32, Curve]:
     if array.dtype.kind != "f" or not (data or stored.in_file):
         return _as_pixels(array, name), Data() if data else Display()
     _check_shape(array, name)
-    pixels = array.reshape(*array.shape[:2], -1).astype(np.float32)
+    pixels = array.reshape(*array.shape[:2], -1).astype(np.float32, copy=not stored.in_file)
     if not np.isfinite([pixels.min(), pixels.max()]).all():
         raise _not_finite(pixels, name)
     colors = pixels[:, :, :3]
@@ -267,7 +267,8 @@ def _as_encoded(stored: Stored, data: bool, name: str) -> tuple[Float32, Curve]:
         curve = Log.of(counting)
     else:
         curve = Linear() if stored.is_light else Display()
-    pixels[:, :, :3] = curve.encode(colors)
+    for row in range(0, len(colors), ROWS):
+        colors[row : row + ROWS] = curve.encode(colors[row : row + ROWS])
     return pixels.clip(0, 1, out=pixels), curve
 
 
@@ -629,14 +630,16 @@ def _not_finite(array: NDArray[Any], name: str) -> PyengineError:
     return PyengineError(f"{name}: {bad} values are NaN or infinite: replace them, see numpy.nan_to_num")
 
 
-def _composite(rgb: Float32, alpha: Float32, name: str) -> Float32:
-    """Fill what is transparent with the mean colour of what is not.
+def _composite(rgb: Float32, alpha: Float32, name: str) -> None:
+    """Fill what is transparent with the mean colour of what is not, in place.
 
     What is more than half opaque counts, and keeps its own colour.
     """
     opacity = alpha.sum(dtype=np.float64)
     if opacity == 0:
         raise PyengineError(f"{name}: fully transparent: remove its alpha channel or make it opaque")
-    mean = (rgb * alpha).sum((0, 1), dtype=np.float64) / opacity
-    composite = rgb * alpha + mean.astype(np.float32) * (1 - alpha)
-    return np.where(alpha > OPAQUE, rgb, composite).clip(0, 1)  # rounding may exceed 1
+    mean = (np.einsum("hwc,hw->c", rgb, alpha, dtype=np.float64) / opacity).astype(np.float32)
+    for row in range(0, len(rgb), ROWS):
+        part, share = rgb[row : row + ROWS], alpha[row : row + ROWS, :, None]
+        blended = part * share + mean * (1 - share)
+        part[...] = np.where(share > OPAQUE, part, blended).clip(0, 1)  # rounding may exceed 1
