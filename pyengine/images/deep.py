@@ -1,11 +1,12 @@
-"""Files that Pillow can't hold in full, by OpenImageIO: colours of more than 8 bits, floating-point numbers.
+"""Files of which Pillow holds but 8 bits: colours of 16 bits, floating-point numbers.
 
-OpenImageIO is imported when it is needed; its Python module knows files by their names alone, so contents go through a
-temporary one.
+PNGs are read by Pillow's decoder all the same, and all else by OpenImageIO, which is imported when it is needed. Its
+Python module knows files by their names alone, so contents go through a temporary one.
 """
 
 from __future__ import annotations
 
+import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,11 +29,21 @@ from pyengine.machine import check_picture
 if TYPE_CHECKING:
     import OpenImageIO
 
-_RGB, _GREY_ALPHA, _RGBA = 2, 4, 6
-"""Kinds of colour in a PNG's header."""
+PNG = b"\x89PNG\r\n\x1a\n"
+"""How a PNG begins."""
+
+_PNG_MODES = {
+    b"\2": ("RGB", ("RGB;16B", "RGB;16L")),
+    b"\4": ("RGBA", ("RGBA",)),  # two bytes of grey, two of alpha
+    b"\6": ("RGBA", ("RGBA;16B", "RGBA;16L")),
+}
+"""How Pillow's decoder takes PNGs of 16 bits for others that are laid out alike, by the header's kind of colour."""
 
 _LIGHT = (".exr", ".hdr")
 """The formats whose values are in proportion to light."""
+
+_PRIMARIES = (0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.329)
+"""Where sRGB's red, green, blue and white are, as EXR says it."""
 
 _DEPTHS: dict[str, Depth] = {"uint16": 16, "half": "half", "float": "float", "double": "float"}
 """The depths of OpenImageIO's types."""
@@ -56,6 +67,8 @@ class Stored:
         Whether it was in a file, whose values may be any. Default: True.
     is_light : bool
         Whether its format holds values in proportion to light. Default: False.
+    is_foreign : bool
+        Whether its red, green and blue say that they are others than sRGB's, and no profile does. Default: False.
     profile : bytes, optional
         The ICC profile that its colours are to be seen by. Default: None.
     dpi : (float, float), optional
@@ -67,12 +80,13 @@ class Stored:
     grey: bool
     in_file: bool = True
     is_light: bool = False
+    is_foreign: bool = False
     profile: bytes | None = field(default=None, repr=False)
     dpi: tuple[float, float] | None = None
 
 
 def suffix_of(content: bytes) -> str | None:
-    """How the name of such a file ends; None for what Pillow holds in full, and for what is no picture.
+    """How the name of a file ends that OpenImageIO is to read; None for what Pillow reads, and for what is no picture.
 
     Examples
     --------
@@ -83,8 +97,6 @@ def suffix_of(content: bytes) -> str | None:
         return ".exr"
     if content.startswith((b"#?RADIANCE", b"#?RGBE")):
         return ".hdr"
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return ".png" if content[24:25] == b"\x10" and content[25] in (_RGB, _GREY_ALPHA, _RGBA) else None
     if content.startswith((b"II", b"MM")):
         return ".tif" if _is_deep_tiff(content) else None
     if content.startswith(b"P6"):
@@ -92,6 +104,48 @@ def suffix_of(content: bytes) -> str | None:
     if content.startswith((b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")):
         return ".jp2" if _is_deep_jpeg2000(content) else None
     return None
+
+
+def is_deep_png(content: bytes) -> bool:
+    """Whether a file is a PNG of 16 bits that has more than one channel.
+
+    Examples
+    --------
+    >>> is_deep_png(b"GIF89a")
+    False
+    """
+    return content.startswith(PNG) and content[24:25] == b"\x10" and content[25:26] in _PNG_MODES
+
+
+def png_levels(content: bytes, size: tuple[int, int]) -> npt.NDArray[np.uint16]:
+    """The levels (H, W, C) of such a PNG of a (width, height): grey and alpha, RGB or RGBA.
+
+    Raises
+    ------
+    OSError, ValueError
+        It is damaged.
+    """
+    from PIL import Image
+
+    mode, raw_modes = _PNG_MODES[content[25:26]]
+    # Each of Pillow's decoders keeps one byte of two: as big-endian numbers the upper ones, as little-endian the lower.
+    stream, is_interlaced = b"".join(data for kind, data in _chunks(content) if kind == b"IDAT"), content[28]
+    halves = [np.asarray(Image.frombytes(mode, size, stream, "zip", raw, is_interlaced)) for raw in raw_modes]
+    if len(halves) == 1:
+        return np.ascontiguousarray(halves[0]).view(">u2").astype(np.uint16)
+    levels = halves[0].astype(np.uint16)
+    levels <<= 8
+    levels |= halves[1]
+    return levels
+
+
+def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The chunks of a PNG, by their kinds."""
+    start = len(PNG)
+    while start + 12 <= len(content):
+        length, kind = struct.unpack_from(">I4s", content, start)
+        yield kind, content[start + 8 : start + 8 + length]
+        start += 12 + length
 
 
 def _is_deep_tiff(content: bytes) -> bool:
@@ -149,8 +203,6 @@ def decode(content: bytes, suffix: str, name: str) -> Stored:
         It is damaged, too large, not one picture, or OpenImageIO is not there.
     """
     library = _library(name)
-    if suffix == ".png" and b"acTL" in content[: content.find(b"IDAT")]:
-        raise _several(name)
     with _named(suffix, name) as path:
         path.write_bytes(content)
         wanted = library.ImageSpec()
@@ -198,6 +250,8 @@ def encode(
         OpenImageIO is not there, or fails.
     """
     library = _library(name)
+    if suffix == ".hdr":
+        values = _rounded(values)
     height, width, channels = values.shape
     kinds = {"uint16": library.UINT16, "float16": library.HALF, "float32": library.FLOAT}
     spec = library.ImageSpec(width, height, channels, kinds[str(values.dtype)])
@@ -217,13 +271,20 @@ def encode(
         if not done:
             raise PyengineError(f"{name}: cannot be written ({one_line(ValueError(said))}): choose another format")
         content = path.read_bytes()
-    if suffix != ".png" or not chunks.chunks:
-        return content
-    start = content.index(b"IDAT") - 4
-    added = BytesIO()
-    for kind, data, *_ in chunks.chunks:
-        putchunk(added, kind, data)
-    return content[:start] + added.getvalue() + content[start:]
+    return content if suffix != ".png" else _cleaned(content, chunks)
+
+
+def _cleaned(content: bytes, added: PngInfo) -> bytes:
+    """A PNG with some chunks, and without what OpenImageIO says of its own accord, such as sRGB beside any profile."""
+    cleaned = BytesIO(PNG)
+    cleaned.seek(len(PNG))
+    for kind, data in _chunks(content):
+        if kind in (b"IHDR", b"iCCP", b"pHYs", b"IDAT", b"IEND"):
+            putchunk(cleaned, kind, data)
+        if kind == b"IHDR":
+            for text_kind, text, *_ in added.chunks:
+                putchunk(cleaned, text_kind, text)
+    return cleaned.getvalue()
 
 
 def _decoded(library: Any, file: OpenImageIO.ImageInput, suffix: str, name: str) -> Stored:
@@ -244,7 +305,7 @@ def _decoded(library: Any, file: OpenImageIO.ImageInput, suffix: str, name: str)
     if array is None or file.has_error:
         raise _damaged(name, _said(file))
     array = np.asarray(array).reshape(spec.height, spec.width, count)
-    if alpha and suffix != ".png" and not spec.get_int_attribute("oiio:UnassociatedAlpha"):
+    if alpha and not spec.get_int_attribute("oiio:UnassociatedAlpha"):
         array = _unmultiplied(array)
     if count == 2:
         array = array[:, :, [0, 0, 0, 1]]
@@ -254,6 +315,7 @@ def _decoded(library: Any, file: OpenImageIO.ImageInput, suffix: str, name: str)
         depth,
         count < 3,
         is_light=suffix in _LIGHT,
+        is_foreign=suffix in _LIGHT and _is_foreign(spec),
         profile=None if profile is None else np.asarray(profile, np.uint8).tobytes(),
         dpi=_dpi(spec),
     )
@@ -270,9 +332,12 @@ def _channels(spec: OpenImageIO.ImageSpec, name: str) -> tuple[int, int, bool]:
     if len(names) == 1 or (len(names) == 2 and names[1] == "A"):
         return 0, len(names), len(names) == 2
     shown = ", ".join(names[:8])
-    raise PyengineError(
-        f"{name}: it has the channels {shown}: save one layer, with channels R, G and B, or one channel"
-    )
+    raise PyengineError(f"{name}: it has the channels {shown}: save one layer, with R, G and B, or one channel")
+
+
+def _is_foreign(spec: OpenImageIO.ImageSpec) -> bool:
+    own: Any = spec.getattribute("chromaticities")
+    return own is not None and not np.allclose(np.ravel(own), _PRIMARIES, atol=2e-3)
 
 
 def _unmultiplied(array: npt.NDArray[Any]) -> Float32:
@@ -335,6 +400,18 @@ def check_size(name: str, width: int, height: int, *, transparent: bool) -> None
 def too_large(name: str, found: str) -> PyengineError:
     """What is said of a picture of too many pixels."""
     return PyengineError(f"{name}: {found}: crop it, scale it down, or raise PIL.Image.MAX_IMAGE_PIXELS")
+
+
+def check_library(name: str) -> None:
+    """Raise PyengineError, whose message begins with `name`, if OpenImageIO is not there."""
+    _library(name)
+
+
+def _rounded(values: npt.NDArray[Any]) -> Float32:
+    """Values that are cut off to the nearest in a file of shared exponents: half a step more than they were."""
+    exponents = np.frexp(values.max(axis=2, keepdims=True))[1]
+    rounded: Float32 = values + np.ldexp(np.float32(0.5), exponents - 8)
+    return rounded
 
 
 @contextmanager

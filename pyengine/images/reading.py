@@ -51,9 +51,6 @@ MOST_INDICES = 64
 # Added to the numbers of colours, which so differ from those of grey levels and palette entries.
 FIRST_COLOR = 1 << 24
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-"""How a PNG begins."""
-
 
 @dataclass(frozen=True, eq=False)
 class ImageFile:
@@ -231,6 +228,8 @@ def load_with_encoding(
     (array([0.  , 0.25, 1.  ], dtype=float32), Data(low=-2.0, high=6.0))
     """
     stored, name = _stored(source, name, partial(_decode, managed=not data, keep=profile == "keep"))
+    if stored.is_foreign and not data:
+        raise PyengineError(f"{name}: its primaries are not those of sRGB (Rec. 709): convert it to linear sRGB")
     pixels, curve = _as_encoded(stored, data, name)
     colors, alpha = _split(pixels)
     grey = stored.grey or colors.shape[2] == 1
@@ -390,7 +389,7 @@ def read_metadata(source: str | os.PathLike[str] | ImageFile) -> str | None:
     'made of nothing'
     """
     file = source if isinstance(source, ImageFile) else ImageFile.read(source, "image")
-    if not file.content.startswith(_PNG):
+    if not file.content.startswith(deep.PNG):
         return None
     text = _open(file.content, f"image {file.path}").info.get(KEYWORD)
     return text if isinstance(text, str) else None
@@ -411,6 +410,8 @@ def _stored(source: Source, name: str, decode: Callable[[Image.Image], Stored]) 
         suffix = deep.suffix_of(source.content)
         if suffix is not None:
             return deep.decode(source.content, suffix, name), name
+        if deep.is_deep_png(source.content):
+            decode = partial(_decode_png, content=source.content)
         return _from_pillow(_open(source.content, name), name, decode), name
     if isinstance(source, Image.Image):
         return replace(_from_pillow(source, name, decode), in_file=False), name
@@ -525,6 +526,18 @@ def _decode(image: Image.Image, managed: bool = True, keep: bool = False) -> Sto
     if alpha is not None:
         pixels = np.dstack([pixels, np.asarray(alpha)])
     return Stored(pixels, 8, kind == "L" and image.mode != "RGB", profile=profile, dpi=dpi)
+
+
+def _decode_png(image: Image.Image, content: bytes) -> Stored:
+    """Upright levels of a PNG of 16 bits that has more than one channel."""
+    levels = deep.png_levels(content, image.size)
+    opaque = np.uint16(65535)
+    if "transparency" in image.info and levels.shape[2] == 3:  # one colour of all
+        clear = (levels == np.array(image.info["transparency"], np.uint16)).all(axis=2)
+        levels = np.dstack([levels, np.where(clear, np.uint16(0), opaque)])
+    grey = levels.shape[2] == 2
+    levels = deep.upright(levels[:, :, [0, 0, 0, 1]] if grey else levels, image.getexif().get(0x0112, 1))
+    return Stored(levels, 16, grey, profile=image.info.get("icc_profile"), dpi=_dpi(image))
 
 
 def _dpi(image: Image.Image) -> tuple[float, float] | None:

@@ -59,7 +59,7 @@ def check_output(path: str | os.PathLike[str], depth: Depth | None = None) -> No
 
 
 def check_depth(path: str | os.PathLike[str], depth: Depth | None) -> None:
-    """Raise PyengineError for a path of no format, or of one that does not hold a depth, if one is given.
+    """Raise PyengineError for a path of no format, or a depth, if one is given, that can't be written in it.
 
     Examples
     --------
@@ -69,6 +69,8 @@ def check_depth(path: str | os.PathLike[str], depth: Depth | None) -> None:
     pyengine.errors.PyengineError: out.jpg: JPEG does not hold depth=16: give 8, or a file in .png, .tif, .tiff
     """
     form = format_of(path)
+    if 8 not in form.depths or depth not in (None, 8):
+        deep.check_library(str(path))
     if depth is None:
         return
     if not (isinstance(depth, (int, str)) and depth in DEPTHS):

@@ -70,6 +70,7 @@ def whole() -> dict[str, bytes]:
         for channels in (1, 3, 4):
             written = encode(values[:, :, :channels], name, Encoding(profile=profile), depth=depth)
             files[f"{channels} channels in {name}"] = bytes(written)
+    files["16.ppm"] = b"P6 20 24 65535\n" + (colors.astype(">u2") * 257).tobytes()
     files |= {name: bytes(encode(values[:, :, :3], name, bright)) for name in ("bright.hdr", "bright.exr")}
     for number, (image, form, options) in enumerate(made):
         file = io.BytesIO()
