@@ -9,7 +9,7 @@ from typing import Literal
 from pyengine.checks import names_checked
 from pyengine.devices import Precision
 from pyengine.engine import Engine
-from pyengine.images.reading import Source
+from pyengine.images.reading import ProfileUse, Source
 from pyengine.images.regions import RegionSource
 from pyengine.inputs import Fit
 from pyengine.losses.options import Weights
@@ -37,6 +37,7 @@ def synthesize(
     start: Start | None = None,
     style_scale: float = 1.0,
     preserve_color: PreserveColor | None = None,
+    profile: ProfileUse = "srgb",
     exemplar_regions: RegionSource | Sequence[RegionSource] | None = None,
     output_regions: RegionSource | None = None,
     keep: Source | None = None,
@@ -70,7 +71,7 @@ def synthesize(
     exemplar's. By default the result is a texture of the exemplar's size, and tiles with itself.
 
     Wherever an image is asked for, give a path, a PIL image, or an array: (H, W), (H, W, 3) or (H, W, 4), uint8,
-    uint16, or floats in [0, 1]. Masks are grey images.
+    uint16, or floats in [0, 1]. Files may have 16 bits or floating-point numbers of any size. Masks are grey images.
 
     Parameters
     ----------
@@ -118,6 +119,10 @@ def synthesize(
         Keep the content's colours: by transferring luminance only, or by giving the exemplar the content's mean and
         covariance of colours first, and each area of the result the content's hue last. Default: None, the colours are
         the exemplar's.
+    profile : {"srgb", "keep"}
+        What becomes of the pictures' colours: by their profiles they are converted to sRGB, where those outside it are
+        lost; or they are worked on as they are, and the result has their profile, which all must have in common.
+        Default: "srgb".
     exemplar_regions, output_regions : index image, or list of masks, optional
         Painting by numbers: each region of the output is matched to the exemplar's region of the same number. An index
         image has whole numbers, of which 0 is no region, or flat colours, of which black is none; a list has one soft
@@ -230,6 +235,7 @@ def synthesize(
             start=start,
             style_scale=style_scale,
             preserve_color=preserve_color,
+            profile=profile,
             exemplar_regions=exemplar_regions,
             output_regions=output_regions,
             keep=keep,

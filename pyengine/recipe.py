@@ -18,8 +18,9 @@ from pyengine.document import files_of, from_document, open_files, to_document, 
 from pyengine.errors import PyengineError, in_short
 from pyengine.files import check_path
 from pyengine.images.color import is_grey, luminance, match_colors, match_luminance
+from pyengine.images.encoding import Encoding
 from pyengine.images.masks import fill_by_reflection
-from pyengine.images.reading import Source
+from pyengine.images.reading import ProfileUse, Source
 from pyengine.images.regions import Painting, RegionSource, load_regions
 from pyengine.images.resampling import resize
 from pyengine.inputs import (
@@ -28,6 +29,7 @@ from pyengine.inputs import (
     Flags,
     Hole,
     Picture,
+    alike,
     exemplar_factors,
     fitted,
     load_exemplars,
@@ -73,6 +75,7 @@ class Options(TypedDict, total=False):
     start: Start | None
     style_scale: float
     preserve_color: PreserveColor | None
+    profile: ProfileUse
     exemplar_regions: RegionSource | Sequence[RegionSource] | None
     output_regions: RegionSource | None
     keep: Source | None
@@ -148,6 +151,11 @@ class Recipe:
         The arguments that the recipe was made from, with references in the place of pictures. Default: none.
     frame : Frame, optional
         The picture around what is made, if that is only a part of it; see `focused`. Default: None.
+    encoding : Encoding
+        How the result is to be in a file: as the content, the picture with a hole, or the deepest exemplar. Default: 8
+        bits and sRGB.
+    alpha : float32 (H, W), optional
+        How opaque the result is: the content's, or that of a picture with a hole. Default: None, altogether.
     """
 
     level: Level = field(repr=False)
@@ -161,6 +169,8 @@ class Recipe:
     light: float | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
     frame: Frame | None = field(default=None, repr=False)
+    encoding: Encoding = field(default_factory=Encoding)
+    alpha: Float32 | None = field(default=None, repr=False)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -233,6 +243,11 @@ class Recipe:
             frame=Frame(self.level.picture, left, top),
         )
 
+    def finished(self, image: Float32) -> Float32:
+        """The result's pixels (H, W, 3) in [0, 1], or with opacity (H, W, 4), for an image of its size."""
+        pixels: Float32 = image.clip(0, 1)
+        return pixels if self.alpha is None else np.dstack([pixels, self.alpha])
+
     def at(self, level: int) -> Level:
         """What the output is made from at a level of the pyramid."""
         return self.level.reduced(self.sizes[level], self.exemplar_sizes(level))
@@ -255,6 +270,7 @@ class Recipe:
         start: Start | None = None,
         style_scale: float = 1.0,
         preserve_color: PreserveColor | None = None,
+        profile: ProfileUse = "srgb",
         exemplar_regions: RegionSource | Sequence[RegionSource] | None = None,
         output_regions: RegionSource | None = None,
         keep: Source | None = None,
@@ -288,6 +304,7 @@ class Recipe:
         """
         given = {name: value for name, value in locals().items() if name != "cls"}
         check_choice("method", method, tuple(PRESETS))
+        check_choice("profile", profile, get_args(ProfileUse))
         for name in ("flatten_light", "structure"):
             check_flag(name, given[name])
         if seamless is not None:
@@ -306,9 +323,11 @@ class Recipe:
             if not any(losses.wrap):
                 raise PyengineError(f"fit={fit!r} with wrap='none': nothing has to tile: leave one of them out")
         opened = open_files(given)
-        pictures = load_exemplars(opened["exemplar"], opened["exemplars"])
-        shown = None if content is None else load_picture(opened["content"], "content")
-        begun = load_init(opened["init"], shown)
+        pictures = load_exemplars(opened["exemplar"], opened["exemplars"], profile)
+        shown = None if content is None else load_picture(opened["content"], "content", profile)
+        begun = load_init(opened["init"], shown, profile)
+        has_hole = seamless or keep is not None or fill is not None
+        pictures, shown, begun, encoding = alike(pictures, shown, begun, has_hole=has_hole)
         hole = Hole.create(pictures, begun, opened["keep"], opened["fill"], seamless, follows=start == "patches")
         if hole:
             pictures = [replace(p, opaque=hole.known) if p is hole.picture else p for p in pictures]
@@ -362,8 +381,20 @@ class Recipe:
         planned = _planned_iterations([final, *scaled], levels, iterations, PRESETS[method], start)
         check_seed(seed)
         sizes = tuple(level_sizes(final, len(planned), MULTIPLE))
+        alpha = hole.alpha if hole else None if shown is None else shown.alpha
         return cls(
-            level, sizes, planned, int(seed), losses, start, preserve_color, colors, light, without_pictures(opened)
+            level,
+            sizes,
+            planned,
+            int(seed),
+            losses,
+            start,
+            preserve_color,
+            colors,
+            light,
+            without_pictures(opened),
+            encoding=encoding,
+            alpha=None if alpha is None else resize(alpha, final).clip(0, 1),
         )
 
     def to_json(self) -> str:

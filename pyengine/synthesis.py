@@ -13,7 +13,6 @@ from pyengine.arrays import Float32, Float64
 from pyengine.checkpoint import Checkpoint, Moment
 from pyengine.images.color import with_colors_of, without_cast
 from pyengine.images.masks import Flags
-from pyengine.images.writing import to_uint8
 from pyengine.level import Level
 from pyengine.losses.options import LossOptions
 from pyengine.losses.weighting import REFRESHED_AFTER, threshold_weights
@@ -164,7 +163,7 @@ class Synthesis:
         if self._recipe.frame is not None:
             image = self._recipe.frame.around(image)
         timings = {**self._watch.seconds, "total": time.perf_counter() - self._start}
-        return Result(to_uint8(image), history, timings, self._recipe, stopped, self._made_with)
+        return Result(self._recipe.finished(image), history, timings, self._recipe, stopped, self._made_with)
 
     def _run_level(self, k: int, level: Level, image: Float32, begun: Moment | None) -> Float32:
         """Measure the exemplars at a level's scale, and optimise."""

@@ -24,6 +24,7 @@ from PIL import Image
 
 import pyengine
 from pyengine import Engine
+from pyengine.images.encoding import Depth, Encoding
 from pyengine.images.reading import load
 from pyengine.images.writing import save
 from pyengine.memory import Plan
@@ -775,8 +776,8 @@ def test_the_picture_so_far_is_written(
     """Over what was there, at the full size, with a note that it is not the last."""
     seen: list[tuple[int, int, bool]] = []
 
-    def saved(image: np.ndarray, path: Path, *, metadata: str) -> None:
-        save(image, path, metadata=metadata)
+    def saved(image: np.ndarray, path: Path, encoding: Encoding, *, depth: Depth | None, metadata: str) -> None:
+        save(image, path, encoding, depth=depth, metadata=metadata)
         assert path == output
         seen.append((*image.shape[1::-1], json.loads(metadata).get("stopped", False)))
 
