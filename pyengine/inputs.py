@@ -11,9 +11,10 @@ import numpy.typing as npt
 from pyengine.arrays import Float32
 from pyengine.checks import is_number
 from pyengine.errors import PyengineError, in_short
+from pyengine.images.labels import load_mask
 from pyengine.images.light import flattened, light_of, variation
 from pyengine.images.masks import band, fill_by_reflection
-from pyengine.images.reading import OPAQUE, Source, load_mask, load_with_alpha
+from pyengine.images.reading import OPAQUE, Source, load_with_alpha
 from pyengine.network.graphs import LEAST_SIDE
 from pyengine.periods import find_lattice
 

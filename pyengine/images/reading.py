@@ -1,7 +1,7 @@
 """Images at the files' edge: whatever the user brings becomes one kind of array.
 
-Inside the engine an image is float32 (H, W, 3), RGB in [0, 1], a mask float32 (H, W) in [0, 1], and an index image
-uint32 (H, W). Pillow does the reading; this module decides what is accepted and says what is wrong with the rest.
+Inside the engine an image is float32 (H, W, 3), RGB in [0, 1]. Pillow does the reading; this module decides what is
+accepted and says what is wrong with the rest. Masks and index images are read by it too, see `labels`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -30,8 +30,6 @@ from pyengine.machine import check_picture
 
 LOGGER = logging.getLogger(__name__)
 
-Indices: TypeAlias = NDArray[np.uint32]
-
 # Further frames of these are previews and layers; the first is the picture. Phones write MPO in .jpg files.
 _FIRST_FRAME_IS_THE_PICTURE = {"MPO", "PSD"}
 
@@ -40,12 +38,6 @@ _ROUNDING = 1e-5
 
 OPAQUE = 0.5
 """How opaque a pixel has to be to count, with the colour that it has: more than this."""
-
-MOST_INDICES = 64
-"""Distinct values of an index image, at most: more are the blended colours of edges, or of JPEG."""
-
-# Added to the numbers of colours, which so differ from those of grey levels and palette entries.
-FIRST_COLOR = 1 << 24
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 """How a PNG begins."""
@@ -184,97 +176,12 @@ def load_with_alpha(source: Source, name: str = "exemplar") -> tuple[Float32, Fl
     >>> load_with_alpha(np.ones((8, 8, 4)))[1] is None
     True
     """
-    array, name = _read(source, name, _decode)
-    colors, alpha = _split(_as_pixels(array, name))
+    array, name = read_array(source, name, decoded)
+    colors, alpha = split(as_pixels(array, name))
     if alpha is not None:
         colors = _composite(colors, alpha[:, :, None], name)
     # They are a new array already, which is not to be there twice: a picture may be as large as all the rest.
     return np.repeat(colors, 3, axis=2) if colors.shape[2] == 1 else np.ascontiguousarray(colors), alpha
-
-
-def load_mask(source: Source, name: str) -> Float32:
-    """Turn a file, a Pillow image or an array into a mask: float32 (H, W) in [0, 1], white is 1.
-
-    Levels are taken as they are stored: a colour profile doesn't apply to them. They may come as three equal
-    channels; an alpha channel is refused unless it is opaque, for there is no telling which of the two is the mask.
-
-    Parameters
-    ----------
-    source : str, os.PathLike, ImageFile, PIL.Image.Image or numpy.ndarray
-        An array is (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): bool, uint8, uint16, or floating point in [0, 1].
-    name : str
-        What the mask is to the caller; error messages begin with it.
-
-    Returns
-    -------
-    numpy.ndarray
-        A new float32 array (H, W).
-
-    Raises
-    ------
-    PyengineError
-        If the source cannot be read or is not one opaque grey image with finite values in range.
-
-    Examples
-    --------
-    >>> load_mask(np.array([[0, 51, 255]], np.uint8), "known")
-    array([[0. , 0.2, 1. ]], dtype=float32)
-    >>> load_mask(np.array([[True, False]]), "known")
-    array([[1., 0.]], dtype=float32)
-    """
-    array, name = _read(source, name, partial(_decode, managed=False))
-    pixels = _as_pixels(array.astype(np.float32) if array.dtype == bool else array, name)
-    levels, alpha = _split(pixels)
-    if alpha is not None:
-        raise _transparent(name)
-    if (levels != levels[:, :, :1]).any():
-        raise PyengineError(f"{name}: a mask is grey, this is in colour: convert it to greyscale, white for 1")
-    return levels[:, :, 0].copy()
-
-
-def load_indices(source: Source, name: str) -> Indices:
-    """Turn a file, a Pillow image or an array into an index image: a number for each pixel, uint32 (H, W).
-
-    Numbers are a palette image's indices, a grey image's levels or an array's integers, as they are stored. A layout
-    painted in flat colours will do as well: red, green and blue make ``0x1000000 + (red << 16) + (green << 8) + blue``,
-    except that a grey colour is its level.
-
-    Parameters
-    ----------
-    source : str, os.PathLike, ImageFile, PIL.Image.Image or numpy.ndarray
-        An array is bool, integer, or whole floating point of (H, W) or (H, W, 1), none negative; or uint8 of
-        (H, W, 3) or (H, W, 4), opaque.
-    name : str
-        What the index image is to the caller; error messages begin with it.
-
-    Returns
-    -------
-    numpy.ndarray
-        A new uint32 array (H, W).
-
-    Raises
-    ------
-    PyengineError
-        If the source cannot be read, is not one opaque image of whole numbers, or has more than 64 distinct ones.
-
-    Examples
-    --------
-    >>> load_indices(np.array([[0, 7]]), "layout")
-    array([[0, 7]], dtype=uint32)
-    >>> [hex(number) for number in load_indices(np.array([[[255, 0, 0], [9, 9, 9]]], np.uint8), "layout")[0]]
-    ['0x1ff0000', '0x9']
-    """
-    array, name = _read(source, name, _decode_indices)
-    _check_shape(array, name)
-    in_colors = array.ndim == 3 and array.shape[2] > 1
-    indices = _color_numbers(array, name) if in_colors else _whole_numbers(array.reshape(array.shape[:2]), name)
-    distinct = len(np.unique(indices))
-    if distinct > MOST_INDICES:
-        raise PyengineError(
-            f"{name}: {distinct} distinct values: paint regions in flat colours, without antialiasing, and save as "
-            f"PNG, not JPEG"
-        )
-    return indices
 
 
 def read_metadata(source: str | os.PathLike[str] | ImageFile) -> str | None:
@@ -301,8 +208,17 @@ def read_metadata(source: str | os.PathLike[str] | ImageFile) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def _read(source: Source, name: str, decode: Callable[[Image.Image], NDArray[Any]]) -> tuple[NDArray[Any], str]:
-    """Make an array of any source; with it comes the name, and the path where it has one, for error messages."""
+def read_array(source: Source, name: str, decode: Callable[[Image.Image], NDArray[Any]]) -> tuple[NDArray[Any], str]:
+    """Make an array of any source; with it comes the name, and the path where it has one, for error messages.
+
+    Parameters
+    ----------
+    source : str, os.PathLike, ImageFile, PIL.Image.Image or numpy.ndarray
+    name : str
+        What the image is to the caller.
+    decode : callable
+        What makes an array of a Pillow image, such as `decoded`.
+    """
     if isinstance(source, (str, os.PathLike)):
         source = ImageFile.read(source, name)
     if isinstance(source, ImageFile):
@@ -391,7 +307,7 @@ def _from_pillow(image: Image.Image, name: str, decode: Callable[[Image.Image], 
     return array
 
 
-def _decode(image: Image.Image, managed: bool = True) -> NDArray[Any]:
+def decoded(image: Image.Image, managed: bool = True) -> NDArray[Any]:
     """Upright pixels: (H, W) of a deep grey image, else uint8 RGB or RGBA, by the colour profile if managed."""
     profile = image.info.get("icc_profile") if managed else None
     image = ImageOps.exif_transpose(image)
@@ -413,13 +329,6 @@ def _decode(image: Image.Image, managed: bool = True) -> NDArray[Any]:
     return rgb if alpha is None else np.dstack([rgb, np.asarray(alpha)])
 
 
-def _decode_indices(image: Image.Image) -> NDArray[Any]:
-    """Upright numbers (H, W) as they are stored, whatever their colours in a palette, else uint8 RGB or RGBA."""
-    if image.mode in ("1", "L", "P"):
-        return np.asarray(ImageOps.exif_transpose(image))
-    return _decode(image, managed=False)
-
-
 def _to_srgb(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     return ImageCms.buildTransform(profile, srgb, image.mode, "RGB").apply(image)
@@ -438,7 +347,8 @@ def _too_large(name: str, found: str) -> PyengineError:
     return PyengineError(f"{name}: {found}: crop it, scale it down, or raise PIL.Image.MAX_IMAGE_PIXELS")
 
 
-def _check_shape(array: NDArray[Any], name: str) -> None:
+def check_shape(array: NDArray[Any], name: str) -> None:
+    """Raise PyengineError for what is no array of pixels."""
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         remedy = "pass (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
         if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] > 4:
@@ -448,9 +358,9 @@ def _check_shape(array: NDArray[Any], name: str) -> None:
         raise PyengineError(f"{name}: shape {array.shape} has no pixels: pass at least one")
 
 
-def _as_pixels(array: NDArray[Any], name: str) -> Float32:
+def as_pixels(array: NDArray[Any], name: str) -> Float32:
     """Turn an array of any accepted shape and type into a new one: float32 (H, W, C) in [0, 1]."""
-    _check_shape(array, name)
+    check_shape(array, name)
     if array.dtype.kind == "u" and array.dtype.itemsize <= 2:
         pixels = array.astype(np.float32)
         pixels /= np.float32(np.iinfo(array.dtype).max)
@@ -463,37 +373,12 @@ def _as_pixels(array: NDArray[Any], name: str) -> Float32:
     return pixels.reshape(*array.shape[:2], -1)
 
 
-def _split(pixels: Float32) -> tuple[Float32, Float32 | None]:
+def split(pixels: Float32) -> tuple[Float32, Float32 | None]:
     """Colours (H, W, 1 or 3) and opacity (H, W), None if it is 1 everywhere."""
     if pixels.shape[2] < 4:
         return pixels, None
     alpha = pixels[:, :, 3].copy()
     return pixels[:, :, :3], None if (alpha == 1).all() else alpha
-
-
-def _transparent(name: str) -> PyengineError:
-    return PyengineError(f"{name}: it is transparent in places: remove its alpha channel or make it opaque")
-
-
-def _color_numbers(array: NDArray[Any], name: str) -> Indices:
-    if array.dtype != np.uint8:
-        raise PyengineError(f"{name}: colours of type {array.dtype}: convert to uint8, or pass numbers as (H, W)")
-    if (array[:, :, 3:] < 255).any():
-        raise _transparent(name)
-    red, green, blue = (array[:, :, channel].astype(np.uint32) for channel in range(3))
-    numbers = FIRST_COLOR + (red << 16) + (green << 8) + blue
-    return np.where((red == green) & (green == blue), red, numbers)
-
-
-def _whole_numbers(array: NDArray[Any], name: str) -> Indices:
-    if array.dtype.kind not in "buif":
-        raise PyengineError(f"{name}: values of type {array.dtype}: convert to integers")
-    with np.errstate(invalid="ignore"):
-        numbers = array.astype(np.uint32)
-    wrong = array[numbers != array]  # negative, too large, a fraction or NaN
-    if wrong.size:
-        raise PyengineError(f"{name}: index images hold whole numbers from 0, not {wrong[0]}: renumber the regions")
-    return numbers
 
 
 def _in_range(array: NDArray[Any], name: str) -> Float32:

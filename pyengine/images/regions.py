@@ -10,8 +10,9 @@ import numpy as np
 
 from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
+from pyengine.images.labels import FIRST_COLOR, load_indices, load_mask
 from pyengine.images.masks import one_hot
-from pyengine.images.reading import FIRST_COLOR, Source, load_indices, load_mask
+from pyengine.images.reading import Source
 
 RegionSource: TypeAlias = Source | Sequence[Source]
 """An index image, in which 0 is no region, or one soft mask for each of the regions 1, 2, ..."""

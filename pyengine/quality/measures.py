@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from pyengine.images.reading import Source, load, load_mask
+from pyengine.images.labels import load_mask
+from pyengine.images.reading import Source, load
 from pyengine.images.resampling import resize
 from pyengine.inputs import seamless_band, style_sizes
 from pyengine.quality.copies import copied

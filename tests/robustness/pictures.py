@@ -15,7 +15,8 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, features
 
-from pyengine.images.reading import load, load_indices, load_mask, load_with_alpha, read_metadata
+from pyengine.images.labels import load_indices, load_mask
+from pyengine.images.reading import load, load_with_alpha, read_metadata
 from pyengine.images.writing import save
 from pyengine.machine import LOADED_BYTES, reading_within
 from robustness.damage import Damaged, damaged
