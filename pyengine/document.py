@@ -26,6 +26,7 @@ PICTURES: dict[str, tuple[str, ...]] = {
     "output_regions": (),
     "keep": (),
     "fill": ("alpha",),
+    "sample_mask": (),
 }
 """The arguments that are pictures, or lists of them, and the words that may stand in the place of one."""
 

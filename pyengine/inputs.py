@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from pyengine.arrays import Float32
 from pyengine.checks import is_number
 from pyengine.errors import PyengineError, in_short
-from pyengine.images.labels import load_mask
+from pyengine.images.labels import check_threshold, load_flags
 from pyengine.images.light import flattened, light_of, variation
 from pyengine.images.masks import band, fill_by_reflection
 from pyengine.images.reading import OPAQUE, Source, load_with_alpha
@@ -243,10 +244,12 @@ class Hole:
         seamless: bool,
         *,
         follows: bool,
+        threshold: float | None = None,
     ) -> Hole | None:
         """The hole in `init`, or else in the only exemplar; None where none is asked for.
 
         With `follows`, the band of `seamless` is half as wide to half as wide again, as the picture's contours have it.
+        The masks are white above a threshold, if there is one.
         """
         if keep is None and fill is None and not seamless:
             return None
@@ -261,9 +264,9 @@ class Hole:
             if picture.opaque is None:
                 raise PyengineError("fill='alpha': the picture has no transparent pixels: give a mask")
         elif fill is not None:
-            known = known & ~_selected(fill, "fill", shape)
+            known = known & ~_selected(fill, "fill", shape, threshold)
         elif keep is not None:
-            known = known & _selected(keep, "keep", shape)
+            known = known & _selected(keep, "keep", shape, threshold)
         free = ~known
         needed = None
         if seamless:
@@ -291,11 +294,61 @@ def seamless_band(shape: tuple[int, ...]) -> Flags:
     return band((height, width), max(min(shape) // BAND_SHARE, 1))
 
 
-def _selected(source: Source, name: str, shape: tuple[int, ...]) -> Flags:
+def sampled(pictures: list[Picture], masks: Any, threshold: float | None) -> list[Picture]:
+    """The same exemplars, of which what is black in masks is measured as little as what is transparent.
+
+    Parameters
+    ----------
+    pictures : list of Picture
+    masks : mask, or with several exemplars a sequence of one for each; optional
+        None for all of the exemplars.
+    threshold : float, optional
+        The level above which masks are white; see `labels.load_flags`.
+
+    Raises
+    ------
+    PyengineError
+        A mask that can't be read or is of another size, or as many as there are exemplars not; or nothing is white.
+
+    Examples
+    --------
+    >>> left = np.arange(20)[None].repeat(20, axis=0) < 10
+    >>> (picture,) = sampled([load_picture(np.zeros((20, 20)), "exemplar")], left, None)
+    >>> float(picture.opaque.mean())
+    0.5
+    """
+    if masks is None:
+        return pictures
+    if len(pictures) == 1 and not isinstance(masks, (list, tuple)):
+        masks = [masks]
+    if not isinstance(masks, (list, tuple)) or len(masks) != len(pictures):
+        raise PyengineError(f"sample_mask: give a list of {len(pictures)}, one for each exemplar")
+    found = []
+    for k, (picture, mask) in enumerate(zip(pictures, masks, strict=True)):
+        name = "sample_mask" if len(masks) == 1 else f"sample_mask[{k}]"
+        measured = _selected(mask, name, picture.image.shape[:2], threshold)
+        if picture.opaque is not None:
+            measured &= picture.opaque
+        if not measured.any():
+            raise PyengineError(f"{name}: nothing is left to measure: paint what is to be measured white")
+        found.append(replace(picture, opaque=measured))
+    return found
+
+
+def check_thresholds(threshold: Any, masks: Sequence[Any]) -> None:
+    """Raise PyengineError for a threshold that can't be used, or where there is no mask to use it for."""
+    if threshold is None:
+        return
+    check_threshold(threshold)
+    if all(mask is None for mask in masks):
+        raise PyengineError("mask_threshold without keep, fill or sample_mask: give the mask that it is for")
+
+
+def _selected(source: Source, name: str, shape: tuple[int, ...], threshold: float | None) -> Flags:
     """Read a mask, and say where it is white rather than black."""
-    mask = load_mask(source, name)
+    mask = load_flags(source, name, threshold)
     if mask.shape != shape:
         raise PyengineError(
             f"{name} of {mask.shape[1]}x{mask.shape[0]} pixels: the picture has {shape[1]}x{shape[0]}, so must it"
         )
-    return mask > 0.5
+    return mask

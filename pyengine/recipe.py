@@ -28,11 +28,13 @@ from pyengine.inputs import (
     Flags,
     Hole,
     Picture,
+    check_thresholds,
     exemplar_factors,
     fitted,
     load_exemplars,
     load_init,
     load_picture,
+    sampled,
     style_sizes,
 )
 from pyengine.level import Exemplar, Level
@@ -74,8 +76,11 @@ class Options(TypedDict, total=False):
     preserve_color: PreserveColor | None
     exemplar_regions: RegionSource | Sequence[RegionSource] | None
     output_regions: RegionSource | None
+    regions: int | None
     keep: Source | None
     fill: Source | None
+    sample_mask: Source | Sequence[Source] | None
+    mask_threshold: float | None
     seamless: bool
     method: Method
     weights: Weights | None
@@ -255,8 +260,11 @@ class Recipe:
         preserve_color: PreserveColor | None = None,
         exemplar_regions: RegionSource | Sequence[RegionSource] | None = None,
         output_regions: RegionSource | None = None,
+        regions: int | None = None,
         keep: Source | None = None,
         fill: Source | None = None,
+        sample_mask: Source | Sequence[Source] | None = None,
+        mask_threshold: float | None = None,
         seamless: bool = False,
         method: Method = "histogram",
         weights: Weights | None = None,
@@ -298,9 +306,14 @@ class Recipe:
         pictures = load_exemplars(opened["exemplar"], opened["exemplars"])
         shown = None if content is None else load_picture(opened["content"], "content")
         begun = load_init(opened["init"], shown)
-        hole = Hole.create(pictures, begun, opened["keep"], opened["fill"], seamless, follows=start == "patches")
+        check_thresholds(mask_threshold, [keep, fill, sample_mask])
+        follows = start == "patches"
+        hole = Hole.create(
+            pictures, begun, opened["keep"], opened["fill"], seamless, follows=follows, threshold=mask_threshold
+        )
         if hole:
             pictures = [replace(p, opaque=hole.known) if p is hole.picture else p for p in pictures]
+        pictures = sampled(pictures, opened["sample_mask"], mask_threshold)
         light = None
         if flatten_light:
             kept_picture = [] if hole is None else [replace(hole.picture, opaque=hole.known)]
@@ -309,7 +322,11 @@ class Recipe:
             hole = hole and hole.flattened()
         _check_hole(hole, shown, seamless, losses)
         painting = load_regions(
-            [picture.size for picture in pictures], opened["exemplar_regions"], opened["output_regions"]
+            [picture.size for picture in pictures],
+            opened["exemplar_regions"],
+            opened["output_regions"],
+            regions,
+            content is None and (True if hole is None else hole.free),
         )
         natural = shown or hole or painting or begun or pictures[0]
         final = _final_size(size, natural.size, hole, painting)
@@ -318,8 +335,8 @@ class Recipe:
             scaled, final = fitted(fit, pictures, scaled, final)
         factors = exemplar_factors(pictures, scaled, exemplar_weights)
         made = _masked_exemplars(pictures, factors, painting)
-        regions = painting.names if painting else ("",)
-        _check_regions(regions, made)
+        names = painting.names if painting else ("",)
+        _check_regions(names, made)
 
         background = None if shown is None else resize(shown.image, final)
         kept, free = _kept(hole, painting, background)
@@ -339,7 +356,7 @@ class Recipe:
         level = Level(
             final,
             tuple(turned for e in made for turned in _augmented(e, augment)),
-            regions,
+            names,
             painting.output if painting else None,
             background,
             kept,
@@ -572,7 +589,8 @@ def _check_regions(names: tuple[str, ...], exemplars: list[Exemplar]) -> None:
         found = [(e.factor, e.coverage(region)) for e in exemplars]
         if not any(factor and (coverage is None or coverage.any()) for factor, coverage in found):
             raise PyengineError(
-                f"region {name}: all of it is transparent, in the hole, or of no weight by exemplar_weights"
+                f"region {name}: all of it is transparent, in the hole, black in sample_mask, or of no weight by "
+                "exemplar_weights"
             )
 
 

@@ -105,10 +105,10 @@ def test_white_is_kept_or_filled():
         assert level.init is None
 
 
-def test_masks_in_grey_are_taken_at_half():
+def test_masks_in_grey_are_taken_by_their_threshold():
     levels = np.full((48, 64), 127, np.uint8)
     levels[:20] = 128
-    assert np.array_equal(Recipe.create(EXEMPLAR, fill=levels).level.free, levels > 127)
+    assert np.array_equal(Recipe.create(EXEMPLAR, fill=levels, mask_threshold=0.5).level.free, levels > 127)
 
 
 def test_fill_alpha():

@@ -39,6 +39,9 @@ _ROUNDING = 1e-5
 OPAQUE = 0.5
 """How opaque a pixel has to be to count, with the colour that it has: more than this."""
 
+_NPY = np.lib.format.MAGIC_PREFIX
+"""How a .npy file begins."""
+
 _PNG = b"\x89PNG\r\n\x1a\n"
 """How a PNG begins."""
 
@@ -223,12 +226,27 @@ def read_array(source: Source, name: str, decode: Callable[[Image.Image], NDArra
         source = ImageFile.read(source, name)
     if isinstance(source, ImageFile):
         name = f"{name} {source.path}"
+        if source.content.startswith(_NPY):
+            return _saved_array(source.content, name), name
         return _from_pillow(_open(source.content, name), name, decode), name
     if isinstance(source, Image.Image):
         return _from_pillow(source, name, decode), name
     if isinstance(source, np.ndarray):
         return plain(source, name), name
     raise PyengineError(f"{name}: pass a path, a PIL image or a numpy array, not {type(source).__name__}")
+
+
+def _saved_array(content: bytes, name: str) -> NDArray[Any]:
+    """The array in a .npy file, in which nothing is run."""
+    try:
+        array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    except Exception as error:
+        raise PyengineError(
+            f"{name}: cannot be read as .npy ({one_line(error)}): save a plain array with numpy.save"
+        ) from error
+    check_shape(array, name)
+    check_picture(name, array.shape[1], array.shape[0], transparent=array.shape[2:] == (4,))
+    return array
 
 
 @cache
