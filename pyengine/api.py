@@ -124,8 +124,8 @@ def synthesize(
         image has whole numbers, of which 0 is no region, or flat colours, of which black is none; a list has one soft
         mask for each of regions 1, 2, ... With several exemplars, `exemplar_regions` is a list of one such for each.
         Where it is left out, all of the k-th exemplar is region k. With `content`, what is in no region is left as the
-        content. Where nothing else says what 0 or black is to be, but exemplars have it too, it is a region. Default:
-        None, there are no regions.
+        content. Where nothing else says what 0 or black is to be, but exemplars have it too, it is a region.
+        Default: None, there are no regions.
     regions : int, optional
         How many main values an index image has at most, to which all others are snapped: what antialiasing and JPEG
         make of flat colours. Default: None, as many as there clearly are.

@@ -129,6 +129,45 @@ def test_what_is_transparent_is_made_as_well():
     assert Recipe.create(image, seamless=True).level.free[transparent].all()
 
 
+def test_what_is_black_in_a_sample_mask_is_not_measured():
+    image = EXEMPLAR.copy()
+    image[:, :20] = (255, 0, 255)
+    white = np.zeros((48, 64), bool)
+    white[:, 20:] = True
+    (exemplar,) = Recipe.create(image, sample_mask=white).level.exemplars
+    assert np.array_equal(exemplar.masks, white[None])
+    assert not (exemplar.image == [1, 0, 1]).all(axis=2).any()  # nor do features at the border see it
+    assert np.array_equal(exemplar.image[white], Recipe.create(image).level.exemplars[0].image[white])
+    (left_out, whole) = Recipe.create(exemplars=[image, EXEMPLAR], sample_mask=[white, white | True]).level.exemplars
+    assert np.array_equal(left_out.masks, white[None])
+    assert whole.masks is None or whole.masks.all()
+
+
+def test_a_sample_mask_leaves_the_picture_of_a_hole_as_it_is():
+    """What is left out of the measuring is kept, and the hole is not measured either."""
+    hole, white = mask(64, 48), np.arange(64)[None].repeat(48, axis=0) > 10
+    level = Recipe.create(EXEMPLAR, fill=hole, sample_mask=white).level
+    assert np.array_equal(level.free, hole)
+    assert np.array_equal(level.picture[~hole], Recipe.create(EXEMPLAR, fill=hole).level.picture[~hole])
+    assert np.array_equal(level.exemplars[0].masks[0] > 0, white & ~hole)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sample_mask": np.zeros((48, 64))}, "sample_mask: nothing is left to measure: paint what"),
+        ({"sample_mask": np.ones((4, 4))}, "sample_mask of 4x4 pixels: the picture has 64x48"),
+        ({"sample_mask": [np.ones((48, 64))] * 2}, "sample_mask: give a list of 1, one for each exemplar"),
+        ({"mask_threshold": 0.5}, "mask_threshold without keep, fill or sample_mask"),
+        ({"mask_threshold": 1.0, "keep": mask(64, 48)}, "mask_threshold=1.0: give a level from 0 to below 1"),
+        ({"mask_threshold": "half", "keep": mask(64, 48)}, "mask_threshold='half': give a level"),
+    ],
+)
+def test_refused_sample_masks_and_thresholds(options, message):
+    with pytest.raises(PyengineError, match=f"^{message}"):
+        Recipe.create(EXEMPLAR, **options)
+
+
 @pytest.mark.parametrize(("size", "width"), [((64, 48), 6), ((100, 200), 12), ((16, 90), 2), ((23, 17), 2)])
 def test_tiling_makes_a_band_again(size, width):
     level = Recipe.create(picture(*size), start="noise", seamless=True).level

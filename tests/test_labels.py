@@ -375,6 +375,8 @@ def test_regions_are_as_many_at_most() -> None:
     pixels[60:62, 5:90] = (255, 255, 0)
     assert len(np.unique(indices_of(as_jpeg(pixels, 95), 4))) == 4
     assert len(np.unique(indices_of(as_jpeg(pixels), 2))) == 2
+    shades = np.array([[40] * 3, [60] * 3, [200, 0, 0]], np.uint8)[PAINTED]
+    assert len(np.unique(indices_of(as_jpeg(shades), 12))) == 3
     rough = Image.fromarray(noise(64, 64))
     assert len(np.unique(indices_of(rough, 5))) == 5
 
