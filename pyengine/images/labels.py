@@ -221,26 +221,26 @@ def load_indices(source: Source, name: str, count: int | None = None) -> IndexIm
     indices = _color_numbers(array, name) if in_colors else _whole_numbers(array.reshape(array.shape[:2]), name)
     values, counts = np.unique(indices, return_counts=True)
     read = IndexImage(indices, name, in_colors or bool(modes and modes[0] not in ("1", "P")))
-    if len(values) <= MOST_INDICES and (not read.painted or _is_flat(indices)):
+    if len(values) <= MOST_INDICES and (not read.painted or _is_flat(indices, values)):
         if count is None or len(values) <= count:
             return read
         main = values[np.sort(np.argsort(-counts, kind="stable")[:count])]
-        labels = np.where(np.isin(indices, main), np.searchsorted(main, indices), -1)
-        labels = grow(labels, indices[:, :, None].astype(np.float32), main[:, None].astype(np.float32), labels)
+        labels = np.where(np.isin(indices, main), np.searchsorted(main, indices), -1).astype(np.int8)
+        labels = grow(labels, indices[:, :, None], main[:, None].astype(np.float32), labels)
         return replace(read, indices=main[labels].astype(np.uint32), others=len(values) - count)
     deep = array.dtype == np.uint16
     if not (in_colors or deep or array.dtype == np.uint8):
         raise PyengineError(f"{name}: {len(values)} distinct numbers: give {MOST_INDICES} at most")
-    pixels: Float32 = array.reshape(*indices.shape, -1)[:, :, :3].astype(np.float32)
+    pixels = array.reshape(*indices.shape, -1)[:, :, :3]
     if deep:
-        pixels /= np.float32(257)
+        pixels = (pixels // 257).astype(np.uint8)
     colors = main_colors(pixels, count)
     if colors is None:
         raise PyengineError(
             f"{name}: {len(values)} distinct values, and it is not clear which ones are meant: paint regions in flat "
             "colours, 48 of 255 apart, or say how many there are with regions"
         )
-    main = np.array([_number(indices, pixels, colour) for colour in colors], np.uint32)
+    main = np.array([_number(values, counts, colour) for colour in colors], np.uint32)
     return replace(read, indices=main[snap(pixels, colors)], painted=not deep, others=len(values) - len(colors))
 
 
@@ -328,29 +328,27 @@ def _threshold(mask: Float32) -> float | None:
     return middle / 255
 
 
-def _is_flat(indices: Indices) -> bool:
+def _is_flat(indices: Indices, values: Indices) -> bool:
     """Whether all values are meant: most pixels of each are in squares of 2x2, as few are of blends at edges.
 
     If none of any is, the picture is too small to tell.
     """
     in_squares = solid(indices)
-    _, places = np.unique(indices, return_inverse=True)
-    places = places.ravel()
-    shares = np.bincount(places, in_squares.ravel()) / np.bincount(places)
-    return bool((shares >= 0.5).all() or not shares.any())
+    shares = [in_squares[indices == value].mean() for value in values]
+    return bool(min(shares) >= 0.5 or max(shares) == 0)
 
 
-def _number(indices: Indices, pixels: Float32, colour: Float32) -> int:
-    """The number of a main colour: the most frequent one near it, but black and grey where it nearly is."""
-    distance = np.linalg.norm(pixels - colour, axis=2)
-    values, counts = np.unique(indices[distance <= max(float(distance.min()), NOISE / 4)], return_counts=True)
-    number = values[counts.argmax()]
-    if number < FIRST_COLOR and number > 255:  # of 16 bits
-        return int(number)
-    (rgb,) = _rgb(np.array([number], np.uint32))
+def _number(values: Indices, counts: NDArray[np.intp], colour: Float32) -> int:
+    """The number of a main colour, of all with their counts: the most frequent near it, or its grey if it is one."""
+    colors = _rgb(values)
+    distance = np.linalg.norm(colors - (colour if len(colour) == 3 else np.repeat(colour, 3)), axis=1)
+    chosen = np.where(distance <= max(float(distance.min()), NOISE / 4), counts, 0).argmax()
+    number, rgb = int(values[chosen]), colors[chosen]
+    if 255 < number < FIRST_COLOR:  # of 16 bits
+        return number
     if rgb.max() <= NOISE / 3:
         return 0
-    return int(rgb.mean().round()) if np.ptp(rgb) <= NOISE / 3 else int(number)
+    return int(rgb.mean().round()) if np.ptp(rgb) <= NOISE / 3 else number
 
 
 def _renamed(image: IndexImage, known: set[int]) -> Indices:
@@ -370,8 +368,9 @@ def _renamed(image: IndexImage, known: set[int]) -> Indices:
 
 
 def _rgb(numbers: NDArray[np.uint32]) -> Float32:
-    """The colours of numbers (N,), from 0 to 255 (N, 3)."""
-    colors = np.where(numbers >= FIRST_COLOR, numbers, numbers * 0x10101)
+    """The colours of numbers (N,), from 0 to 255 (N, 3): of levels beyond, which are of 16 bits, their grey."""
+    levels = np.where(numbers > 255, numbers // 257, numbers)
+    colors = np.where(numbers >= FIRST_COLOR, numbers, levels * 0x10101)
     return np.stack([colors >> 16 & 255, colors >> 8 & 255, colors & 255], axis=1).astype(np.float32)
 
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from pyengine.arrays import Float32
 
-Labels = npt.NDArray[np.intp]
+Labels = npt.NDArray[np.int8]
+Pixels = npt.NDArray[np.uint8]
 Histogram = tuple[Float32, npt.NDArray[np.float64]]
 
 NOISE = 24.0
@@ -58,15 +59,14 @@ def solid(numbers: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     return _in_squares(same, 2)
 
 
-def main_colors(pixels: Float32, count: int | None = None) -> Float32 | None:
+def main_colors(pixels: Pixels, count: int | None = None) -> Float32 | None:
     """Find the colours that a picture is painted in.
 
     They are the peaks of the histogram of what is smooth, which leaves the blends at edges out.
 
     Parameters
     ----------
-    pixels : float32 (H, W, C)
-        From 0 to 255.
+    pixels : uint8 (H, W, C)
     count : int, optional
         How many there are at most. Default: None, as many as there clearly are, two or more: if nearly all that is
         smooth is as near to one of them as noise is, and they are apart.
@@ -79,10 +79,10 @@ def main_colors(pixels: Float32, count: int | None = None) -> Float32 | None:
 
     Examples
     --------
-    >>> pixels = np.float32([[0, 1, 0, 0, 128, 255, 254, 255]] * 3)[:, :, None]
+    >>> pixels = np.uint8([[0, 1, 0, 0, 128, 255, 254, 255]] * 3)[:, :, None]
     >>> main_colors(pixels).round().tolist()
     [[0.0], [255.0]]
-    >>> main_colors(np.linspace(0, 255, 64, dtype=np.float32).reshape(8, 8, 1)) is None
+    >>> main_colors(np.arange(0, 256, 4, dtype=np.uint8).reshape(8, 8, 1)) is None
     True
     """
     smooth, least = _smooth(pixels, WIDE), max(LEAST_SHARE * pixels[..., 0].size, 4)
@@ -99,7 +99,7 @@ def main_colors(pixels: Float32, count: int | None = None) -> Float32 | None:
                 return found
     if count is None:
         return None
-    found = pixels[:0, 0]
+    found = np.zeros((0, pixels.shape[2]), np.float32)
     for flat in (smooth, np.ones_like(smooth)):
         histogram, apart = _histogram(pixels[flat]), APART
         while apart >= _BIN and flat.any() and len(found) < count:
@@ -108,7 +108,7 @@ def main_colors(pixels: Float32, count: int | None = None) -> Float32 | None:
     return found[:count]
 
 
-def snap(pixels: Float32, colors: Float32) -> Labels:
+def snap(pixels: Pixels, colors: Float32) -> Labels:
     """Give each pixel one of the main colours.
 
     What is smooth gets the nearest one. What is not, at edges, gets one of those that are beside it: a blend of two
@@ -116,45 +116,44 @@ def snap(pixels: Float32, colors: Float32) -> Labels:
 
     Parameters
     ----------
-    pixels : float32 (H, W, C)
-        From 0 to 255.
+    pixels : uint8 (H, W, C)
     colors : float32 (K, C)
 
     Returns
     -------
-    int (H, W)
+    int8 (H, W)
         Which of the colours.
 
     Examples
     --------
-    >>> pixels = np.float32([[0, 0, 115, 255, 255], [0, 0, 140, 255, 255]])[:, :, None]
+    >>> pixels = np.uint8([[0, 0, 115, 255, 255], [0, 0, 140, 255, 255]])[:, :, None]
     >>> snap(pixels, np.float32([[0], [128], [255]]))
     array([[0, 0, 0, 2, 2],
-           [0, 0, 2, 2, 2]])
+           [0, 0, 2, 2, 2]], dtype=int8)
     """
     nearest, distance = _nearest(pixels, colors)
-    labels: Labels = np.where(_smooth(pixels, 2) & (distance <= NOISE), nearest, -1)
+    labels: Labels = np.where(_smooth(pixels, 2) & (distance <= NOISE), nearest, np.int8(-1))
     _drop_blends(labels, colors)
     return grow(labels, pixels, colors, nearest)
 
 
-def grow(labels: Labels, pixels: Float32, colors: Float32, otherwise: Labels) -> Labels:
+def grow(labels: Labels, pixels: npt.NDArray[np.uint8 | np.uint32], colors: Float32, otherwise: Labels) -> Labels:
     """Continue labels to where there are none (-1): there, each pixel gets the nearest colour of those beside it.
 
     Parameters
     ----------
-    labels : int (H, W)
-    pixels : float32 (H, W, C)
+    labels : int8 (H, W)
+    pixels : uint8 or uint32 (H, W, C)
     colors : float32 (K, C)
-    otherwise : int (H, W)
+    otherwise : int8 (H, W)
         The labels where there are none at all.
 
     Examples
     --------
-    >>> labels = np.array([[0, -1, -1, 1]])
-    >>> pixels = np.float32([[0, 9, 200, 255]])[:, :, None]
+    >>> labels = np.array([[0, -1, -1, 1]], np.int8)
+    >>> pixels = np.uint8([[0, 9, 200, 255]])[:, :, None]
     >>> grow(labels, pixels, np.float32([[0], [255]]), labels)
-    array([[0, 0, 1, 1]])
+    array([[0, 0, 1, 1]], dtype=int8)
     """
     if not (labels >= 0).any():
         return otherwise
@@ -174,18 +173,24 @@ def grow(labels: Labels, pixels: Float32, colors: Float32, otherwise: Labels) ->
     return padded.reshape(-1, width)[1:-1, 1:-1].copy()
 
 
-def _smooth(pixels: Float32, side: int) -> npt.NDArray[np.bool_]:
+def _smooth(pixels: Pixels, side: int) -> npt.NDArray[np.bool_]:
     """The pixels that are in a square of so many pixels on a side whose colours differ by no more than noise."""
     if min(pixels.shape[:2]) < side:
         return np.zeros(pixels.shape[:2], np.bool_)
-    low, high = pixels, pixels
-    for axis in (0, 1):
-        for _ in range(side - 1):
-            one, other = (slice(None),) * axis + (slice(1, None),), (slice(None),) * axis + (slice(-1),)
-            low, high = np.minimum(low[one], low[other]), np.maximum(high[one], high[other])
-    # Channel by channel: NumPy is slow along an axis of three.
-    within = [high[..., c] - low[..., c] <= NOISE for c in range(pixels.shape[2])]
+    within = []
+    for channel in np.moveaxis(pixels, 2, 0):
+        low = high = channel
+        for axis in (0, 1):
+            for _ in range(side - 1):
+                one, other = _shifted(axis)
+                low, high = np.minimum(low[one], low[other]), np.maximum(high[one], high[other])
+        within.append(high - low <= NOISE)
     return _in_squares(np.logical_and.reduce(within), side)
+
+
+def _shifted(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where the pixels are that have one before them along an axis, and those that have one after."""
+    return (slice(None),) * axis + (slice(1, None),), (slice(None),) * axis + (slice(-1),)
 
 
 def _in_squares(squares: npt.NDArray[np.bool_], side: int) -> npt.NDArray[np.bool_]:
@@ -195,18 +200,20 @@ def _in_squares(squares: npt.NDArray[np.bool_], side: int) -> npt.NDArray[np.boo
             before = [(0, 0), (0, 0)]
             before[axis] = (1, 1)
             padded = np.pad(squares, before)
-            one, other = (slice(None),) * axis + (slice(1, None),), (slice(None),) * axis + (slice(-1),)
+            one, other = _shifted(axis)
             squares = padded[one] | padded[other]
     return squares
 
 
-def _histogram(flat: Float32) -> Histogram:
+def _histogram(flat: Pixels) -> Histogram:
     """The mean colours in bins where there are any, and how many pixels are there."""
     channels, side = flat.shape[1], 256 // _BIN
-    bins = np.ravel_multi_index(tuple(np.clip(flat // _BIN, 0, side - 1).astype(np.intp).T), (side,) * channels)
+    bins = np.zeros(len(flat), np.int32)
+    for channel in flat.T:
+        bins = bins * side + channel // _BIN
     counts = np.bincount(bins, minlength=side**channels).astype(np.float64)
     there = np.flatnonzero(counts)
-    sums = np.stack([np.bincount(bins, flat[:, c], side**channels)[there] for c in range(channels)], axis=1)
+    sums = np.stack([np.bincount(bins, channel, side**channels)[there] for channel in flat.T], axis=1)
     return (sums / counts[there, None]).astype(np.float32), counts[there]
 
 
@@ -236,7 +243,7 @@ def _peaks(histogram: Histogram, apart: float, least: float) -> tuple[Float32, f
     return colours, float(counts[near_any].sum())
 
 
-def _thin(pixels: Float32, found: Float32, least: float) -> Float32:
+def _thin(pixels: Pixels, found: Float32, least: float) -> Float32:
     """The main colours of what is two pixels wide, but for those that are blends of others."""
     thin, _ = _peaks(_histogram(pixels[_smooth(pixels, 2)]), APART, least)
     pairs = list(combinations(found, 2))
@@ -247,15 +254,14 @@ def _thin(pixels: Float32, found: Float32, least: float) -> Float32:
     return thin[is_new]
 
 
-def _nearest(pixels: Float32, colors: Float32) -> tuple[Labels, Float32]:
+def _nearest(pixels: Pixels, colors: Float32) -> tuple[Labels, Float32]:
     """Which colour is nearest to each pixel, and how far it is."""
-    nearest = np.zeros(pixels.shape[:2], np.intp)
+    nearest = np.zeros(pixels.shape[:2], np.int8)
     least = np.full(pixels.shape[:2], np.inf, np.float32)
-    for k, colour in enumerate(colors):
-        off = pixels - colour
-        distance = np.sqrt(np.einsum("hwc,hwc->hw", off, off))
-        closer = distance < least
-        nearest[closer], least[closer] = k, distance[closer]
+    for rows in range(0, len(pixels), 64):  # a part at a time: they are many in floating point
+        part = pixels[rows : rows + 64].astype(np.float32)
+        off = np.stack([np.linalg.norm(part - colour, axis=2) for colour in colors])
+        nearest[rows : rows + 64], least[rows : rows + 64] = off.argmin(axis=0), off.min(axis=0)
     return nearest, least
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, features
 
-from pyengine.images.labels import load_indices, load_mask
+from pyengine.images.labels import load_flags, load_indices, load_mask
 from pyengine.images.reading import load, load_with_alpha, read_metadata
 from pyengine.images.writing import save
 from pyengine.machine import LOADED_BYTES, reading_within
@@ -168,6 +168,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "load": load,
     "load_with_alpha": load_with_alpha,
     "load_mask": partial(load_mask, name="mask"),
+    "load_flags": partial(load_flags, name="fill"),
     "load_indices": partial(load_indices, name="layout"),
     "read_metadata": read_metadata,
 }
