@@ -70,8 +70,9 @@ def synthesize(
     exemplar's. By default the result is a texture of the exemplar's size, and tiles with itself.
 
     Wherever an image is asked for, give a path, a PIL image, or an array: (H, W), (H, W, 3) or (H, W, 4), uint8,
-    uint16, or floats in [0, 1]. Masks are grey images. How a mask or an index image was read is told in a warning, if
-    it is not black and white, or of few values, as it is.
+    uint16, or floats in [0, 1]; or the bytes of a file, or a list of rows of numbers, whole ones from 0 to 255. Masks
+    are grey images. How a mask or an index image was read is told in a warning, if it is not black and white, or of few
+    values, as it is.
 
     Parameters
     ----------

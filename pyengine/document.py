@@ -15,7 +15,7 @@ import numpy as np
 from pyengine import __version__
 from pyengine.checks import nearest
 from pyengine.errors import PyengineError, in_short
-from pyengine.images.reading import ImageFile
+from pyengine.images.reading import ImageFile, from_list, is_nested
 
 PICTURES: dict[str, tuple[str, ...]] = {
     "exemplar": (),
@@ -29,6 +29,9 @@ PICTURES: dict[str, tuple[str, ...]] = {
     "sample_mask": (),
 }
 """The arguments that are pictures, or lists of them, and the words that may stand in the place of one."""
+
+SEVERAL = ("exemplar_regions", "output_regions", "sample_mask")
+"""Those of which a list may hold lists of pictures."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ def open_files(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
     def opened(name: str, value: Any, keywords: tuple[str, ...]) -> Any:
         if isinstance(value, (list, tuple)):
+            if is_nested(value) or not (name == "exemplars" or name.partition("[")[0] in SEVERAL):
+                return from_list(value, name)
             return [opened(f"{name}[{k}]", item, ()) for k, item in enumerate(value)]
         if isinstance(value, (str, os.PathLike)) and value not in keywords:
             return ImageFile.read(value, name)
@@ -73,6 +78,8 @@ def without_pictures(opened: Mapping[str, Any]) -> dict[str, Any]:
             return FileReference(value.path.absolute(), value.sha256)
         if isinstance(value, str):
             return value
+        if isinstance(value, bytes):
+            return InMemory(f"{len(value)} bytes")
         if isinstance(value, np.ndarray):
             return InMemory(f"an array of {value.dtype}, {value.shape}")
         return InMemory(f"a {type(value).__name__}")

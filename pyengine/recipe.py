@@ -13,7 +13,7 @@ from typing import Any, Literal, TypedDict, TypeVar, get_args
 import numpy as np
 
 from pyengine.arrays import Float32
-from pyengine.checks import check_choice, check_flag, is_integer, is_number, names_checked
+from pyengine.checks import check_choice, check_flag, check_names, is_integer, is_number, names_checked
 from pyengine.document import files_of, from_document, open_files, to_document, without_pictures
 from pyengine.errors import PyengineError, in_short
 from pyengine.files import check_path
@@ -416,6 +416,7 @@ class Recipe:
         """
         check_path("folder", folder)
         known = frozenset(inspect.signature(cls.create).parameters)
+        check_names(overrides, [*known, "text", "folder"])
         return cls.create(**{**from_document(text, Path(folder), overrides, known), **overrides})
 
 

@@ -6,16 +6,20 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from pyengine.arrays import Float32
 from pyengine.document import to_document
 from pyengine.images.writing import encode, save, to_uint8
 from pyengine.recipe import Recipe
 from pyengine.versions import versions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,32 @@ class Result:
     recipe: Recipe
     stopped: bool
     made_with: Mapping[str, str] = field(default_factory=dict)
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        return self.encode()
+
+    @property
+    def pil(self) -> Image.Image:
+        """The picture as a PIL image; one channel, if there is no colour."""
+        return Image.fromarray(self._levels())
+
+    def plot(self) -> Figure:
+        """Draw the objective's terms, weighted, over the iterations of each level; it needs the extra `[plot]`.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            It shows itself in a notebook; `savefig` writes it to a file.
+
+        Raises
+        ------
+        PyengineError
+            There is no matplotlib, or there was no iteration.
+        """
+        from pyengine.figures import plot_terms
+
+        return plot_terms(self.history, self.recipe.sizes)
 
     def report(self) -> dict[str, Any]:
         """What `pyengine synthesize --json` prints: how the picture came about, and the recipe to make it again.

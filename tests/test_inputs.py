@@ -211,7 +211,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"exemplar": None, "exemplars": []}, r"exemplars, a list: give a list of at least one picture"),
     ({"exemplar": None, "exemplars": "a.png"}, r"exemplars, a str: give a list"),
     ({"exemplar": None, "exemplars": [EXEMPLAR, picture(20, 15)]}, r"exemplars\[1\] of 20x15 pixels: both sides"),
-    ({"exemplar": None, "exemplars": [EXEMPLAR, None]}, r"exemplars\[1\]: pass a path, a PIL image or"),
+    ({"exemplar": None, "exemplars": [EXEMPLAR, None]}, r"exemplars\[1\]: pass a path, a PIL image, an"),
     ({"exemplar": picture(64, 15)}, r"exemplar of 64x15 pixels: both sides must be at least 16"),
     ({"exemplar": np.zeros((48, 64, 4))}, r"exemplar: fully transparent"),
     ({"exemplar": np.full((48, 64, 4), 0.5)}, r"exemplar: no pixel is more than half opaque"),

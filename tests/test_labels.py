@@ -98,7 +98,7 @@ def test_a_mask_is_turned_upright(tmp_path: Path) -> None:
         (np.ones((2, 2, 2), bool), ["(2, 2, 2)"]),
         (np.ones((0, 2), bool), ["no pixels"]),
         (np.ones(4, bool), ["(4,)"]),
-        ([[True]], ["list"]),
+        ({1}, ["set"]),
     ],
 )
 def test_refused_masks(source: Any, expected: list[str]) -> None:
@@ -219,7 +219,7 @@ def test_how_many_indices() -> None:
         (np.zeros(4, np.uint8), ["(4,)"]),
         (Image.fromarray(np.array([[-1]], np.int32)), ["32-bit levels such as -1"]),
         (Image.fromarray(noise(40, 40)), ["1600 distinct values", "not clear which ones", "regions"]),
-        ([[0]], ["list"]),
+        ({1}, ["set"]),
     ],
 )
 def test_refused_indices(source: Any, expected: list[str]) -> None:

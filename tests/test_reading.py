@@ -41,6 +41,47 @@ def test_arrays(dtype: str, shape: tuple[int, ...]) -> None:
     np.testing.assert_allclose(image, np.broadcast_to(expected, (4, 3, 3)), atol=1e-7)
 
 
+def test_lists_of_rows() -> None:
+    pixels = noise()
+    for source, expected in [
+        (pixels.tolist(), pixels),
+        (tuple(map(tuple, pixels[:, :, 0].tolist())), pixels[:, :, 0]),
+        ((pixels / 255).tolist(), pixels / 255),
+        ([[0, 1], [1, 0]], np.eye(2)[::-1]),
+        ([[False, True], [True, False]], np.eye(2)[::-1]),
+        ([*pixels], pixels),
+    ]:
+        np.testing.assert_array_equal(reading.load(source), reading.load(expected))
+    assert labels.load_indices([[0, 300], [2, 1]], "layout").indices.tolist() == [[0, 300], [2, 1]]
+    assert labels.load_flags([[0, 255], [True, 1]], "fill", 0.5).tolist() == [[False, True], [False, False]]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ([[0, 1], [1]], "a list of rows of different lengths, 2 and 1: make them one length"),
+        ([[[1, 2, 3], [1, 2]]], "a list of pixels of different lengths: make them one length"),
+        (["a.png", "b.png"], "a list with a str, 'a.png': give numbers, row by row"),
+        ([[0, None]], "a list with a NoneType, None: give numbers"),
+        ([], "shape (0,) is not an image's"),
+        ([[0, 256]], "values of type int64"),
+        ([[-1, 5]], "values of type int64"),
+        ([[0.5, 2.5]], "values from 0.5 to 2.5 are not in [0, 1]"),
+        ({1: 2}, "pass a path, a PIL image, an array, bytes or a list, not dict"),
+    ],
+)
+def test_refused_lists(source: Any, expected: str) -> None:
+    refused(source, expected)
+
+
+def test_bytes_of_a_file(tmp_path: Path) -> None:
+    path = write(tmp_path, ".png", noise())
+    for source in (path.read_bytes(), bytearray(path.read_bytes()), memoryview(path.read_bytes())):
+        np.testing.assert_array_equal(reading.load(source), reading.load(path))
+    refused(b"GIF87", "not an image in a format that is read here")
+    refused(b"", "not an image in a format that is read here")
+
+
 def test_the_result_is_a_copy() -> None:
     source = np.zeros((2, 2, 3), np.float32)
     reading.load(source)[:] = 1
@@ -76,8 +117,8 @@ def test_rounding_beyond_the_range_is_clipped() -> None:
         (np.array([[-np.inf, np.inf, 1]]), ["2 values are NaN or infinite"]),
         (Image.new("RGB", (0, 4)), ["no pixels"]),
         (Image.new("I", (4, 0)), ["no pixels"]),
-        ([[0.5]], ["list"]),
-        (b"image.png", ["bytes"]),
+        ({0.5}, ["set"]),
+        (b"image.png", ["not an image in a format"]),
         (None, ["NoneType"]),
     ],
 )
@@ -167,7 +208,7 @@ def test_alpha_turns_with_the_image(tmp_path: Path) -> None:
 def test_load_with_alpha_refuses_as_load_does(tmp_path: Path) -> None:
     clear = noise(channels=4)
     clear[:, :, 3] = 0
-    for source, expected in [(clear, "fully transparent"), (tmp_path / "none.png", "no such file"), ([1], "list")]:
+    for source, expected in [(clear, "fully transparent"), (tmp_path / "none.png", "no such file"), ({1}, "set")]:
         refused(source, expected, load=reading.load_with_alpha)
         refused(source, expected)
 

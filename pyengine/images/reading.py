@@ -12,7 +12,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from pyengine.arrays import Float32
-from pyengine.errors import PyengineError
+from pyengine.checks import is_number
+from pyengine.errors import PyengineError, in_short
 from pyengine.files import one_line, pieces
 from pyengine.images.formats import KEYWORD, readable
 from pyengine.machine import check_picture
@@ -109,8 +110,8 @@ class ImageFile:
         return hashlib.sha256(self.content).hexdigest()
 
 
-Source: TypeAlias = str | os.PathLike[str] | ImageFile | Image.Image | NDArray[Any]
-"""Whatever an image can be read from."""
+Source: TypeAlias = str | os.PathLike[str] | ImageFile | Image.Image | NDArray[Any] | bytes | Sequence[Any]
+"""Whatever an image can be read from: bytes are a file's, and a sequence has numbers, row by row."""
 
 
 def load(source: Source, name: str = "exemplar") -> Float32:
@@ -226,14 +227,77 @@ def read_array(source: Source, name: str, decode: Callable[[Image.Image], NDArra
         source = ImageFile.read(source, name)
     if isinstance(source, ImageFile):
         name = f"{name} {source.path}"
-        if source.content.startswith(_NPY):
-            return _saved_array(source.content, name), name
-        return _from_pillow(_open(source.content, name), name, decode), name
+        return _from_content(source.content, name, decode), name
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _from_content(bytes(source), name, decode), name
     if isinstance(source, Image.Image):
         return _from_pillow(source, name, decode), name
     if isinstance(source, np.ndarray):
         return plain(source, name), name
-    raise PyengineError(f"{name}: pass a path, a PIL image or a numpy array, not {type(source).__name__}")
+    if isinstance(source, (list, tuple)):
+        return from_list(source, name), name
+    raise PyengineError(f"{name}: pass a path, a PIL image, an array, bytes or a list, not {type(source).__name__}")
+
+
+def is_nested(source: object) -> bool:
+    """Whether a list or tuple has rows of numbers, or of pixels, as an image has, and no pictures.
+
+    Examples
+    --------
+    >>> is_nested([[0, 1], [1, 0]]), is_nested(["a.png", "b.png"]), is_nested([[[0, 1]], [[1, 0]]])
+    (True, False, False)
+    """
+    rows = source if isinstance(source, (list, tuple)) else ()
+    return bool(rows) and all(isinstance(row, (list, tuple)) and bool(row) and is_number(row[0]) for row in rows)
+
+
+def from_list(source: Sequence[Any], name: str) -> NDArray[Any]:
+    """Make an array of a list of rows: of floats as they are, of whole numbers from 0 to 255 as levels.
+
+    Flags are black and white, and so are whole numbers that are all 0 or 1.
+
+    Raises
+    ------
+    PyengineError
+        Rows of different lengths, or what is no number.
+
+    Examples
+    --------
+    >>> from_list([[0, 255], [7, 8]], "mask").dtype, from_list([[0, 1], [1, 1]], "mask").dtype
+    (dtype('uint8'), dtype('float32'))
+    >>> from_list([[0, 1], [1]], "mask")
+    Traceback (most recent call last):
+    ...
+    pyengine.errors.PyengineError: mask: a list of rows of different lengths, 2 and 1: make them one length
+    """
+    rows = list(source)
+    lengths = list(dict.fromkeys(len(row) for row in rows if isinstance(row, (list, tuple))))
+    if len(lengths) > 1:
+        raise PyengineError(
+            f"{name}: a list of rows of different lengths, {lengths[0]} and {lengths[1]}: make them one length"
+        )
+    try:
+        array = np.array(rows)
+    except (ValueError, TypeError, OverflowError):
+        raise PyengineError(f"{name}: a list of pixels of different lengths: make them one length") from None
+    if array.dtype.kind not in "buif":
+        raise PyengineError(f"{name}: a list with {_odd_one(rows)}: give numbers, row by row")
+    if array.size and array.dtype.kind != "f" and array.min() >= 0 and array.max() <= 255:
+        return array.astype(np.float32 if array.max() <= 1 else np.uint8)
+    return array
+
+
+def _odd_one(rows: Any) -> str:
+    """What in nested lists is no number."""
+    while isinstance(rows, (list, tuple)):
+        rows = next((item for item in rows if not is_number(item)), None)
+    return f"a {type(rows).__name__}, {in_short(rows)}"
+
+
+def _from_content(content: bytes, name: str, decode: Callable[[Image.Image], NDArray[Any]]) -> NDArray[Any]:
+    if content.startswith(_NPY):
+        return _saved_array(content, name)
+    return _from_pillow(_open(content, name), name, decode)
 
 
 def _saved_array(content: bytes, name: str) -> NDArray[Any]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from pyengine.checks import names_checked
 from pyengine.images.labels import load_mask
 from pyengine.images.reading import Source, load
 from pyengine.images.resampling import resize
@@ -104,6 +105,7 @@ class Comparison:
         }
 
 
+@names_checked
 def compare(
     exemplar: Source, image: Source, *, mask: Source | None = None, content: Source | None = None
 ) -> Comparison:
