@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from pyengine.checks import names_checked
 from pyengine.devices import Precision
 from pyengine.engine import Engine
-from pyengine.images.reading import Source
+from pyengine.images.reading import ProfileUse, Source
 from pyengine.images.regions import RegionSource
 from pyengine.inputs import Fit
 from pyengine.losses.options import Weights
 from pyengine.methods import Method
-from pyengine.network.graphs import Padding, Pooling
+from pyengine.network.graphs import Beyond, Pooling
+from pyengine.palette import Keep
 from pyengine.pyramid import Start
 from pyengine.recipe import Augmentation, PreserveColor
 from pyengine.result import Progress, Result
+from pyengine.wrap import Axes
 
 
 @names_checked
@@ -35,6 +38,8 @@ def synthesize(
     start: Start | None = None,
     style_scale: float = 1.0,
     preserve_color: PreserveColor | None = None,
+    palette: Keep | None = None,
+    profile: ProfileUse = "srgb",
     exemplar_regions: RegionSource | Sequence[RegionSource] | None = None,
     output_regions: RegionSource | None = None,
     regions: int | None = None,
@@ -42,14 +47,15 @@ def synthesize(
     fill: Source | None = None,
     sample_mask: Source | Sequence[Source] | None = None,
     mask_threshold: float | None = None,
-    seamless: bool = False,
+    seamless: Axes | None = None,
     method: Method = "histogram",
     weights: Weights | None = None,
     structure: bool = False,
     gram_layers: Sequence[str] | None = None,
     histogram_layers: Sequence[str] | None = None,
     content_layers: Sequence[str] | None = None,
-    padding: Padding | None = None,
+    wrap: Axes | Literal["none"] | None = None,
+    padding: Beyond | None = None,
     pooling: Pooling | None = None,
     seed: int = 0,
     levels: int | None = None,
@@ -70,9 +76,9 @@ def synthesize(
     exemplar's. By default the result is a texture of the exemplar's size, and tiles with itself.
 
     Wherever an image is asked for, give a path, a PIL image, or an array: (H, W), (H, W, 3) or (H, W, 4), uint8,
-    uint16, or floats in [0, 1]; or the bytes of a file, or a list of rows of numbers, whole ones from 0 to 255. Masks
-    are grey images. How a mask or an index image was read is told in a warning, if it is not black and white, or of few
-    values, as it is.
+    uint16, or floats in [0, 1]; or the bytes of a file, or a list of rows of numbers, whole ones from 0 to 255. Files
+    may have 16 bits or floating-point numbers of any size. Masks are grey images. How a mask or an index image was read
+    is told in a warning, if it is not black and white, or of few values, as it is.
 
     Parameters
     ----------
@@ -120,6 +126,14 @@ def synthesize(
         Keep the content's colours: by transferring luminance only, or by giving the exemplar the content's mean and
         covariance of colours first, and each area of the result the content's hue last. Default: None, the colours are
         the exemplar's.
+    profile : {"srgb", "keep"}
+        What becomes of the pictures' colours: by their profiles they are converted to sRGB, where those outside it are
+        lost; or they are worked on as they are, and the result has their profile, which all must have in common.
+        Default: "srgb".
+    palette : {"keep"}, optional
+        For pixel art: end on the exemplars' own colours, of which there may be 256, and on no others, so that pixels
+        agree with those around as they do in the exemplars. With patches, all is laid out at full size. Default: None,
+        colours are free.
     exemplar_regions, output_regions : index image, or list of masks, optional
         Painting by numbers: each region of the output is matched to the exemplar's region of the same number. An index
         image has whole numbers, of which 0 is no region, or flat colours, of which black is none; a list has one soft
@@ -140,9 +154,10 @@ def synthesize(
     mask_threshold : float, optional
         The level, from 0 to 1, above which `keep`, `fill` and `sample_mask` are white. Default: None, the middle
         between a mask's dark and its light, where these clearly are two.
-    seamless : bool
-        Make a band at the picture's borders again, an eighth of the shorter side wide, so that it tiles; with
-        `start="patches"`, half to one and a half times as wide, as the picture's contours have it. Default: False.
+    seamless : {"x", "y", "xy"}, optional
+        Make a band at the picture's borders again, an eighth of the shorter side wide, so that it tiles: "x" is on
+        the left and right, "y" at top and bottom, "xy" all around. With `start="patches"`, it is half to one and a half
+        times as wide, as the picture's contours have it. Default: None, no border is made again.
     method : {"histogram", "gatys"}
         "gatys" is the baseline: Gram losses only, on one scale under zero padding, 500 iterations (Gatys et al. 2015).
         Default: "histogram".
@@ -160,10 +175,13 @@ def synthesize(
         Feature maps of the network, such as "relu3_1". Default: None, the first of each of the network's first four
         blocks for Gram matrices (relu1_1, relu2_1, relu3_1 and relu4_1 of a VGG), of these the first and the last for
         histograms, and the last for the content.
-    padding : {"wrap", "reflect", "zeros"}, optional
-        What the network sees beyond the border: the opposite side, its own reflection, or what its training images
-        had there. Only with "wrap" does the result tile. Default: None: "zeros" for "gatys"; "reflect" with `content`,
-        a hole or painted regions, which need not tile, and "wrap" for textures and with `seamless`.
+    wrap : {"x", "y", "xy", "none"}, optional
+        Where the result tiles with itself: side by side, one above the other, both, or not at all. Default: None: as
+        `seamless` says; "none" with `content`, a hole or painted regions, which need not tile, and with "gatys"; "xy"
+        for all other textures.
+    padding : {"reflect", "zeros"}, optional
+        What the network sees beyond a border that does not wrap round, as an exemplar's never does: the reflection of
+        what is inside, or what its training images had there. Default: None, "reflect", but "zeros" for "gatys".
     pooling : {"average", "max"}, optional
         How the network reduces feature maps to half their size. Default: None: "max" for style transfers, where
         averages let a fine pattern grow in flat areas, but "average" with "gatys" and for everything else.
@@ -238,6 +256,8 @@ def synthesize(
             start=start,
             style_scale=style_scale,
             preserve_color=preserve_color,
+            palette=palette,
+            profile=profile,
             exemplar_regions=exemplar_regions,
             output_regions=output_regions,
             regions=regions,
@@ -252,6 +272,7 @@ def synthesize(
             gram_layers=gram_layers,
             histogram_layers=histogram_layers,
             content_layers=content_layers,
+            wrap=wrap,
             padding=padding,
             pooling=pooling,
             seed=seed,

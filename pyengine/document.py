@@ -15,7 +15,8 @@ import numpy as np
 from pyengine import __version__
 from pyengine.checks import nearest
 from pyengine.errors import PyengineError, in_short
-from pyengine.images.reading import ImageFile, from_list, is_nested
+from pyengine.images.lists import from_list, is_nested
+from pyengine.images.reading import ImageFile
 
 PICTURES: dict[str, tuple[str, ...]] = {
     "exemplar": (),

@@ -21,6 +21,7 @@ from pyengine.arrays import Float32
 from pyengine.checks import is_number
 from pyengine.errors import PyengineError, in_short
 from pyengine.images.color import LUMINANCE
+from pyengine.images.deep import Stored
 from pyengine.images.reading import Source, as_pixels, check_shape, decoded, read_array, split
 from pyengine.images.snapping import NOISE, grow, main_colors, snap, solid
 
@@ -211,7 +212,7 @@ def load_indices(source: Source, name: str, count: int | None = None) -> IndexIm
     """
     modes = []
 
-    def decode(image: Image.Image) -> NDArray[Any]:
+    def decode(image: Image.Image) -> Stored:
         modes.append(image.mode)
         return _decode_indices(image)
 
@@ -374,10 +375,10 @@ def _rgb(numbers: NDArray[np.uint32]) -> Float32:
     return np.stack([colors >> 16 & 255, colors >> 8 & 255, colors & 255], axis=1).astype(np.float32)
 
 
-def _decode_indices(image: Image.Image) -> NDArray[Any]:
+def _decode_indices(image: Image.Image) -> Stored:
     """Upright numbers (H, W) as they are stored, whatever their colours in a palette, else uint8 RGB or RGBA."""
     if image.mode in ("1", "L") or (image.mode == "P" and len(image.getcolors() or ()) <= MOST_INDICES):
-        return np.asarray(ImageOps.exif_transpose(image))
+        return Stored(np.asarray(ImageOps.exif_transpose(image)), 8, True)
     return decoded(image, managed=False)
 
 
