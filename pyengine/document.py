@@ -15,6 +15,7 @@ import numpy as np
 from pyengine import __version__
 from pyengine.checks import nearest
 from pyengine.errors import PyengineError, in_short
+from pyengine.images.lists import from_list, is_nested
 from pyengine.images.reading import ImageFile
 
 PICTURES: dict[str, tuple[str, ...]] = {
@@ -26,8 +27,12 @@ PICTURES: dict[str, tuple[str, ...]] = {
     "output_regions": (),
     "keep": (),
     "fill": ("alpha",),
+    "sample_mask": (),
 }
 """The arguments that are pictures, or lists of them, or maps by name, and the words that may stand in their place."""
+
+SEVERAL = ("exemplar_regions", "output_regions", "sample_mask")
+"""Those of which a list may hold lists of pictures."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,8 @@ def open_files(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
     def opened(name: str, value: Any, keywords: tuple[str, ...]) -> Any:
         if isinstance(value, (list, tuple)):
+            if is_nested(value) or not (name == "exemplars" or name.partition("[")[0] in SEVERAL):
+                return from_list(value, name)
             return [opened(f"{name}[{k}]", item, ()) for k, item in enumerate(value)]
         if isinstance(value, Mapping):  # the maps of a material
             return {key: opened(f"{name}[{key!r}]", item, ()) for key, item in value.items()}
@@ -76,6 +83,8 @@ def without_pictures(opened: Mapping[str, Any]) -> dict[str, Any]:
             return FileReference(value.path.absolute(), value.sha256)
         if isinstance(value, str):
             return value
+        if isinstance(value, bytes):
+            return InMemory(f"{len(value)} bytes")
         if isinstance(value, np.ndarray):
             return InMemory(f"an array of {value.dtype}, {value.shape}")
         return InMemory(f"a {type(value).__name__}")

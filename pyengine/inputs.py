@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from pyengine.arrays import Float32
 from pyengine.checks import is_number
 from pyengine.errors import PyengineError, in_short
 from pyengine.images.encoding import DEPTHS, Encoding, shared, under
-from pyengine.images.light import flattened, light_of, variation
+from pyengine.images.labels import check_threshold, load_flags
 from pyengine.images.masks import band, fill_by_reflection
-from pyengine.images.reading import OPAQUE, ProfileUse, Source, load_mask, load_with_encoding
+from pyengine.images.reading import ProfileUse, Source
 from pyengine.maps import PICTURE
 from pyengine.network.graphs import LEAST_SIDE
 from pyengine.periods import find_lattice
@@ -71,10 +70,7 @@ def alike(
         own = [encoding.curve for encoding in picture.encodings]
         if own == curves:
             return picture
-        parts = [
-            under(picture.image[:, :, one.channels], *pair)
-            for one, *pair in zip(maps, own, curves, strict=True)
-        ]
+        parts = [under(picture.image[:, :, one.channels], *pair) for one, *pair in zip(maps, own, curves, strict=True)]
         return made.setdefault(id(picture), replace(picture, image=np.concatenate(parts, axis=2)))
 
     content, init = (None if picture is None else brought(picture) for picture in (content, init))
@@ -244,10 +240,12 @@ class Hole:
         seamless: Axes | None,
         *,
         follows: bool,
+        threshold: float | None = None,
     ) -> Hole | None:
         """The hole in `init`, or else in the only exemplar; None where none is asked for.
 
         With `follows`, the band of `seamless` is half as wide to half as wide again, as the picture's contours have it.
+        The masks are white above a threshold, if there is one.
         """
         if keep is None and fill is None and seamless is None:
             return None
@@ -264,7 +262,11 @@ class Hole:
                 raise PyengineError("fill='alpha': the picture has no transparent pixels: give a mask")
             alpha = None
         elif fill is not None or keep is not None:
-            kept = _selected(keep, "keep", shape) if fill is None else ~_selected(fill, "fill", shape)
+            kept = (
+                _selected(keep, "keep", shape, threshold)
+                if fill is None
+                else ~_selected(fill, "fill", shape, threshold)
+            )
             known = known & kept
             alpha = None if alpha is None else np.where(kept, alpha, np.float32(1))
         free = ~known
@@ -294,12 +296,62 @@ def seamless_band(shape: tuple[int, ...], seamless: Axes) -> Flags:
     return band((height, width), max(min(shape) // BAND_SHARE, 1), Wrap.of(seamless))
 
 
-def _selected(source: Source | None, name: str, shape: tuple[int, ...]) -> Flags:
+def sampled(pictures: list[Picture], masks: Any, threshold: float | None) -> list[Picture]:
+    """The same exemplars, of which what is black in masks is measured as little as what is transparent.
+
+    Parameters
+    ----------
+    pictures : list of Picture
+    masks : mask, or with several exemplars a sequence of one for each; optional
+        None for all of the exemplars.
+    threshold : float, optional
+        The level above which masks are white; see `labels.load_flags`.
+
+    Raises
+    ------
+    PyengineError
+        A mask that can't be read or is of another size, or as many as there are exemplars not; or nothing is white.
+
+    Examples
+    --------
+    >>> left = np.arange(20)[None].repeat(20, axis=0) < 10
+    >>> (picture,) = sampled([load_picture(np.zeros((20, 20)), "exemplar")], left, None)
+    >>> float(picture.opaque.mean())
+    0.5
+    """
+    if masks is None:
+        return pictures
+    if len(pictures) == 1 and not isinstance(masks, (list, tuple)):
+        masks = [masks]
+    if not isinstance(masks, (list, tuple)) or len(masks) != len(pictures):
+        raise PyengineError(f"sample_mask: give a list of {len(pictures)}, one for each exemplar")
+    found = []
+    for k, (picture, mask) in enumerate(zip(pictures, masks, strict=True)):
+        name = "sample_mask" if len(masks) == 1 else f"sample_mask[{k}]"
+        measured = _selected(mask, name, picture.image.shape[:2], threshold)
+        if picture.opaque is not None:
+            measured &= picture.opaque
+        if not measured.any():
+            raise PyengineError(f"{name}: nothing is left to measure: paint what is to be measured white")
+        found.append(replace(picture, opaque=measured))
+    return found
+
+
+def check_thresholds(threshold: Any, masks: Sequence[Any]) -> None:
+    """Raise PyengineError for a threshold that can't be used, or where there is no mask to use it for."""
+    if threshold is None:
+        return
+    check_threshold(threshold)
+    if all(mask is None for mask in masks):
+        raise PyengineError("mask_threshold without keep, fill or sample_mask: give the mask that it is for")
+
+
+def _selected(source: Source | None, name: str, shape: tuple[int, ...], threshold: float | None) -> Flags:
     """Read a mask, and say where it is white rather than black."""
     assert source is not None
-    mask = load_mask(source, name)
+    mask = load_flags(source, name, threshold)
     if mask.shape != shape:
         raise PyengineError(
             f"{name} of {mask.shape[1]}x{mask.shape[0]} pixels: the picture has {shape[1]}x{shape[0]}, so must it"
         )
-    return mask > 0.5
+    return mask

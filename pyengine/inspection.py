@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pyengine.checks import names_checked
 from pyengine.images.reading import Source
 from pyengine.lattice import Lattice
 from pyengine.network.graphs import LEAST_SIDE
@@ -50,6 +51,7 @@ class Inspection:
     settings: dict[str, Any]
 
 
+@names_checked
 def inspect(exemplar: Source) -> Inspection:
     """Find an exemplar's periods, by its autocorrelation, and the sizes at which a texture of it can tile.
 

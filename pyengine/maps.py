@@ -1,7 +1,7 @@
 """Maps: the pictures that a material is made of, aligned to the pixel, as channels of one image.
 
-A network sees each map by itself. What holds them together is `losses.JointLoss`, and that they begin where they belong:
-laid out from patches of all of them.
+A network sees each map by itself. What holds them together is `losses.JointLoss`, and that they begin where they
+belong: laid out from patches of all of them.
 """
 
 from __future__ import annotations

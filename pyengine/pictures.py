@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -207,7 +207,9 @@ def _as_map(picture: Picture, name: str, what: str) -> Picture:
     if not is_grey(image):
         if np.ptp(image, axis=2).max() > MOST_TINT:
             raise PyengineError(f"{what}: it is in colour, and {name} is one channel: convert it to greyscale")
-        return replace(picture, image=image.mean(axis=2, keepdims=True), encodings=(replace(picture.encoding, grey=True),))
+        return replace(
+            picture, image=image.mean(axis=2, keepdims=True), encodings=(replace(picture.encoding, grey=True),)
+        )
     return replace(picture, image=image[:, :, :1])
 
 

@@ -13,12 +13,13 @@ from typing import Any, Literal, TypedDict, TypeVar, get_args
 import numpy as np
 
 from pyengine.arrays import Float32
-from pyengine.checks import check_choice, check_flag, is_integer, is_number, names_checked
+from pyengine.checks import check_choice, check_flag, check_names, is_integer, is_number, names_checked
 from pyengine.document import files_of, from_document, open_files, to_document, without_pictures
 from pyengine.errors import PyengineError, in_short
 from pyengine.files import check_path
 from pyengine.images.color import is_grey, luminance, match_colors, match_luminance
 from pyengine.images.encoding import Encoding
+from pyengine.images.formats import suffixes
 from pyengine.images.masks import fill_by_reflection
 from pyengine.images.reading import ProfileUse, Source
 from pyengine.images.regions import Painting, RegionSource, load_regions
@@ -28,18 +29,21 @@ from pyengine.inputs import (
     Fit,
     Hole,
     alike,
+    check_thresholds,
     exemplar_factors,
     fitted,
     load_exemplars,
     load_init,
+    sampled,
     style_sizes,
 )
 from pyengine.level import Exemplar, Level
 from pyengine.losses import KINDS, JointLoss
-from pyengine.maps import ALPHA, PICTURE, Limits, Map, unit
 from pyengine.losses.options import USUAL, LossOptions, Weights
+from pyengine.maps import ALPHA, PICTURE, Limits, Map, beside, unit
 from pyengine.methods import PRESETS, Method, Preset
 from pyengine.network.graphs import LEAST_SIDE, Beyond, Pooling
+from pyengine.palette import Keep, Palette, check_palette, usual_plan
 from pyengine.pictures import Flags, Picture, PictureSource, limits_of, load_picture
 from pyengine.pyramid import (
     MULTIPLE,
@@ -76,11 +80,15 @@ class Options(TypedDict, total=False):
     start: Start | None
     style_scale: float
     preserve_color: PreserveColor | None
+    palette: Keep | None
     profile: ProfileUse
     exemplar_regions: RegionSource | Sequence[RegionSource] | None
     output_regions: RegionSource | None
+    regions: int | None
     keep: Source | None
     fill: Source | None
+    sample_mask: Source | Sequence[Source] | None
+    mask_threshold: float | None
     seamless: Axes | None
     method: Method
     weights: Weights | None
@@ -162,6 +170,8 @@ class Recipe:
         What the values of each channel are in the exemplars. Default: not known, and not needed for a picture alone.
     alpha : float32 (H, W), optional
         How opaque the result is: the content's, or that of a picture with a hole. Default: None, altogether.
+    palette : Palette, optional
+        The only colours that the result has. Default: None, there may be any.
     """
 
     level: Level = field(repr=False)
@@ -179,6 +189,7 @@ class Recipe:
     suffixes: tuple[str | None, ...] = (None,)
     limits: tuple[Limits, ...] = field(default=(), repr=False)
     alpha: Float32 | None = field(default=None, repr=False)
+    palette: Palette | None = field(default=None, repr=False)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -235,14 +246,14 @@ class Recipe:
         assert self.level.picture is not None
         given = self.arguments
         level = self.level.cropped(box)
-        levels = given.get("levels")
+        levels, iterations = usual_plan(given, self.start)
         preset = PRESETS[given.get("method", "histogram")]
         sizes = [level.size, *(exemplar.size for exemplar in level.exemplars)]
-        if isinstance(given.get("iterations"), Sequence):  # one for each level
+        if isinstance(iterations, Sequence):  # one for each level
             levels = len(self.iterations)
         if levels is not None and levels > most_levels(*sizes, coarsest=LEAST_SIDE):
             return self
-        planned = _planned_iterations(sizes, levels, given.get("iterations"), preset, self.start)
+        planned = _planned_iterations(sizes, levels, iterations, preset, self.start)
         return replace(
             self,
             level=level,
@@ -255,6 +266,17 @@ class Recipe:
     def encoding(self) -> Encoding:
         """How the result, or its first map, is to be in a file."""
         return self.encodings[0]
+
+    def map(self, name: str) -> Map:
+        """The map of a name."""
+        return next(one for one in self.level.maps if one.name == name)
+
+    def places(self, path: str | os.PathLike[str]) -> dict[str, Path]:
+        """Where the result's maps are written, by name, whose first is written to a path; see `Result.files`."""
+        names = [one.name for one in self.level.maps if one.name != ALPHA]
+        written = [suffix if suffix in suffixes() else None for suffix in self.suffixes]
+        others = {name: beside(path, names[0], name, suffix) for name, suffix in zip(names, written, strict=False)}
+        return {**others, names[0]: Path(path)}
 
     def within_limits(self, image: Float32) -> Float32:
         """An image (H, W, C) of which normals have unit length, and data no values that exemplars do not have."""
@@ -308,11 +330,15 @@ class Recipe:
         start: Start | None = None,
         style_scale: float = 1.0,
         preserve_color: PreserveColor | None = None,
+        palette: Keep | None = None,
         profile: ProfileUse = "srgb",
         exemplar_regions: RegionSource | Sequence[RegionSource] | None = None,
         output_regions: RegionSource | None = None,
+        regions: int | None = None,
         keep: Source | None = None,
         fill: Source | None = None,
+        sample_mask: Source | Sequence[Source] | None = None,
+        mask_threshold: float | None = None,
         seamless: Axes | None = None,
         method: Method = "histogram",
         weights: Weights | None = None,
@@ -353,6 +379,7 @@ class Recipe:
                 raise PyengineError(
                     f"seamless={seamless!r} with wrap={wrap!r}: what is to tile wraps round: leave wrap out"
                 )
+        check_palette(given)
         start = _chosen_start(given, PRESETS[method])
         losses = _loss_options(given, PRESETS[method], start)
         if fit is not None:
@@ -366,14 +393,19 @@ class Recipe:
             raise PyengineError("content, a dictionary: a style transfer shows one picture: give that")
         shown = None if content is None else load_picture(opened["content"], "content", profile)
         begun = load_init(opened["init"], shown, profile)
-        has_hole = seamless or keep is not None or fill is not None
+        has_hole = seamless is not None or keep is not None or fill is not None
         pictures = _with_alpha(pictures, given)
         if len(pictures[0].maps) > 1:
             losses = replace(losses, kinds=(*losses.kinds, JointLoss.kind))
-        pictures, shown, begun, encodings = alike(pictures, shown, begun, has_hole=bool(has_hole))
-        hole = Hole.create(pictures, begun, opened["keep"], opened["fill"], seamless, follows=start == "patches")
+        pictures, shown, begun, encodings = alike(pictures, shown, begun, has_hole=has_hole)
+        check_thresholds(mask_threshold, [keep, fill, sample_mask])
+        follows = start == "patches"
+        hole = Hole.create(
+            pictures, begun, opened["keep"], opened["fill"], seamless, follows=follows, threshold=mask_threshold
+        )
         if hole:
             pictures = [replace(p, opaque=hole.known) if p is hole.picture else p for p in pictures]
+        pictures = sampled(pictures, opened["sample_mask"], mask_threshold)
         light = None
         if flatten_light:
             kept_picture = [] if hole is None else [replace(hole.picture, opaque=hole.known)]
@@ -382,7 +414,11 @@ class Recipe:
             hole = hole and hole.flattened()
         _check_hole(hole, shown)
         painting = load_regions(
-            [picture.size for picture in pictures], opened["exemplar_regions"], opened["output_regions"]
+            [picture.size for picture in pictures],
+            opened["exemplar_regions"],
+            opened["output_regions"],
+            regions,
+            content is None and (True if hole is None else hole.free),
         )
         natural = shown or hole or painting or begun or pictures[0]
         final = _final_size(size, natural.size, hole, painting)
@@ -391,8 +427,9 @@ class Recipe:
             scaled, final = fitted(fit, pictures, scaled, final, losses.wrap)
         factors = exemplar_factors(pictures, scaled, exemplar_weights)
         made = _masked_exemplars(pictures, factors, painting)
-        regions = painting.names if painting else ("",)
-        _check_regions(regions, made)
+        few_colors = None if palette is None else Palette.of(made)
+        names = painting.names if painting else ("",)
+        _check_regions(names, made)
 
         background = None if shown is None else resize(shown.image, final)
         kept, free = _kept(hole, painting, background)
@@ -412,7 +449,7 @@ class Recipe:
         level = Level(
             final,
             tuple(turned for e in made for turned in _augmented(e, augment)),
-            regions,
+            names,
             painting.output if painting else None,
             background,
             kept,
@@ -421,7 +458,7 @@ class Recipe:
             None if begun is None or hole else resize(begun.image, final),
             losses.wrap,
         )
-        planned = _planned_iterations([final, *scaled], levels, iterations, PRESETS[method], start)
+        planned = _planned_iterations([final, *scaled], *usual_plan(given, start), PRESETS[method], start)
         check_seed(seed)
         sizes = tuple(level_sizes(final, len(planned), MULTIPLE))
         opacity = hole.alpha if hole else None if shown is None else shown.alpha
@@ -440,6 +477,7 @@ class Recipe:
             limits=limits_of(pictures),
             suffixes=pictures[0].suffixes,
             alpha=None if opacity is None else resize(opacity, final).clip(0, 1),
+            palette=few_colors,
         )
 
     def to_json(self) -> str:
@@ -486,6 +524,7 @@ class Recipe:
         """
         check_path("folder", folder)
         known = frozenset(inspect.signature(cls.create).parameters)
+        check_names(overrides, [*known, "text", "folder"])
         return cls.create(**{**from_document(text, Path(folder), overrides, known), **overrides})
 
 
@@ -674,7 +713,8 @@ def _check_regions(names: tuple[str, ...], exemplars: list[Exemplar]) -> None:
         found = [(e.factor, e.coverage(region)) for e in exemplars]
         if not any(factor and (coverage is None or coverage.any()) for factor, coverage in found):
             raise PyengineError(
-                f"region {name}: all of it is transparent, in the hole, or of no weight by exemplar_weights"
+                f"region {name}: all of it is transparent, in the hole, black in sample_mask, or of no weight by "
+                "exemplar_weights"
             )
 
 

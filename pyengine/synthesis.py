@@ -163,6 +163,8 @@ class Synthesis:
             image = self._level(len(self._recipe.sizes) - 1).keep(without_cast(image, colors))
         if self._recipe.level.maps != PICTURE:
             image = self._level(len(self._recipe.sizes) - 1).keep(self._recipe.within_limits(image))
+        if self._recipe.palette is not None:
+            image = self._recipe.palette.applied(image, self._level(len(self._recipe.sizes) - 1), self._kernels)
         if self._recipe.frame is not None:
             image = self._recipe.frame.around(image)
         timings = {**self._watch.seconds, "total": time.perf_counter() - self._start}
