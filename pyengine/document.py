@@ -50,6 +50,17 @@ class InMemory:
     description: str
 
 
+def is_maps(value: Any) -> bool:
+    """Whether an argument is the maps of a material by name, and not a picture, which a dictionary may stand for too.
+
+    Examples
+    --------
+    >>> is_maps({"albedo": "rock.png"}), is_maps({"file": "rock.png"}), is_maps("rock.png")
+    (True, False, False)
+    """
+    return isinstance(value, Mapping) and bool(value) and not {"file", "in_memory"} & value.keys()
+
+
 def open_files(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Read the files that arguments name, each once; what is no path stays as it is."""
 
@@ -205,7 +216,7 @@ def _found(name: str, value: Any, folder: Path) -> Any:
     if isinstance(value, str):
         return value if value in PICTURES.get(name, ()) else ImageFile.read(folder / value, name)
     argument = name.partition("[")[0]
-    if isinstance(value, dict) and value and not {"file", "in_memory"} & value.keys():
+    if is_maps(value):
         return {key: _found(f"{name}[{key!r}]", item, folder) for key, item in value.items()}
     if not isinstance(value, dict) or not ({"file", "in_memory"} & value.keys()):
         raise PyengineError(f"recipe: {name}={in_short(value)}: give a file's path")

@@ -258,7 +258,7 @@ class Result:
         for (name, place), encoding in zip(self.files(path).items(), self.recipe.encodings, strict=False):
             save(self._channels(name), place, encoding, depth=depth, metadata=metadata)
 
-    def encode(self, suffix: str = ".png", depth: Depth | None = None) -> bytes:
+    def encode(self, suffix: str = ".png", depth: Depth | None = None, map: str | None = None) -> bytes:
         """What `save` would write to a file with this suffix, for what is no file, such as a web server's answer.
 
         Parameters
@@ -267,6 +267,8 @@ class Result:
             Of `save`. Default: ".png".
         depth : {8, 16, "half", "float"}, optional
             Of `save`.
+        map : str, optional
+            The map of a material. Default: None, the first.
 
         Examples
         --------
@@ -275,6 +277,7 @@ class Result:
         'ffd8'
         """
         metadata = json.dumps(self._provenance())
-        first = next(iter(self.maps))
-        encoded = encode(self._channels(first), f"result{suffix}", self.recipe.encoding, depth=depth, metadata=metadata)
-        return bytes(encoded)
+        names = list(self.maps)
+        name = names[0] if map is None else map
+        encoding = self.recipe.encodings[names.index(name)]
+        return bytes(encode(self._channels(name), f"result{suffix}", encoding, depth=depth, metadata=metadata))
