@@ -17,6 +17,7 @@ from pyengine.checks import nearest
 from pyengine.errors import PyengineError, in_short
 from pyengine.images.lists import from_list, is_nested
 from pyengine.images.reading import ImageFile
+from pyengine.maps import by_name
 
 PICTURES: dict[str, tuple[str, ...]] = {
     "exemplar": (),
@@ -217,7 +218,8 @@ def _found(name: str, value: Any, folder: Path) -> Any:
         return value if value in PICTURES.get(name, ()) else ImageFile.read(folder / value, name)
     argument = name.partition("[")[0]
     if is_maps(value):
-        return {key: _found(f"{name}[{key!r}]", item, folder) for key, item in value.items()}
+        maps = by_name(value.items(), f"recipe: {name}")
+        return {key: _found(f"{name}[{key!r}]", item, folder) for key, item in maps.items()}
     if not isinstance(value, dict) or not ({"file", "in_memory"} & value.keys()):
         raise PyengineError(f"recipe: {name}={in_short(value)}: give a file's path")
     if "in_memory" in value:
