@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import warnings
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,11 +12,13 @@ import numpy.typing as npt
 from pyengine.arrays import Float32
 from pyengine.checks import is_number
 from pyengine.errors import PyengineError, in_short
+from pyengine.images.encoding import DEPTHS, Encoding, shared, under
 from pyengine.images.light import flattened, light_of, variation
 from pyengine.images.masks import band, fill_by_reflection
-from pyengine.images.reading import OPAQUE, Source, load_mask, load_with_alpha
+from pyengine.images.reading import OPAQUE, ProfileUse, Source, load_mask, load_with_encoding
 from pyengine.network.graphs import LEAST_SIDE
 from pyengine.periods import find_lattice
+from pyengine.wrap import Axes, Wrap
 
 LARGEST_SIDE = 16383
 """How many pixels a side may have: as many as a WebP file can hold."""
@@ -25,6 +28,9 @@ LARGEST_SCALE = 8.0
 
 BAND_SHARE = 8
 """With `seamless`, how many times the width of the band that is made again at each border the shorter side is."""
+
+TOLD = 1e-3
+"""The share of a picture's pixels that may lie outside sRGB without a word."""
 
 Fit = Literal["size", "scale"]
 
@@ -41,10 +47,16 @@ class Picture:
         RGB in [0, 1].
     opaque : bool (H, W), optional
         Which of its pixels are more than half opaque; None if all are.
+    alpha : float32 (H, W), optional
+        How opaque they are. Default: None, all of them altogether.
+    encoding : Encoding
+        How it was in its file. Default: 8 bits and sRGB.
     """
 
     image: Float32
     opaque: Flags | None
+    alpha: Float32 | None = None
+    encoding: Encoding = field(default_factory=Encoding)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -62,7 +74,7 @@ class Picture:
         return replace(self, image=flattened(self.image, light_of(self.image, self.opaque)))
 
 
-def load_picture(source: Source, name: str) -> Picture:
+def load_picture(source: Source, name: str, profile: ProfileUse = "srgb") -> Picture:
     """Read a picture.
 
     Raises
@@ -75,7 +87,7 @@ def load_picture(source: Source, name: str) -> Picture:
     >>> load_picture(np.zeros((20, 30), np.uint8), "content").size
     (30, 20)
     """
-    image, alpha = load_with_alpha(source, name)
+    image, alpha, encoding = load_with_encoding(source, name, profile=profile)
     height, width = image.shape[:2]
     if min(width, height) < LEAST_SIDE:
         raise PyengineError(
@@ -84,21 +96,57 @@ def load_picture(source: Source, name: str) -> Picture:
     opaque = None if alpha is None else alpha > OPAQUE
     if opaque is not None and not opaque.any():
         raise PyengineError(f"{name}: no pixel is more than half opaque: remove its alpha channel")
-    return Picture(image, opaque)
+    if encoding.clipped > TOLD:
+        warnings.warn(
+            f"{name}: {encoding.clipped:.1%} of its pixels are outside sRGB, and the nearest colour in it is taken: "
+            f"profile='keep' leaves colours as they are",
+            stacklevel=2,
+        )
+    return Picture(image, opaque, alpha, encoding)
 
 
-def load_exemplars(exemplar: Source | None, exemplars: Any) -> list[Picture]:
+def alike(
+    exemplars: list[Picture], content: Picture | None, init: Picture | None, *, has_hole: bool
+) -> tuple[list[Picture], Picture | None, Picture | None, Encoding]:
+    """Pictures in which equal values of files are equal, and how what is made of them is to be in a file.
+
+    That is as the content is, or the picture with a hole, or else the deepest exemplar.
+
+    Raises
+    ------
+    PyengineError
+        Their profiles differ, which happens only where they are kept.
+    """
+    pictures = [*exemplars, *(p for p in (content, init) if p is not None)]
+    if len({picture.encoding.profile for picture in pictures}) > 1:
+        raise PyengineError(
+            "profile='keep': the pictures have different colour profiles: convert them to one, or leave profile out"
+        )
+    deepest = max(exemplars, key=lambda picture: DEPTHS.index(picture.encoding.depth))
+    natural = (content or (init if has_hole else None) or deepest).encoding
+    curve = shared([picture.encoding.curve for picture in pictures], natural.curve)
+    made: dict[int, Picture] = {}  # the init may be the content
+
+    def brought(picture: Picture) -> Picture:
+        image = under(picture.image, picture.encoding.curve, curve)
+        return made.setdefault(id(picture), picture if image is picture.image else replace(picture, image=image))
+
+    content, init = (None if picture is None else brought(picture) for picture in (content, init))
+    return [brought(picture) for picture in exemplars], content, init, replace(natural, curve=curve)
+
+
+def load_exemplars(exemplar: Source | None, exemplars: Any, profile: ProfileUse) -> list[Picture]:
     """Read the only exemplar, or all of several."""
     if (exemplar is None) == (exemplars is None):
         raise PyengineError("give either one exemplar, or a list of exemplars")
     if exemplar is not None:
-        return [load_picture(exemplar, "exemplar")]
+        return [load_picture(exemplar, "exemplar", profile)]
     if not isinstance(exemplars, (list, tuple)) or not exemplars:
         raise PyengineError(f"exemplars, a {type(exemplars).__name__}: give a list of at least one picture")
-    return [load_picture(source, f"exemplars[{k}]") for k, source in enumerate(exemplars)]
+    return [load_picture(source, f"exemplars[{k}]", profile) for k, source in enumerate(exemplars)]
 
 
-def load_init(init: Any, content: Picture | None) -> Picture | None:
+def load_init(init: Any, content: Picture | None, profile: ProfileUse) -> Picture | None:
     """Read the picture to start from; None for noise."""
     if init is None:
         return content
@@ -108,7 +156,7 @@ def load_init(init: Any, content: Picture | None) -> Picture | None:
         if content is None:
             raise PyengineError("init='content' without content: give the picture to start from")
         return content
-    return load_picture(init, "init")
+    return load_picture(init, "init", profile)
 
 
 def exemplar_factors(pictures: list[Picture], sizes: list[tuple[int, int]], weights: Any) -> list[float]:
@@ -162,11 +210,12 @@ def _check_measured(why: str, own: tuple[int, int], size: tuple[int, int]) -> No
 
 
 def fitted(
-    fit: Fit, pictures: list[Picture], scaled: list[tuple[int, int]], final: tuple[int, int]
+    fit: Fit, pictures: list[Picture], scaled: list[tuple[int, int]], final: tuple[int, int], wrap: Wrap
 ) -> tuple[list[tuple[int, int]], tuple[int, int]]:
     """The sizes at which exemplars are measured, and the output's, of which one is changed so that periods fit.
 
-    They are those of the first exemplar that has any; where none has, nothing changes.
+    They are those of the first exemplar that has any; where none has, nothing changes. They fit where the output wraps
+    round.
 
     Raises
     ------
@@ -182,10 +231,10 @@ def fitted(
             continue
         lattice = lattice.scaled(size[0] / picture.size[0], size[1] / picture.size[1])
         if fit == "size":
-            return scaled, lattice.fitting_size(final, LEAST_SIDE)
-        x, y = lattice.fitting_scale(final)
-        if not lattice.may_be_scaled(final):
-            width, height = lattice.fitting_size(final, LEAST_SIDE)
+            return scaled, lattice.fitting_size(final, LEAST_SIDE, wrap)
+        x, y = lattice.fitting_scale(final, wrap)
+        if not lattice.may_be_scaled(final, wrap):
+            width, height = lattice.fitting_size(final, LEAST_SIDE, wrap)
             raise PyengineError(
                 f"fit='scale': for whole periods in {final[0]}x{final[1]}, the exemplar would be scaled by {x:.2f} in "
                 f"width and {y:.2f} in height, and a tenth is the most: give fit='size', which makes it "
@@ -211,9 +260,11 @@ class Hole:
     known : bool (H, W)
         Where the picture may be measured.
     free : bool (H, W)
-        Where the output is made: what is not known, and with `seamless` also a band at the borders.
+        Where the output is made: what is not known, and with `seamless` also a band at borders.
     needed : bool (H, W), optional
         Where it has to be: of a band that may follow the picture's contours, the part at the borders. None for all.
+    alpha : float32 (H, W), optional
+        How opaque the output is: altogether where a mask has it made, and else as the picture. None for all of it.
     """
 
     picture: Picture
@@ -221,6 +272,7 @@ class Hole:
     known: Flags
     free: Flags
     needed: Flags | None
+    alpha: Float32 | None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -239,7 +291,7 @@ class Hole:
         init: Picture | None,
         keep: Source | None,
         fill: Source | None,
-        seamless: bool,
+        seamless: Axes | None,
         *,
         follows: bool,
     ) -> Hole | None:
@@ -247,7 +299,7 @@ class Hole:
 
         With `follows`, the band of `seamless` is half as wide to half as wide again, as the picture's contours have it.
         """
-        if keep is None and fill is None and not seamless:
+        if keep is None and fill is None and seamless is None:
             return None
         if keep is not None and fill is not None:
             raise PyengineError("keep and fill: give one of them, they say the same")
@@ -256,42 +308,45 @@ class Hole:
         picture = init or pictures[0]
         shape = picture.image.shape[:2]
         known = np.ones(shape, np.bool_) if picture.opaque is None else picture.opaque
+        alpha = picture.alpha
         if isinstance(fill, str) and fill == "alpha":
             if picture.opaque is None:
                 raise PyengineError("fill='alpha': the picture has no transparent pixels: give a mask")
-        elif fill is not None:
-            known = known & ~_selected(fill, "fill", shape)
-        elif keep is not None:
-            known = known & _selected(keep, "keep", shape)
+            alpha = None
+        elif fill is not None or keep is not None:
+            kept = _selected(keep, "keep", shape) if fill is None else ~_selected(fill, "fill", shape)
+            known = known & kept
+            alpha = None if alpha is None else np.where(kept, alpha, np.float32(1))
         free = ~known
         needed = None
-        if seamless:
-            width = max(min(shape) // BAND_SHARE, 1)
+        if seamless is not None:
+            axes, width = Wrap.of(seamless), max(min(shape) // BAND_SHARE, 1)
             if follows:
-                needed = free | band(shape, max(width // 2, 1))
+                needed = free | band(shape, max(width // 2, 1), axes)
                 width += width // 2
-            free = free | band(shape, width)
+            free = free | band(shape, width, axes)
         if not free.any():
             raise PyengineError("nothing is to be filled: white is filled with fill, black with keep")
         if not known.any():
             raise PyengineError("nothing is to be kept: white is filled with fill, black with keep")
-        return cls(picture, fill_by_reflection(picture.image, known), known, free, needed)
+        return cls(picture, fill_by_reflection(picture.image, known), known, free, needed, alpha)
 
 
-def seamless_band(shape: tuple[int, ...]) -> Flags:
+def seamless_band(shape: tuple[int, ...], seamless: Axes) -> Flags:
     """What `seamless` makes again of a picture of this (height, width): bool (H, W).
 
     Examples
     --------
-    >>> int(seamless_band((16, 18)).sum())
-    120
+    >>> int(seamless_band((16, 18), "xy").sum()), int(seamless_band((16, 18), "x").sum())
+    (120, 64)
     """
     height, width = shape
-    return band((height, width), max(min(shape) // BAND_SHARE, 1))
+    return band((height, width), max(min(shape) // BAND_SHARE, 1), Wrap.of(seamless))
 
 
-def _selected(source: Source, name: str, shape: tuple[int, ...]) -> Flags:
+def _selected(source: Source | None, name: str, shape: tuple[int, ...]) -> Flags:
     """Read a mask, and say where it is white rather than black."""
+    assert source is not None
     mask = load_mask(source, name)
     if mask.shape != shape:
         raise PyengineError(

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from pyengine.arrays import Float32
 from pyengine.document import to_document
+from pyengine.images.encoding import Depth
 from pyengine.images.writing import encode, save, to_uint8
 from pyengine.recipe import Recipe
 from pyengine.versions import versions
@@ -100,8 +102,9 @@ class Result:
 
     Attributes
     ----------
-    image : uint8 (H, W, 3)
-        The picture, RGB. It is grey, to the last bit, if all that it is made from is.
+    pixels : float32 (H, W, 3) or (H, W, 4)
+        The picture, RGB in [0, 1], and how opaque it is, if it is not altogether. It is grey, to the last bit, if all
+        that it is made from is.
     history : list of Iteration
         Every iteration of every level.
     timings : dict of str to float
@@ -116,12 +119,17 @@ class Result:
         The engine's "model", the hash of its file as "sha256", the "device" and the "precision". Default: none.
     """
 
-    image: npt.NDArray[np.uint8] = field(repr=False)
+    pixels: Float32 = field(repr=False)
     history: list[Iteration] = field(repr=False)
     timings: dict[str, float]
     recipe: Recipe
     stopped: bool
     made_with: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def image(self) -> npt.NDArray[np.uint8]:
+        """The picture in 8 bits: uint8 of the pixels' shape."""
+        return to_uint8(self.pixels)
 
     def report(self) -> dict[str, Any]:
         """What `pyengine synthesize --json` prints: how the picture came about, and the recipe to make it again.
@@ -160,30 +168,42 @@ class Result:
         document = {**to_document(self.recipe.arguments, for_result=True), "engine": dict(self.made_with)}
         return {**document, "stopped": True} if self.stopped else document
 
-    def _levels(self) -> npt.NDArray[np.uint8]:
-        """What a file gets: one channel, if there is no colour."""
-        return self.image[:, :, 0] if self.recipe.grey else self.image
+    def _channels(self) -> Float32:
+        """What a file gets: one channel, if there is no colour and it is opaque."""
+        return self.pixels[:, :, :1] if self.recipe.grey and self.pixels.shape[2] == 3 else self.pixels
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the image; the suffix says the format: .png, .jpg, .tif or .webp. A grey one has one channel there.
+    def save(self, path: str | os.PathLike[str], depth: Depth | None = None) -> None:
+        """Write the picture; the suffix says the format, one of `images.formats.FORMATS`. A grey one has one channel.
+
+        It is written as deep as what it is made from was: as the content, the picture with a hole, or the deepest
+        exemplar; if the format does not hold that, as deep as it does, with a warning. Resolution and colour profile
+        are written as well.
 
         The file is complete or not there: an existing one is replaced in one step. A PNG carries its recipe, from which
         `Recipe.from_json` and `pyengine synthesize --recipe` make it again.
 
+        Parameters
+        ----------
+        path : str or path
+        depth : {8, 16, "half", "float"}, optional
+            The depth, if it is to be another: an integer of so many bits, or a floating-point number of 16 or 32 bits.
+
         Raises
         ------
         PyengineError
-            The suffix is unknown, or the folder is missing or can't be written to.
+            The suffix is unknown, its format does not hold the depth, or the folder is missing or can't be written to.
         """
-        save(self._levels(), path, metadata=json.dumps(self._provenance()))
+        save(self._channels(), path, self.recipe.encoding, depth=depth, metadata=json.dumps(self._provenance()))
 
-    def encode(self, suffix: str = ".png") -> bytes:
+    def encode(self, suffix: str = ".png", depth: Depth | None = None) -> bytes:
         """What `save` would write to a file with this suffix, for what is no file, such as a web server's answer.
 
         Parameters
         ----------
         suffix : str
             Of `save`. Default: ".png".
+        depth : {8, 16, "half", "float"}, optional
+            Of `save`.
 
         Examples
         --------
@@ -191,4 +211,6 @@ class Result:
         >>> pyengine.synthesize(np.eye(20), iterations=1).encode(".jpg")[:2].hex()
         'ffd8'
         """
-        return bytes(encode(self._levels(), f"result{suffix}", metadata=json.dumps(self._provenance())))
+        metadata = json.dumps(self._provenance())
+        encoded = encode(self._channels(), f"result{suffix}", self.recipe.encoding, depth=depth, metadata=metadata)
+        return bytes(encoded)

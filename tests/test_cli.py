@@ -125,8 +125,8 @@ def test_defaults_are_those_of_the_code() -> None:
     text = " ".join(invoke("synthesize", "--help").stdout.split())
     for expected in (
         "[default: histogram]", "[default: of a VGG relu1_1,relu2_1,relu3_1,relu4_1]", "[default: vgg16]",
-        "[default: auto]", "[default: no-seamless]", "[default: every core]", "--content-strength S",
-        "--padding [wrap|reflect|zeros]", "--precision [float32|tf32|float16]",
+        "[default: auto]", "[default: no-structure]", "[default: every core]", "--content-strength S",
+        "--wrap [x|y|xy|none]", "--padding [reflect|zeros]", "--precision [float32|tf32|float16]",
     ):  # fmt: skip
         assert expected in text
     assert text.count("[default: 1]") == 2
@@ -164,7 +164,7 @@ def test_every_parameter_has_an_option(function: str, positional: set[str]) -> N
 def test_what_is_no_parameter() -> None:
     command = COMMANDS["synthesize"]
     own = {option.name for option in command.params if not isinstance(option, ParameterOption)}
-    of_the_command = {"exemplars", "output", "recipe_file", "thresholds", "save_every", "keep_on_interrupt"}
+    of_the_command = {"exemplars", "output", "depth", "recipe_file", "thresholds", "save_every", "keep_on_interrupt"}
     assert own == of_the_command | {"as_json", "quiet", "verbose", "debug"}
 
 

@@ -26,8 +26,9 @@ def test_every_suffix_names_one_format() -> None:
 def test_every_row_is_written_and_read(row: formats.Format, tmp_path: Path) -> None:
     for suffix in row.suffixes:
         save(noise(32, 32), tmp_path / f"out{suffix}")
-        with Image.open(tmp_path / f"out{suffix}") as image:
-            assert image.format == row.name
+        if 8 in row.depths:
+            with Image.open(tmp_path / f"out{suffix}") as image:
+                assert image.format == row.name
         assert load(tmp_path / f"out{suffix}").shape == (32, 32, 3)
 
 
@@ -40,9 +41,9 @@ def test_a_row_is_all_that_a_format_needs(tmp_path: Path, monkeypatch: pytest.Mo
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out.BMP")), noise())
     with pytest.raises(PyengineError, match=r"101x1 exceeds BMP's 100 pixels a side: use \.png"):
         save(np.zeros((1, 101, 3), np.uint8), tmp_path / "out.bmp")
-    with pytest.raises(PyengineError, match=r"end the name in \.png, .*, \.webp, \.bmp, \.dib$"):
+    with pytest.raises(PyengineError, match=r"end the name in \.png, .*, \.avif, \.bmp, \.dib$"):
         check_output(tmp_path / "out.gif")
-    assert formats.choices().endswith("(lossless, sides up to 16383) or .bmp (not compressed)")
+    assert formats.choices().endswith(", .avif (nearly lossless) or .bmp (not compressed)")
 
 
 def test_help_names_all_formats() -> None:

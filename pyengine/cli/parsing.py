@@ -110,6 +110,17 @@ def names(text: str) -> list[str]:
     return text.split(",")
 
 
+def depth(text: str) -> int | str:
+    """How values are stored: a number of bits, or a word.
+
+    Examples
+    --------
+    >>> depth("16"), depth("half")
+    (16, 'half')
+    """
+    return int(text) if text in ("8", "16") else text
+
+
 def byte_count(text: str) -> int:
     """Bytes, given with a unit.
 

@@ -1,7 +1,8 @@
 """Images at the files' edge: whatever the user brings becomes one kind of array.
 
 Inside the engine an image is float32 (H, W, 3), RGB in [0, 1], a mask float32 (H, W) in [0, 1], and an index image
-uint32 (H, W). Pillow does the reading; this module decides what is accepted and says what is wrong with the rest.
+uint32 (H, W). Pillow does the reading, and OpenImageIO of what is deeper (`deep.py`); this module decides what is
+accepted and says what is wrong with the rest.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,11 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
 from pyengine.files import one_line, pieces
+from pyengine.images import deep
+from pyengine.images.deep import Stored
+from pyengine.images.encoding import ROWS, Curve, Data, Depth, Display, Encoding, Linear, Log
 from pyengine.images.formats import KEYWORD, readable
-from pyengine.machine import check_picture
+from pyengine.images.profiles import Profile
 
 LOGGER = logging.getLogger(__name__)
 
@@ -46,9 +50,6 @@ MOST_INDICES = 64
 
 # Added to the numbers of colours, which so differ from those of grey levels and palette entries.
 FIRST_COLOR = 1 << 24
-
-_PNG = b"\x89PNG\r\n\x1a\n"
-"""How a PNG begins."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +115,9 @@ class ImageFile:
         return hashlib.sha256(self.content).hexdigest()
 
 
+ProfileUse: TypeAlias = Literal["srgb", "keep"]
+"""What becomes of a picture's colours: converted to sRGB by its profile, or left as they are."""
+
 Source: TypeAlias = str | os.PathLike[str] | ImageFile | Image.Image | NDArray[Any]
 """Whatever an image can be read from."""
 
@@ -122,9 +126,9 @@ def load(source: Source, name: str = "exemplar") -> Float32:
     """Turn a file, a Pillow image or an array into float32 (H, W, 3), RGB in [0, 1].
 
     A file is turned upright by its EXIF orientation and converted to sRGB by its colour profile, where it has
-    one that fits; 16-bit grey keeps its depth (Pillow reads 16-bit colour as 8-bit). Where the image is
-    more transparent than opaque, it is composited over its own mean colour, weighted by opacity: no foreign colour
-    enters the statistics that are measured on it.
+    one that fits; it is read in all its depth, and what its values mean is told by `load_with_encoding`. Where the
+    image is more transparent than opaque, it is composited over its own mean colour, weighted by opacity: no foreign
+    colour enters the statistics that are measured on it.
 
     Parameters
     ----------
@@ -184,12 +188,102 @@ def load_with_alpha(source: Source, name: str = "exemplar") -> tuple[Float32, Fl
     >>> load_with_alpha(np.ones((8, 8, 4)))[1] is None
     True
     """
-    array, name = _read(source, name, _decode)
-    colors, alpha = _split(_as_pixels(array, name))
+    return load_with_encoding(source, name)[:2]
+
+
+def load_with_encoding(
+    source: Source, name: str = "exemplar", *, data: bool = False, profile: ProfileUse = "srgb"
+) -> tuple[Float32, Float32 | None, Encoding]:
+    """Load an image like `load`, its opacity, and how it was in its file.
+
+    Parameters
+    ----------
+    source, name
+        The arguments of `load`.
+    data : bool, default False
+        Whether its values are no colours, such as normals or heights: they are taken as they are stored, in proportion
+        where they are outside [0, 1], also in arrays.
+    profile : {"srgb", "keep"}, default "srgb"
+        Whether colours are converted to sRGB, or stay as they are, with their profile in the encoding.
+
+    Returns
+    -------
+    image : numpy.ndarray
+        A new float32 array (H, W, 3), composited over its mean colour where it is more transparent than opaque.
+    alpha : numpy.ndarray or None
+        A new float32 array (H, W), 1 where the image is opaque; None if it is so everywhere.
+    encoding : Encoding
+        Its curve leads from the image's values back to those of the file.
+
+    Raises
+    ------
+    PyengineError
+        The errors of `load`.
+
+    Examples
+    --------
+    >>> heights = np.array([[-2.0, 0.0, 6.0]])
+    >>> image, alpha, encoding = load_with_encoding(heights, data=True)
+    >>> image[0, :, 0], encoding.curve
+    (array([0.  , 0.25, 1.  ], dtype=float32), Data(low=-2.0, high=6.0))
+    """
+    stored, name = _stored(source, name, partial(_decode, managed=not data, keep=profile == "keep"))
+    if stored.is_foreign and not data:
+        raise PyengineError(f"{name}: its primaries are not those of sRGB (Rec. 709): convert it to linear sRGB")
+    pixels, curve = _as_encoded(stored, data, name)
+    colors, alpha = _split(pixels)
+    grey = stored.grey or colors.shape[2] == 1
+    colors = colors[:, :, :1] if grey else colors
+    kept, clipped = None, 0.0
+    if not data and stored.profile is not None and isinstance(curve, Display):
+        kept, clipped = _in_profile(colors, stored, profile, name)
     if alpha is not None:
-        colors = _composite(colors, alpha[:, :, None], name)
+        _composite(colors, alpha, name)
+    encoding = Encoding(stored.depth, grey, curve, kept, stored.dpi, clipped)
     # They are a new array already, which is not to be there twice: a picture may be as large as all the rest.
-    return np.repeat(colors, 3, axis=2) if colors.shape[2] == 1 else np.ascontiguousarray(colors), alpha
+    return np.repeat(colors, 3, axis=2) if grey else np.ascontiguousarray(colors), alpha, encoding
+
+
+def _as_encoded(stored: Stored, data: bool, name: str) -> tuple[Float32, Curve]:
+    """The engine's values (H, W, C) of a picture's, not yet managed, and the curve that led to them."""
+    array = stored.array
+    if array.dtype.kind != "f" or not (data or stored.in_file):
+        return _as_pixels(array, name), Data() if data else Display()
+    _check_shape(array, name)
+    pixels = array.reshape(*array.shape[:2], -1).astype(np.float32, copy=not stored.in_file)
+    if not np.isfinite([pixels.min(), pixels.max()]).all():
+        raise _not_finite(pixels, name)
+    colors = pixels[:, :, :3]
+    counting = colors
+    if pixels.shape[2] == 4 and (pixels[:, :, 3] > OPAQUE).any():  # what is behind all else may be anything
+        counting = colors[pixels[:, :, 3] > OPAQUE]
+    low, high = float(counting.min()), float(counting.max())
+    in_unit = low >= 0 and high <= 1
+    curve: Curve
+    if data or stored.grey or colors.shape[2] == 1:
+        curve = Data() if in_unit else Data(low, high if high > low else low + 1)
+    elif not in_unit:
+        curve = Log.of(counting)
+    else:
+        curve = Linear() if stored.is_light else Display()
+    for row in range(0, len(colors), ROWS):
+        colors[row : row + ROWS] = curve.encode(colors[row : row + ROWS])
+    return pixels.clip(0, 1, out=pixels), curve
+
+
+def _in_profile(colors: Float32, stored: Stored, use: ProfileUse, name: str) -> tuple[bytes | None, float]:
+    """Convert colours in place as a profile asks; what is left of it, and what share of them was outside sRGB."""
+    profile = Profile.read(stored.profile or b"")
+    if profile is None or (profile.space == "L") != (colors.shape[2] == 1) or profile.is_srgb:
+        return None, 0.0
+    if use == "keep":
+        return profile.content, 0.0
+    if profile.curves is None:
+        raise PyengineError(
+            f"{name}: its colour profile is one of tables, which are applied to 8 bits alone: convert it to sRGB, "
+            f"or keep its profile, with profile='keep'"
+        )
+    return None, profile.to_srgb(colors)
 
 
 def load_mask(source: Source, name: str) -> Float32:
@@ -295,23 +389,36 @@ def read_metadata(source: str | os.PathLike[str] | ImageFile) -> str | None:
     'made of nothing'
     """
     file = source if isinstance(source, ImageFile) else ImageFile.read(source, "image")
-    if not file.content.startswith(_PNG):
+    if not file.content.startswith(deep.PNG):
         return None
     text = _open(file.content, f"image {file.path}").info.get(KEYWORD)
     return text if isinstance(text, str) else None
 
 
-def _read(source: Source, name: str, decode: Callable[[Image.Image], NDArray[Any]]) -> tuple[NDArray[Any], str]:
+def _read(source: Source, name: str, decode: Callable[[Image.Image], Stored]) -> tuple[NDArray[Any], str]:
     """Make an array of any source; with it comes the name, and the path where it has one, for error messages."""
+    stored, name = _stored(source, name, decode)
+    return stored.array, name
+
+
+def _stored(source: Source, name: str, decode: Callable[[Image.Image], Stored]) -> tuple[Stored, str]:
+    """A picture as any source has it, decoded so if it is Pillow that reads it, and its name as `_read` gives it."""
     if isinstance(source, (str, os.PathLike)):
         source = ImageFile.read(source, name)
     if isinstance(source, ImageFile):
         name = f"{name} {source.path}"
+        suffix = deep.suffix_of(source.content)
+        if suffix is not None:
+            return deep.decode(source.content, suffix, name), name
+        if deep.is_deep_png(source.content):
+            decode = partial(_decode_png, content=source.content)
         return _from_pillow(_open(source.content, name), name, decode), name
     if isinstance(source, Image.Image):
-        return _from_pillow(source, name, decode), name
+        return replace(_from_pillow(source, name, decode), in_file=False), name
     if isinstance(source, np.ndarray):
-        return plain(source, name), name
+        # Arrays of floating-point numbers are what programs compute with: they say nothing of how deep a file is.
+        depth: Depth = 16 if source.dtype.kind == "u" and source.dtype.itemsize == 2 else 8
+        return Stored(plain(source, name), depth, source.ndim == 2, in_file=False), name
     raise PyengineError(f"{name}: pass a path, a PIL image or a numpy array, not {type(source).__name__}")
 
 
@@ -367,56 +474,85 @@ def _open(content: bytes, name: str) -> Image.Image:
         raise _undecodable(name, error) from error
     if image.format == "TIFF":
         _silence_libtiff()
-    limit = Image.MAX_IMAGE_PIXELS  # Pillow itself only warns up to twice of it
-    if limit is not None and image.width * image.height > limit:
-        raise _too_large(name, f"{image.width}x{image.height} is more pixels than Pillow trusts")
-    check_picture(name, *image.size, transparent=image.has_transparency_data)
+    deep.check_size(name, *image.size, transparent=image.has_transparency_data)
     return image
 
 
-def _from_pillow(image: Image.Image, name: str, decode: Callable[[Image.Image], NDArray[Any]]) -> NDArray[Any]:
+def _from_pillow(image: Image.Image, name: str, decode: Callable[[Image.Image], Stored]) -> Stored:
     try:
         frames = 1 if image.format in _FIRST_FRAME_IS_THE_PICTURE else getattr(image, "n_frames", 1)
         if frames == 1:
-            array = decode(image)
+            stored = decode(image)
     except Exception as error:
         raise _undecodable(name, error) from error
     if frames > 1:
         raise PyengineError(f"{name}: {frames} frames or pages: extract one as an image of its own")
-    if array.dtype == np.int32:  # Pillow's mode I, in which some 16-bit files arrive
-        beyond = array[(array < 0) | (array > 65535)]
+    if stored.array.dtype == np.int32:  # Pillow's mode I, in which some 16-bit files arrive
+        beyond = stored.array[(stored.array < 0) | (stored.array > 65535)]
         if beyond.size:
             raise PyengineError(f"{name}: 32-bit levels such as {beyond[0]}: convert it to 8 or 16 bits")
-        array = array.astype(np.uint16)
-    return array
+        stored = replace(stored, array=stored.array.astype(np.uint16))
+    return stored
 
 
-def _decode(image: Image.Image, managed: bool = True) -> NDArray[Any]:
-    """Upright pixels: (H, W) of a deep grey image, else uint8 RGB or RGBA, by the colour profile if managed."""
+def _decode(image: Image.Image, managed: bool = True, keep: bool = False) -> Stored:
+    """Upright pixels: (H, W) of a grey image that is deep, else uint8 RGB or RGBA.
+
+    Of colour profiles, if managed, those are applied that `profiles.Profile` can't, unless they are to be kept; others
+    come with the pixels.
+    """
     profile = image.info.get("icc_profile") if managed else None
+    dpi = _dpi(image)
     image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return np.asarray(image)
+        return Stored(np.asarray(image), "float" if image.mode == "F" else 16, True, profile=profile, dpi=dpi)
     kind, alpha = Image.getmodebase(image.mode), None  # "L" or "RGB", which a profile must fit
     if image.has_transparency_data:
         image = image.convert("RGBA")
         alpha = image.getchannel("A")
     if image.mode == "LAB":
-        image = _to_srgb(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
+        image, kind = _to_srgb(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))), "RGB"
     elif image.mode != "CMYK":
         image = image.convert(kind)
-    if profile:
+    known = Profile.read(profile) if profile else None
+    if profile and image.mode != "CMYK" and known is not None and (keep or known.curves is not None):
+        pass  # to be applied at full precision, or not at all
+    elif profile:
         # With a damaged profile, or one of another colour space, the pixels are still good.
         with contextlib.suppress(ImageCms.PyCMSError, OSError):
             image = _to_srgb(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
-    rgb = np.asarray(image.convert("RGB"))
-    return rgb if alpha is None else np.dstack([rgb, np.asarray(alpha)])
+        profile = None
+    pixels = np.asarray(image.convert("RGB"))
+    if alpha is not None:
+        pixels = np.dstack([pixels, np.asarray(alpha)])
+    return Stored(pixels, 8, kind == "L" and image.mode != "RGB", profile=profile, dpi=dpi)
 
 
-def _decode_indices(image: Image.Image) -> NDArray[Any]:
+def _decode_png(image: Image.Image, content: bytes) -> Stored:
+    """Upright levels of a PNG of 16 bits that has more than one channel."""
+    levels = deep.png_levels(content, image.size)
+    opaque = np.uint16(65535)
+    if "transparency" in image.info and levels.shape[2] == 3:  # one colour of all
+        clear = (levels == np.array(image.info["transparency"], np.uint16)).all(axis=2)
+        levels = np.dstack([levels, np.where(clear, np.uint16(0), opaque)])
+    grey = levels.shape[2] == 2
+    levels = deep.upright(levels[:, :, [0, 0, 0, 1]] if grey else levels, image.getexif().get(0x0112, 1))
+    return Stored(levels, 16, grey, profile=image.info.get("icc_profile"), dpi=_dpi(image))
+
+
+def _dpi(image: Image.Image) -> tuple[float, float] | None:
+    """What a file says of its resolution, if it makes sense."""
+    with contextlib.suppress(TypeError, ValueError, ZeroDivisionError, OverflowError):
+        x, y = map(float, image.info.get("dpi", ()))
+        if 0 < x < float("inf") and 0 < y < float("inf"):
+            return x, y
+    return None
+
+
+def _decode_indices(image: Image.Image) -> Stored:
     """Upright numbers (H, W) as they are stored, whatever their colours in a palette, else uint8 RGB or RGBA."""
     if image.mode in ("1", "L", "P"):
-        return np.asarray(ImageOps.exif_transpose(image))
+        return Stored(np.asarray(ImageOps.exif_transpose(image)), 8, True)
     return _decode(image, managed=False)
 
 
@@ -428,14 +564,10 @@ def _to_srgb(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Ima
 def _undecodable(name: str, error: Exception) -> PyengineError:
     """Pillow's decoders raise nearly anything on a damaged file: OSError, SyntaxError, struct.error, ..."""
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
-        return _too_large(name, "it has more pixels than Pillow trusts")
+        return deep.too_large(name, "it has more pixels than Pillow trusts")
     return PyengineError(
         f"{name}: cannot be decoded ({one_line(error)}), perhaps damaged or truncated: export it again, as PNG"
     )
-
-
-def _too_large(name: str, found: str) -> PyengineError:
-    return PyengineError(f"{name}: {found}: crop it, scale it down, or raise PIL.Image.MAX_IMAGE_PIXELS")
 
 
 def _check_shape(array: NDArray[Any], name: str) -> None:
@@ -499,22 +631,28 @@ def _whole_numbers(array: NDArray[Any], name: str) -> Indices:
 def _in_range(array: NDArray[Any], name: str) -> Float32:
     low, high = float(array.min()), float(array.max())
     if not np.isfinite([low, high]).all():  # one NaN is enough to make both NaN
-        bad = np.count_nonzero(~np.isfinite(array))
-        raise PyengineError(f"{name}: {bad} values are NaN or infinite: replace them, see numpy.nan_to_num")
+        raise _not_finite(array, name)
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         remedy = "divide by 255 if they are 8-bit levels" if low >= 0 and 2 < high <= 255 else "rescale them"
         raise PyengineError(f"{name}: values from {low:g} to {high:g} are not in [0, 1]: {remedy}")
     return np.clip(array.astype(np.float32), 0, 1)
 
 
-def _composite(rgb: Float32, alpha: Float32, name: str) -> Float32:
-    """Fill what is transparent with the mean colour of what is not.
+def _not_finite(array: NDArray[Any], name: str) -> PyengineError:
+    bad = np.count_nonzero(~np.isfinite(array))
+    return PyengineError(f"{name}: {bad} values are NaN or infinite: replace them, see numpy.nan_to_num")
+
+
+def _composite(rgb: Float32, alpha: Float32, name: str) -> None:
+    """Fill what is transparent with the mean colour of what is not, in place.
 
     What is more than half opaque counts, and keeps its own colour.
     """
     opacity = alpha.sum(dtype=np.float64)
     if opacity == 0:
         raise PyengineError(f"{name}: fully transparent: remove its alpha channel or make it opaque")
-    mean = (rgb * alpha).sum((0, 1), dtype=np.float64) / opacity
-    composite = rgb * alpha + mean.astype(np.float32) * (1 - alpha)
-    return np.where(alpha > OPAQUE, rgb, composite).clip(0, 1)  # rounding may exceed 1
+    mean = (np.einsum("hwc,hw->c", rgb, alpha, dtype=np.float64) / opacity).astype(np.float32)
+    for row in range(0, len(rgb), ROWS):
+        part, share = rgb[row : row + ROWS], alpha[row : row + ROWS, :, None]
+        blended = part * share + mean * (1 - share)
+        part[...] = np.where(share > OPAQUE, part, blended).clip(0, 1)  # rounding may exceed 1

@@ -15,8 +15,9 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, features
 
+from pyengine.images.encoding import Encoding, Log
 from pyengine.images.reading import load, load_indices, load_mask, load_with_alpha, read_metadata
-from pyengine.images.writing import save
+from pyengine.images.writing import encode, save
 from pyengine.machine import LOADED_BYTES, reading_within
 from robustness.damage import Damaged, damaged
 from robustness.oracle import Wrong, judged
@@ -63,6 +64,14 @@ def whole() -> dict[str, bytes]:
     if features.check("avif"):
         made += [(rgb, "AVIF", {}), (rgba, "AVIF", {})]
     files = {"PSD": psd(20, 24, 8) + bytes(12) + bytes(2) + bytes(24 * 20 * 3)}
+    values = np.dstack([colors, colors[:, :, 0]]).astype(np.float32) / 255
+    bright = Encoding("float", curve=Log(0, 50, 0.01), dpi=(72, 72))
+    for name, depth in (("16.png", 16), ("16.tif", 16), ("f.tif", "float"), ("h.exr", "half"), ("f.exr", "float")):
+        for channels in (1, 3, 4):
+            written = encode(values[:, :, :channels], name, Encoding(profile=profile), depth=depth)
+            files[f"{channels} channels in {name}"] = bytes(written)
+    files["16.ppm"] = b"P6 20 24 65535\n" + (colors.astype(">u2") * 257).tobytes()
+    files |= {name: bytes(encode(values[:, :, :3], name, bright)) for name in ("bright.hdr", "bright.exr")}
     for number, (image, form, options) in enumerate(made):
         file = io.BytesIO()
         image.save(file, form, **options)
@@ -136,7 +145,33 @@ def jpeg2000(width: int, height: int, depth: int) -> bytes:
     return b"\xff\x4f\xff\x51" + size + bytes(300)
 
 
-HEADERS: tuple[Callable[[int, int, int], bytes], ...] = (png, gif, bmp, ppm, tga, psd, jpeg, tiff, webp, jpeg2000)
+def exr(width: int, height: int, depth: int) -> bytes:
+    def attribute(name: bytes, kind: bytes, value: bytes) -> bytes:
+        return name + b"\0" + kind + b"\0" + struct.pack("<I", len(value)) + value
+
+    channels = b"".join(name + struct.pack("<IB3xII", depth % 4, 0, 1, 1) for name in (b"B\0", b"G\0", b"R\0"))
+    window = struct.pack("<IIII", 0, 0, (width - 1) % 2**32, (height - 1) % 2**32)
+    return (
+        b"\x76\x2f\x31\x01\x02\0\0\0"
+        + attribute(b"channels", b"chlist", channels + b"\0")
+        + attribute(b"compression", b"compression", bytes([depth % 10]))
+        + attribute(b"dataWindow", b"box2i", window)
+        + attribute(b"displayWindow", b"box2i", window)
+        + attribute(b"lineOrder", b"lineOrder", b"\0")
+        + attribute(b"pixelAspectRatio", b"float", struct.pack("<f", 1))
+        + attribute(b"screenWindowCenter", b"v2f", bytes(8))
+        + attribute(b"screenWindowWidth", b"float", struct.pack("<f", 1))
+        + bytes(301)
+    )
+
+
+def hdr(width: int, height: int, depth: int) -> bytes:
+    return b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y %d +X %d\n" % (height, width) + bytes([2, 2, 0, depth]) * 75
+
+
+HEADERS: tuple[Callable[[int, int, int], bytes], ...] = (
+    png, gif, bmp, ppm, tga, psd, jpeg, tiff, webp, jpeg2000, exr, hdr
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from pyengine.errors import PyengineError
 from pyengine.images.formats import choices
 
 if TYPE_CHECKING:
+    from pyengine.images.encoding import Depth
     from pyengine.result import Progress
 
 RECIPE, RUN = "pyengine.recipe:Recipe.create", "pyengine.engine:Engine.run"
@@ -76,6 +77,10 @@ recipe = options.together(
             help="Keep the content's colours, by transferring luminance only or by matching the exemplar's to them.",
         ),
         _of(
+            "--profile",
+            help="Convert colours to sRGB, or work on them as they are and write the pictures' own colour profile.",
+        ),
+        _of(
             "--exemplar-regions", multiple=True, metavar="FILE", unset="all of the k-th exemplar is region k",
             help="Divide the exemplar into the regions of this index image. Give it again for each exemplar, or for a "
             "soft mask of each region.",
@@ -94,8 +99,9 @@ recipe = options.together(
             help="Make again what is white in this mask, or with alpha what is transparent, and keep the rest.",
         ),
         _of(
-            "--seamless/--no-seamless",
-            help="Make a band at the borders again, so that the picture tiles.",
+            "--seamless", unset="no border is made again",
+            help="Make a band at the borders again, so that the picture tiles: on the left and right (x), at top and "
+            "bottom (y), or all around.",
         ),
         _of(
             "--method",
@@ -127,8 +133,12 @@ recipe = options.together(
             help="Match the content on these feature maps.",
         ),
         _of(
-            "--padding", unset="reflect with content, a hole or painted regions, else wrap; with gatys zeros",
-            help="Continue images beyond their borders in this way; only with wrap does the result tile.",
+            "--wrap", unset="as --seamless; none with content, a hole, painted regions or gatys; else xy",
+            help="Make a result that tiles with itself side by side (x), one above the other (y), or both ways.",
+        ),
+        _of(
+            "--padding", unset="reflect, but zeros for gatys",
+            help="Continue images in this way beyond borders that do not tile, as the exemplars' never do.",
         ),
         _of(
             "--pooling", unset="max with content, else average",
@@ -178,6 +188,13 @@ _run = options.together(
     required=True,
 )
 @click.option(
+    "--depth",
+    type=parsing.depth,
+    metavar="[8|16|half|float]",
+    show_default="that of what it is made from",
+    help="Write values as integers of so many bits, or as floating-point numbers.",
+)
+@click.option(
     "--recipe", "recipe_file", type=options.file, metavar="FILE",
     help="Make a picture again: a PNG that pyengine wrote, or what --json printed. Exemplars and options that are "
     "given as well take the place of the recipe's.",
@@ -189,6 +206,7 @@ _run = options.together(
 def command(
     exemplars: tuple[Path, ...],
     output: Path,
+    depth: Depth | None,
     recipe_file: Path | None,
     thresholds: bool,
     save_every: int | None,
@@ -203,7 +221,7 @@ def command(
     """
     from pyengine.document import PICTURES
     from pyengine.engine import Engine
-    from pyengine.images.writing import check_output
+    from pyengine.images.writing import check_depth, check_output
     from pyengine.inspection import hint
     from pyengine.machine import reading_within
     from pyengine.network.modelfile import installed
@@ -213,8 +231,9 @@ def command(
         check_stdout(as_json=out.as_json)
         if save_every:
             raise PyengineError("--save-every with -o -: one picture goes to standard output: name a file")
+        check_depth("-.png", depth)
     else:
-        check_output(output)
+        check_output(output, depth)
     run = options.typed(RUN)
     checkpoint: Path | None = run.get("checkpoint")
     if checkpoint is not None and os.path.realpath(checkpoint) == os.path.realpath(output):
@@ -251,12 +270,12 @@ def command(
             if advice is not None:
                 tell(f"Hint: {advice}")
         with progress(out) as shown, Interrupt() as interrupt:
-            callback = _callback(shown, output, save_every, interrupt if keeps else None)
+            callback = _callback(shown, output, depth, save_every, interrupt if keeps else None)
             result = engine.run(asked, callback=callback, **run)
     if is_pipe(output):
-        out.content(result.encode())
+        out.content(result.encode(depth=depth))
     else:
-        result.save(output)
+        result.save(output, depth)
     if checkpoint is not None and not result.stopped:
         with suppress(OSError):
             Path(os.path.realpath(checkpoint)).unlink()
@@ -273,7 +292,11 @@ def command(
 
 
 def _callback(
-    shown: Callable[[Progress], None] | None, output: Path, save_every: int | None, interrupt: Interrupt | None
+    shown: Callable[[Progress], None] | None,
+    output: Path,
+    depth: Depth | None,
+    save_every: int | None,
+    interrupt: Interrupt | None,
 ) -> Callable[[Progress], None] | None:
     """What is done after each iteration: it is shown, the picture so far is written, and Ctrl-C is heeded."""
     if not (shown or save_every or interrupt):
@@ -287,7 +310,7 @@ def _callback(
             shown(progress)
         if save_every and next(numbers) % save_every == 0:
             try:
-                progress.result().save(output)
+                progress.result().save(output, depth)
             except PyengineError as error:
                 tell(f"Warning: {error}; the run goes on")
         if interrupt and interrupt.noted:
