@@ -144,6 +144,7 @@ class Engine:
     ) -> None:
         self.close()
 
+    @names_checked
     def run(
         self,
         recipe: Recipe,
@@ -219,6 +220,7 @@ class Engine:
         with self.kernels.active():
             return Synthesis(recipe, losses, plans, self.pool, made_with, callback, kept).run()
 
+    @names_checked
     @takes_options
     def synthesize(
         self,
@@ -247,6 +249,7 @@ class Engine:
         with reading_within(self.budget.limit if self.device.kind == "cpu" else None):
             return Recipe.create(exemplar, **options)
 
+    @names_checked
     def plans(self, recipe: Recipe) -> list[Plan]:
         """How each level of a synthesis is evaluated in the memory there is, coarsest first: whole or in tiles.
 
@@ -265,6 +268,7 @@ class Engine:
         """
         return self.budget.plans(recipe.focused(), self._on_model(recipe.losses))
 
+    @names_checked
     def needed_bytes(self, recipe: Recipe) -> int:
         """Bytes of memory that a synthesis takes, of the whole process on a CPU; the errors are those of `plans`.
 
@@ -278,6 +282,7 @@ class Engine:
         """
         return self.budget.needed(recipe.focused(), self._on_model(recipe.losses))
 
+    @names_checked
     @takes_options
     def objective(self, exemplar: Source | None = None, **options: Unpack[Options]) -> Objective:
         """The paper's objective as a function of an image, for an optimiser of your own.
