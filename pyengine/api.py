@@ -16,25 +16,27 @@ from pyengine.losses.options import Weights
 from pyengine.methods import Method
 from pyengine.network.graphs import Beyond, Pooling
 from pyengine.palette import Keep
+from pyengine.pictures import PictureSource
 from pyengine.pyramid import Start
-from pyengine.recipe import Augmentation, PreserveColor
+from pyengine.recipe import Alpha, Augmentation, PreserveColor
 from pyengine.result import Progress, Result
 from pyengine.wrap import Axes
 
 
 @names_checked
 def synthesize(
-    exemplar: Source | None = None,
+    exemplar: PictureSource | None = None,
     *,
-    exemplars: Sequence[Source] | None = None,
+    exemplars: Sequence[PictureSource] | None = None,
     exemplar_weights: Sequence[float] | None = None,
     augment: Sequence[Augmentation] | None = None,
     flatten_light: bool = False,
+    alpha: Alpha | None = None,
     size: tuple[int, int] | int | None = None,
     fit: Fit | None = None,
     content: Source | None = None,
     content_strength: float = 1.0,
-    init: Source | None = None,
+    init: PictureSource | None = None,
     start: Start | None = None,
     style_scale: float = 1.0,
     preserve_color: PreserveColor | None = None,
@@ -83,8 +85,10 @@ def synthesize(
     Parameters
     ----------
     exemplar : image
-        The picture that the result looks like, of at least 16x16 pixels. What is less than half opaque is not measured.
-        Default: None, where `exemplars` are given.
+        The picture that the result looks like, of at least 16x16 pixels; or the maps of a material, a dictionary of
+        images of one size by name: "albedo", "normal", "height", "roughness", "metalness", "occlusion", "orm" and so on
+        (`pyengine.maps.NAMES`). They are made together, aligned to the pixel. Default: None, where `exemplars` are
+        given.
     exemplars : list of images, optional
         Several pictures instead of one; their statistics are pooled, every pixel counting alike. Default: None.
     exemplar_weights : list of float, optional
@@ -97,6 +101,10 @@ def synthesize(
         Take what varies slowly in the exemplars' brightness out of them first, and out of the picture that is kept: a
         photograph that is brighter on one side, or dark in the corners, does not tile, and its parts do not fit to one
         another. `inspect` says how much that is. Default: False.
+    alpha : {"synthesize", "mask"}, optional
+        What an exemplar's opacity is: made with the colours, as that of leaves or decals, or what says what counts:
+        what is less than half opaque is not measured then, and the result is opaque. Default: None, made in textures,
+        and a mask with `content`, `init`, a hole or a layout.
     size : (width, height) or int, optional
         The result's size in pixels, both sides 16 to 16383. Default: None, that of the content, of the picture to fill,
         of `output_regions`, of `init`, or of the exemplar, the first of these that there is. A content of another shape
@@ -248,6 +256,7 @@ def synthesize(
             exemplar_weights=exemplar_weights,
             augment=augment,
             flatten_light=flatten_light,
+            alpha=alpha,
             size=size,
             fit=fit,
             content=content,

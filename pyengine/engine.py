@@ -14,7 +14,6 @@ from pyengine.checkpoint import Checkpoint, described_run
 from pyengine.checks import check_choice, is_integer, names_checked
 from pyengine.devices import Precision, choose, gpus, warn_once
 from pyengine.errors import PyengineError, in_short
-from pyengine.images.reading import Source
 from pyengine.inspection import hint
 from pyengine.losses.options import LossOptions
 from pyengine.machine import SHARE, cores, default_threads, reading_within
@@ -24,6 +23,7 @@ from pyengine.network.modelfile import described, load
 from pyengine.network.network import ModelSessions
 from pyengine.network.pool import NetworkPool
 from pyengine.objective import Objective
+from pyengine.pictures import PictureSource
 from pyengine.recipe import Options, Recipe, takes_options
 from pyengine.result import Progress, Result
 from pyengine.synthesis import Synthesis
@@ -224,7 +224,7 @@ class Engine:
     @takes_options
     def synthesize(
         self,
-        exemplar: Source | None = None,
+        exemplar: PictureSource | None = None,
         *,
         callback: Callable[[Progress], None] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -244,7 +244,7 @@ class Engine:
         recipe = self._read(exemplar, options)
         return self.run(recipe, callback, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
-    def _read(self, exemplar: Source | None, options: Options) -> Recipe:
+    def _read(self, exemplar: PictureSource | None, options: Options) -> Recipe:
         """Make a recipe of pictures that fit into the memory there is."""
         with reading_within(self.budget.limit if self.device.kind == "cpu" else None):
             return Recipe.create(exemplar, **options)
@@ -284,7 +284,7 @@ class Engine:
 
     @names_checked
     @takes_options
-    def objective(self, exemplar: Source | None = None, **options: Unpack[Options]) -> Objective:
+    def objective(self, exemplar: PictureSource | None = None, **options: Unpack[Options]) -> Objective:
         """The paper's objective as a function of an image, for an optimiser of your own.
 
         ``sum_l alpha_l ||G(O_l) - G(S_l)||_F^2 / |G_l| + gamma_l ||O_l - R(O_l)||_F^2 / |O_l| + beta_l ||O_l -

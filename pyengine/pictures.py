@@ -154,7 +154,7 @@ def _load_maps(given: Mapping[str, Source], name: str, profile: ProfileUse) -> P
         if known in sources:
             raise PyengineError(f"{name}: the map {known!r} is there twice: leave one out")
         sources[known] = source
-    loaded = []
+    loaded: list[tuple[str, Picture]] = []
     for known in sorted(sources, key=list(NAMES).index):
         what = f"{name}[{known!r}]"
         kind, source = NAMES[known][0], sources[known]

@@ -62,7 +62,8 @@ class Progress:
     recipe : Recipe
         What is made; its `sizes` and `iterations` say how much is to come.
     pixels : float32 (H, W, C)
-        The image so far, of 3 channels or those of all maps, at the size of its level; of a hole that is a small part of a picture, with its surroundings.
+        The image so far, of 3 channels or those of all maps, at the size of its level; of a hole that is a small part
+        of a picture, with its surroundings.
     finish : callable
         What `result` calls with this object.
     stopped : bool
