@@ -111,7 +111,7 @@ def test_the_output_tiles(engine):
         for axis, ratio in found.items():  # without wrapping round, nothing makes the borders meet
             assert ratio < 1.1 if axis in wrap else ratio > 1.2, (wrap, axis)
     small = exemplar.resize((64, 64))
-    for wrap in ("xy", "x", "y"):
+    for wrap in ("xy", "x"):
         image = engine.synthesize(small, iterations=10, wrap=wrap).image / np.float32(255)
         assert all(seam_ratio(image, axis) < 1.1 for axis in wrap)
 
@@ -149,17 +149,8 @@ def kept_options(kind: str, pixels: np.ndarray, made: np.ndarray, exemplar: np.n
     }[kind]
 
 
-KEPT = [
-    "fill",
-    "keep",
-    "alpha",
-    "init",
-    "init with alpha",
-    "under zeros",
-    "seamless",
-    "seamless in y",
-    "seamless and fill",
-]
+HOLES = ["fill", "keep", "alpha", "init", "under zeros", "seamless and fill"]
+KEPT = [*HOLES, "init with alpha", "seamless", "seamless in y"]
 
 
 @pytest.mark.parametrize(("size", "start"), [((64, 64), "noise"), ((47, 61), "noise"), ((47, 61), "patches")])
@@ -191,7 +182,7 @@ def test_keeping_is_not_filling(engine, natural):
     assert all(np.array_equal(images[0], image) for image in images)
 
 
-@pytest.mark.parametrize("kind", ["fill", "keep", "alpha", "init", "under zeros", "seamless and fill"])
+@pytest.mark.parametrize("kind", HOLES)
 def test_what_was_in_a_hole_changes_nothing(engine, natural, kind):
     pixels, made = to_uint8(natural[:47, :61]), hole(47, 61)
     changed = pixels.copy()
