@@ -54,7 +54,7 @@ from pyengine.pyramid import (
     level_sizes,
     most_levels,
 )
-from pyengine.wrap import NEITHER, Axes, Wrap
+from pyengine.wrap import NEITHER, Axes, AxesIfAny, Wrap
 
 PreserveColor = Literal["luminance", "match"]
 Alpha = Literal["synthesize", "mask"]
@@ -96,7 +96,7 @@ class Options(TypedDict, total=False):
     gram_layers: Sequence[str] | None
     histogram_layers: Sequence[str] | None
     content_layers: Sequence[str] | None
-    wrap: Axes | Literal["none"] | None
+    wrap: AxesIfAny | None
     padding: Beyond | None
     pooling: Pooling | None
     seed: int
@@ -348,7 +348,7 @@ class Recipe:
         gram_layers: Sequence[str] | None = None,
         histogram_layers: Sequence[str] | None = None,
         content_layers: Sequence[str] | None = None,
-        wrap: Axes | Literal["none"] | None = None,
+        wrap: AxesIfAny | None = None,
         padding: Beyond | None = None,
         pooling: Pooling | None = None,
         seed: int = 0,
@@ -376,7 +376,7 @@ class Recipe:
         if seamless is not None:
             check_choice("seamless", seamless, get_args(Axes))
         if wrap is not None:
-            check_choice("wrap", wrap, (*get_args(Axes), "none"))
+            check_choice("wrap", wrap, get_args(AxesIfAny))
             if seamless is not None and not {*seamless} <= {*wrap}:
                 raise PyengineError(
                     f"seamless={seamless!r} with wrap={wrap!r}: what is to tile wraps round: leave wrap out"

@@ -151,3 +151,19 @@ def test_an_exemplar_that_is_not_turned_is_not_there_twice() -> None:
     recipe = Recipe.create(picture(20, 16), iterations=1)
     (exemplar,) = recipe.level.exemplars
     assert exemplar.turned(0, mirrored=False) is exemplar
+
+
+@pytest.mark.parametrize(
+    ("wrap", "box"),
+    [
+        ("none", (172, 62, 438, 338)),
+        ("x", (0, 62, 600, 338)),
+        ("y", (172, 0, 438, 500)),
+        ("xy", (0, 0, 600, 500)),
+    ],
+)
+def test_a_hole_is_made_from_all_along_an_axis_that_wraps_round(wrap, box):
+    hole = np.zeros((500, 600), bool)
+    hole[190:210, 300:310] = True
+    level = Recipe.create(np.zeros((500, 600, 3), np.uint8), fill=hole, wrap=wrap).level
+    assert level.surroundings == box

@@ -19,7 +19,7 @@ from pyengine.quality.measures import Comparison, compare
 from pyengine.quality.order import order
 from pyengine.quality.patches import corners_of, nearest, realism
 from pyengine.quality.seams import edge_ratio, seam_ratio
-from pyengine.wrap import Wrap
+from pyengine.wrap import BOTH, Wrap
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def masks(shape: tuple[int, int]) -> dict[str, np.ndarray]:
     return {
         "rectangle": ((rows // 50 == 1) & (columns // 70 == 1)).astype(np.float32),
         "disc": (np.hypot(rows - 110, columns - 140) < 45).astype(np.float32),
-        "band": band(shape, 32).astype(np.float32),
+        "band": band(shape, 32, BOTH).astype(np.float32),
     }
 
 
