@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "arguments.hpp"
@@ -96,21 +97,25 @@ double call_content_loss(py::handle features, py::handle target, py::handle grad
     return content_loss(map, other, {.out = out, .scale = scale, .accumulate = accumulate}, threads);
 }
 
-double call_variation(py::handle image, py::handle gradient, double scale, bool wrap, bool accumulate, int threads) {
+// Whether the rows wrap round, and whether the columns do.
+using Axes = std::pair<bool, bool>;
+
+double call_variation(py::handle image, py::handle gradient, double scale, const Axes &wrap, bool accumulate,
+                      int threads) {
     const Image of = as_image(image);
     float *out = gradient.is_none() ? nullptr
                                     : as_output(gradient, "gradient", "(H, W, C)", {of.height, of.width, of.channels},
                                                 {{"image", of.pixels, of.size()}});
     check_threads(threads);
     py::gil_scoped_release release;
-    return variation(of, wrap, {.out = out, .scale = scale, .accumulate = accumulate}, threads);
+    return variation(of, {wrap.first, wrap.second}, {.out = out, .scale = scale, .accumulate = accumulate}, threads);
 }
 
 // Pixels of a border: no convolution's filters are so large, and sizes stay far from overflowing.
 constexpr std::size_t most_border = 1024;
 
 float call_relu_gradient(py::handle features, py::handle out, py::handle above, py::handle loss,
-                         const std::string &pooling, bool wrap, bool measure, int threads, std::size_t border) {
+                         const std::string &pooling, const Axes &wrap, bool measure, int threads, std::size_t border) {
     const bool packed = py::isinstance<py::array_t<Mask>>(features);
     const py::array map = packed ? py::cast<py::array>(features) : float_array(features, "features", "(C, H, W)");
     if (map.ndim() != 3 || map.size() == 0)
@@ -154,7 +159,8 @@ float call_relu_gradient(py::handle features, py::handle out, py::handle above, 
                            {"loss", own, size}});
     check_threads(threads);
     py::gil_scoped_release release;
-    return ReluGradient{maps, mask, from, own, c, h, w, pool, wrap, border}.run(to, measure, threads);
+    const Wrap axes{wrap.first, wrap.second};
+    return ReluGradient{maps, mask, from, own, c, h, w, pool, axes, border}.run(to, measure, threads);
 }
 
 py::array_t<double> call_inner_products(py::handle rows, const std::vector<std::size_t> &picks, int threads) {
@@ -234,12 +240,12 @@ PYBIND11_MODULE(_core, module) {
                py::arg("coverage") = py::none(), py::arg("accumulate") = false, py::arg("threads") = 1,
                py::arg("mass") = py::none());
     module.def("variation", &call_variation, "How much neighbouring pixels differ; writes the gradient.",
-               py::arg("image"), py::arg("gradient") = py::none(), py::arg("scale") = 1.0, py::arg("wrap") = true,
-               py::arg("accumulate") = false, py::arg("threads") = 1);
+               py::arg("image"), py::arg("gradient") = py::none(), py::arg("scale") = 1.0,
+               py::arg("wrap") = Axes{true, true}, py::arg("accumulate") = false, py::arg("threads") = 1);
     module.def("relu_gradient", &call_relu_gradient, "The gradient before a ReLU, from that after it, with a border.",
                py::arg("features"), py::arg("out"), py::arg("above"), py::arg("loss") = py::none(),
-               py::arg("pooling") = "none", py::arg("wrap") = true, py::arg("measure") = false, py::arg("threads") = 1,
-               py::arg("border") = 1);
+               py::arg("pooling") = "none", py::arg("wrap") = Axes{true, true}, py::arg("measure") = false,
+               py::arg("threads") = 1, py::arg("border") = 1);
     module.def("nearest", &call_nearest, "The nearest of many vectors, for many others.", py::arg("queries"),
                py::arg("sources"), py::arg("cost") = py::none(), py::arg("threads") = 1);
     module.def("inner_products", &call_inner_products, "Inner products of some rows of a matrix with all of them.",

@@ -1,7 +1,8 @@
 // The convolution as an operator of ONNX Runtime, `pyengine.Convolution`: inputs x (1, I, H, W), filters (O, I, 3, 3) and
-// biases (O,), both constants; attributes `border` (0: x has one of its own, 1: zeros, 2: wraps round, 3: is reflected), `relu` (0 or 1),
-// `pool` (0: none, 1: average, 2: maximum) and `threads` (how many compute, at most); outputs y (1, O, h, w), where (h, w) is (H, W), or (H - 2, W - 2) where
-// the border is given, or half of these, rounded up, after a pool; and if it is asked for, the mask (1, O, ceil(h / 4),
+// biases (O,), both constants; attributes `border_y` and `border_x` (what is above and below, and to the left and right;
+// 0: x has it, in both; 1: zeros, 2: it wraps round, 3: it is reflected), `relu` (0 or 1), `pool` (0: none, 1: average,
+// 2: maximum) and `threads` (how many compute, at most); outputs y (1, O, h, w), where (h, w) is (H, W), or (H - 2, W - 2)
+// where x has its border, or half of these, rounded up, after a pool; and if it is asked for, the mask (1, O, ceil(h / 4),
 // ceil(w / 4)) of the map before the pool, uint16 (mask.hpp).
 //
 // ONNX Runtime finds `RegisterCustomOps` in this module when a session's options are told its path. Its C interface is
@@ -156,10 +157,13 @@ public:
             .inputs = shape[1],
         };
         const Stage stage{
-            .border = static_cast<Border>(attribute(info, "border", 3)),
+            .y = static_cast<Border>(attribute(info, "border_y", 3)),
+            .x = static_cast<Border>(attribute(info, "border_x", 3)),
             .relu = attribute(info, "relu", 1) != 0,
             .pooling = static_cast<Pooling>(attribute(info, "pool", 2)),
         };
+        if ((stage.x == Border::given) != stage.given())
+            throw std::runtime_error("Convolution: border_y and border_x have to be both 0, or neither");
         threads_ = static_cast<int>(attribute(info, "threads", 1024));
         convolution_ = std::make_unique<Winograd>(filters, stage);
     }
@@ -174,7 +178,7 @@ private:
         api_.check(api_.KernelContext_GetInput(context, 0, &in));
         const auto shape = api_.shape<4>(in);
         const Stage &stage = convolution_->stage();
-        const std::size_t border = stage.border == Border::given ? 2 : 0;
+        const std::size_t border = stage.given() ? 2 : 0;
         if (shape[0] != 1 || shape[1] != convolution_->inputs() || shape[2] <= border || shape[3] <= border)
             throw std::runtime_error("Convolution: x has to be (1, I, H, W), with the filters' I");
         const std::size_t height = shape[2] - border, width = shape[3] - border;

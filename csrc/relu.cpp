@@ -91,13 +91,13 @@ float ReluGradient::run(float *out, bool measure, int threads) const {
             }
             for (std::size_t x = 0; measure && x < width; ++x) peak = std::max(peak, std::fabs(to[x]));
             for (std::size_t k = 0; k < border; ++k) {
-                to[-1 - static_cast<std::ptrdiff_t>(k)] = wrap ? to[width - 1 - k % width] : 0.0f;
-                to[width + k] = wrap ? to[k % width] : 0.0f;
+                to[-1 - static_cast<std::ptrdiff_t>(k)] = wrap.x ? to[width - 1 - k % width] : 0.0f;
+                to[width + k] = wrap.x ? to[k % width] : 0.0f;
             }
         }
         for (std::size_t k = 0; k < border; ++k) {
             float *const before = inner - (k + 1) * stride, *const after = inner + (height + k) * stride;
-            if (wrap) {
+            if (wrap.y) {
                 std::copy_n(inner + (height - 1 - k % height) * stride, stride, before);
                 std::copy_n(inner + k % height * stride, stride, after);
             } else {

@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "mask.hpp"
+#include "wrap.hpp"
 
 namespace pyengine {
 
@@ -14,11 +15,11 @@ struct ReluGradient {
     const float *loss;      // gradient of a loss with respect to F, or null; not with a mask
     std::size_t channels, height, width;
     Pooling pooling;
-    bool wrap;
+    Wrap wrap;
     std::size_t border;  // pixels on each side, as many as the next convolution sees; maybe more than the map has
 
     // out (C, H + 2 border, W + 2 border) = where F > 0 the sum of both gradients, else 0, with a border that wraps
-    // round or is 0. Returns the largest magnitude in it, or 0 if `measure` is false.
+    // round, axis by axis, or is 0. Returns the largest magnitude in it, or 0 if `measure` is false.
     float run(float *out, bool measure, int threads) const;
 };
 

@@ -30,9 +30,9 @@ double variation_of(const Neighbours &at, std::size_t length, float factor, bool
 
 }  // namespace
 
-double variation(const Image &image, bool wrap, const Gradient &gradient, int threads) {
+double variation(const Image &image, Wrap wrap, const Gradient &gradient, int threads) {
     const std::size_t height = image.height, width = image.width, channels = image.channels, row = width * channels;
-    const std::size_t pairs = wrap ? 2 * height * width : (width - 1) * height + (height - 1) * width;
+    const std::size_t pairs = (wrap.x ? width : width - 1) * height + (wrap.y ? height : height - 1) * width;
     if (pairs == 0) {
         gradient.vanish(image.size());
         return 0.0;
@@ -42,8 +42,8 @@ double variation(const Image &image, bool wrap, const Gradient &gradient, int th
     std::vector<double> sums(height);
     parallel_for(height, useful_threads(height, threads), [&](std::size_t y, int) {
         const float *here = image.pixels + y * row;
-        const float *up = y > 0 ? here - row : wrap ? image.pixels + (height - 1) * row : here;
-        const float *down = y + 1 < height ? here + row : wrap ? image.pixels : here;
+        const float *up = y > 0 ? here - row : wrap.y ? image.pixels + (height - 1) * row : here;
+        const float *down = y + 1 < height ? here + row : wrap.y ? image.pixels : here;
         // Takes in pixels [x, end), whose neighbours begin at `left` and at `right`.
         const auto add = [&](std::size_t x, std::size_t left, std::size_t right, std::size_t end) {
             const std::size_t k = x * channels;
@@ -52,9 +52,9 @@ double variation(const Image &image, bool wrap, const Gradient &gradient, int th
                                     end * channels - k, factor, gradient.accumulate, out);
         };
         const std::size_t last = width - 1;
-        add(0, wrap ? last : 0, last ? 1 : 0, 1);
+        add(0, wrap.x ? last : 0, last ? 1 : 0, 1);
         if (last > 1) add(1, 0, 2, last);
-        if (last > 0) add(last, last - 1, wrap ? 0 : last, width);
+        if (last > 0) add(last, last - 1, wrap.x ? 0 : last, width);
     });
     double sum = 0;
     for (const double s : sums) sum += s;

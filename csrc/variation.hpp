@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "map.hpp"
+#include "wrap.hpp"
 
 namespace pyengine {
 
@@ -15,8 +16,8 @@ struct Image {
     std::size_t size() const { return height * width * channels; }
 };
 
-// The mean squared difference of neighbouring pixels: of all pairs side by side or one above the other. With `wrap`, the
-// last column and row neighbour the first.
-double variation(const Image &image, bool wrap, const Gradient &gradient, int threads);
+// The mean squared difference of neighbouring pixels: of all pairs side by side or one above the other. Where it wraps
+// round, the last row or column neighbours the first.
+double variation(const Image &image, Wrap wrap, const Gradient &gradient, int threads);
 
 }  // namespace pyengine

@@ -121,6 +121,8 @@ struct Lines {
     std::size_t length;
 };
 
+bool repeats(Border border) { return border == Border::wrap || border == Border::reflect; }
+
 // Where row or column `x` of a line of `length` is, from one before it to one after it. One pixel is its own reflection.
 std::ptrdiff_t within(Border border, std::ptrdiff_t x, std::ptrdiff_t length) {
     if (border == Border::wrap) return (x + length) % length;
@@ -132,8 +134,8 @@ std::ptrdiff_t within(Border border, std::ptrdiff_t x, std::ptrdiff_t length) {
 // The lines of one channel, from one pixel left of the run's first on: pointers into the map where they can be, else
 // copies, one after the other.
 Lines input_lines(const Task &task, const float *plane, const Run &run, float *copies) {
-    const Border border = task.stage.border;
-    const bool given = border == Border::given, repeats = border == Border::wrap || border == Border::reflect;
+    const Stage &stage = task.stage;
+    const bool given = stage.given();
     const std::size_t height = task.maps.height + (given ? 2 : 0), width = task.maps.width + (given ? 2 : 0);
     const std::size_t length = line_length(run.tiles);
     const std::ptrdiff_t shift = given ? 0 : 1, left = static_cast<std::ptrdiff_t>(run.column * tile) - shift;
@@ -146,7 +148,7 @@ Lines input_lines(const Task &task, const float *plane, const Run &run, float *c
         std::ptrdiff_t y = static_cast<std::ptrdiff_t>(run.row * tile + r) - shift;
         float *copy = copies + r * length;
         lines.row[r] = copy;
-        if (repeats && y <= h) y = within(border, y, h);  // what is further down makes no pixel of the map
+        if (repeats(stage.y) && y <= h) y = within(stage.y, y, h);  // what is further down makes no pixel of the map
         if (y < 0 || y >= h) {
             std::fill_n(copy, length, 0.0f);
             continue;
@@ -159,9 +161,9 @@ Lines input_lines(const Task &task, const float *plane, const Run &run, float *c
         std::fill_n(copy, length, 0.0f);
         const std::ptrdiff_t first = std::max<std::ptrdiff_t>(left, 0), last = std::min(end, w);
         if (first < last) std::copy(line + first, line + last, copy + (first - left));
-        if (repeats) {
-            if (left < 0) copy[0] = line[within(border, -1, w)];
-            if (end > w) copy[w - left] = line[within(border, w, w)];
+        if (repeats(stage.x)) {
+            if (left < 0) copy[0] = line[within(stage.x, -1, w)];
+            if (end > w) copy[w - left] = line[within(stage.x, w, w)];
         }
     }
     return lines;
@@ -513,7 +515,7 @@ FORCE_INLINE void convolve(const Task &task, const Unit &unit) {
     float *transformed = unit.scratch, *products = transformed + entries * layout.step;
     float *halves = products + entries * layout.plane, *copies = halves + patch * layout.stride;
 
-    const std::size_t border = task.stage.border == Border::given ? 2 : 0;
+    const std::size_t border = task.stage.given() ? 2 : 0;
     const std::size_t in_plane = (height + border) * (width + border);
     for (std::size_t c = 0; c < inputs; ++c) {
         std::size_t position = 0;

@@ -23,9 +23,11 @@ struct Filters {
 
 // What is done in one go with a convolution.
 struct Stage {
-    Border border;
+    Border y, x;  // above and below, left and right; both given, or neither
     bool relu;
     Pooling pooling;
+
+    bool given() const { return y == Border::given; }
 };
 
 // A map of H x W pixels before a convolution and after its stage.

@@ -223,7 +223,7 @@ def variation(
     image: NDArray[np.float32],
     gradient: NDArray[np.float32] | None = None,
     scale: float = 1.0,
-    wrap: bool = True,
+    wrap: tuple[bool, bool] = (True, True),
     accumulate: bool = False,
     threads: int = 1,
 ) -> float:
@@ -241,8 +241,9 @@ def variation(
     scale
         Factor of the gradient, not of the value, 1 by default.
     wrap
-        Whether the last row and column neighbour the first, so that there are 2 H W pairs (a side of one pixel
-        is its own neighbour), True by default; otherwise only the (W - 1) H + (H - 1) W inner pairs count.
+        Whether the last row neighbours the first, and whether the last column does, both True by default: there are H W
+        pairs one above the other then, or side by side (a side of one pixel is its own neighbour); otherwise only the
+        (H - 1) W or (W - 1) H inner ones count.
     accumulate
         Whether to add to `gradient` instead of overwriting it, False by default.
     threads
@@ -260,7 +261,7 @@ def relu_gradient(
     above: NDArray[np.float32],
     loss: NDArray[np.float32] | None = None,
     pooling: Literal["none", "average", "max"] = "none",
-    wrap: bool = True,
+    wrap: tuple[bool, bool] = (True, True),
     measure: bool = False,
     threads: int = 1,
     border: int = 1,
@@ -285,7 +286,8 @@ def relu_gradient(
     pooling
         The pool between the map and what `above` is with respect to, "none" by default.
     wrap
-        Whether the border wraps round, True by default; otherwise it is 0.
+        Whether the border above and below wraps round, and whether that to the left and right does, both True by
+        default; otherwise it is 0.
     measure
         Whether the result is wanted, False by default.
     threads

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from pyengine.checks import names_checked
 from pyengine.devices import Precision
@@ -13,10 +14,11 @@ from pyengine.images.regions import RegionSource
 from pyengine.inputs import Fit
 from pyengine.losses.options import Weights
 from pyengine.methods import Method
-from pyengine.network.graphs import Padding, Pooling
+from pyengine.network.graphs import Beyond, Pooling
 from pyengine.pyramid import Start
 from pyengine.recipe import Augmentation, PreserveColor
 from pyengine.result import Progress, Result
+from pyengine.wrap import Axes
 
 
 @names_checked
@@ -40,14 +42,15 @@ def synthesize(
     output_regions: RegionSource | None = None,
     keep: Source | None = None,
     fill: Source | None = None,
-    seamless: bool = False,
+    seamless: Axes | None = None,
     method: Method = "histogram",
     weights: Weights | None = None,
     structure: bool = False,
     gram_layers: Sequence[str] | None = None,
     histogram_layers: Sequence[str] | None = None,
     content_layers: Sequence[str] | None = None,
-    padding: Padding | None = None,
+    wrap: Axes | Literal["none"] | None = None,
+    padding: Beyond | None = None,
     pooling: Pooling | None = None,
     seed: int = 0,
     levels: int | None = None,
@@ -130,9 +133,10 @@ def synthesize(
         With `keep`, what is white is kept of a picture and the rest is filled; with `fill` it is the other way round.
         `fill="alpha"` fills what is less than half opaque. The picture is `init`, or else the exemplar, which is then
         not measured in the hole. What is kept stays the same to the last bit. Default: None, all of the result is made.
-    seamless : bool
-        Make a band at the picture's borders again, an eighth of the shorter side wide, so that it tiles; with
-        `start="patches"`, half to one and a half times as wide, as the picture's contours have it. Default: False.
+    seamless : {"x", "y", "xy"}, optional
+        Make a band at the picture's borders again, an eighth of the shorter side wide, so that it tiles: "x" is on
+        the left and right, "y" at top and bottom, "xy" all around. With `start="patches"`, it is half to one and a half
+        times as wide, as the picture's contours have it. Default: None, no border is made again.
     method : {"histogram", "gatys"}
         "gatys" is the baseline: Gram losses only, on one scale under zero padding, 500 iterations (Gatys et al. 2015).
         Default: "histogram".
@@ -150,10 +154,13 @@ def synthesize(
         Feature maps of the network, such as "relu3_1". Default: None, the first of each of the network's first four
         blocks for Gram matrices (relu1_1, relu2_1, relu3_1 and relu4_1 of a VGG), of these the first and the last for
         histograms, and the last for the content.
-    padding : {"wrap", "reflect", "zeros"}, optional
-        What the network sees beyond the border: the opposite side, its own reflection, or what its training images
-        had there. Only with "wrap" does the result tile. Default: None: "zeros" for "gatys"; "reflect" with `content`,
-        a hole or painted regions, which need not tile, and "wrap" for textures and with `seamless`.
+    wrap : {"x", "y", "xy", "none"}, optional
+        Where the result tiles with itself: side by side, one above the other, both, or not at all. Default: None: as
+        `seamless` says; "none" with `content`, a hole or painted regions, which need not tile, and with "gatys"; "xy"
+        for all other textures.
+    padding : {"reflect", "zeros"}, optional
+        What the network sees beyond a border that does not wrap round, as an exemplar's never does: the reflection of
+        what is inside, or what its training images had there. Default: None, "reflect", but "zeros" for "gatys".
     pooling : {"average", "max"}, optional
         How the network reduces feature maps to half their size. Default: None: "max" for style transfers, where
         averages let a fine pattern grow in flat areas, but "average" with "gatys" and for everything else.
@@ -240,6 +247,7 @@ def synthesize(
             gram_layers=gram_layers,
             histogram_layers=histogram_layers,
             content_layers=content_layers,
+            wrap=wrap,
             padding=padding,
             pooling=pooling,
             seed=seed,

@@ -164,7 +164,7 @@ class Checkpoint:
                 yield piece.reshape(-1).view(np.uint8).data
 
     def _variables(self, level: int) -> int:
-        return 3 * math.prod(self._recipe.sizes[level])
+        return self._recipe.level.channels * math.prod(self._recipe.sizes[level])
 
     # ---------------------------------------------------------------- reading
 

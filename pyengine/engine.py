@@ -334,4 +334,4 @@ class Engine:
             return self.budget.plan(size, demand, losses)
 
         with self.kernels.active():
-            return measure(level, losses, self.pool, plan_of, losses.padding)
+            return measure(level, losses, self.pool, plan_of, losses.output_padding)

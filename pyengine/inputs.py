@@ -18,6 +18,7 @@ from pyengine.images.masks import band, fill_by_reflection
 from pyengine.images.reading import OPAQUE, ProfileUse, Source, load_mask, load_with_encoding
 from pyengine.network.graphs import LEAST_SIDE
 from pyengine.periods import find_lattice
+from pyengine.wrap import Axes, Wrap
 
 LARGEST_SIDE = 16383
 """How many pixels a side may have: as many as a WebP file can hold."""
@@ -209,11 +210,12 @@ def _check_measured(why: str, own: tuple[int, int], size: tuple[int, int]) -> No
 
 
 def fitted(
-    fit: Fit, pictures: list[Picture], scaled: list[tuple[int, int]], final: tuple[int, int]
+    fit: Fit, pictures: list[Picture], scaled: list[tuple[int, int]], final: tuple[int, int], wrap: Wrap
 ) -> tuple[list[tuple[int, int]], tuple[int, int]]:
     """The sizes at which exemplars are measured, and the output's, of which one is changed so that periods fit.
 
-    They are those of the first exemplar that has any; where none has, nothing changes.
+    They are those of the first exemplar that has any; where none has, nothing changes. They fit where the output wraps
+    round.
 
     Raises
     ------
@@ -229,10 +231,10 @@ def fitted(
             continue
         lattice = lattice.scaled(size[0] / picture.size[0], size[1] / picture.size[1])
         if fit == "size":
-            return scaled, lattice.fitting_size(final, LEAST_SIDE)
-        x, y = lattice.fitting_scale(final)
-        if not lattice.may_be_scaled(final):
-            width, height = lattice.fitting_size(final, LEAST_SIDE)
+            return scaled, lattice.fitting_size(final, LEAST_SIDE, wrap)
+        x, y = lattice.fitting_scale(final, wrap)
+        if not lattice.may_be_scaled(final, wrap):
+            width, height = lattice.fitting_size(final, LEAST_SIDE, wrap)
             raise PyengineError(
                 f"fit='scale': for whole periods in {final[0]}x{final[1]}, the exemplar would be scaled by {x:.2f} in "
                 f"width and {y:.2f} in height, and a tenth is the most: give fit='size', which makes it "
@@ -258,7 +260,7 @@ class Hole:
     known : bool (H, W)
         Where the picture may be measured.
     free : bool (H, W)
-        Where the output is made: what is not known, and with `seamless` also a band at the borders.
+        Where the output is made: what is not known, and with `seamless` also a band at borders.
     needed : bool (H, W), optional
         Where it has to be: of a band that may follow the picture's contours, the part at the borders. None for all.
     alpha : float32 (H, W), optional
@@ -289,7 +291,7 @@ class Hole:
         init: Picture | None,
         keep: Source | None,
         fill: Source | None,
-        seamless: bool,
+        seamless: Axes | None,
         *,
         follows: bool,
     ) -> Hole | None:
@@ -297,7 +299,7 @@ class Hole:
 
         With `follows`, the band of `seamless` is half as wide to half as wide again, as the picture's contours have it.
         """
-        if keep is None and fill is None and not seamless:
+        if keep is None and fill is None and seamless is None:
             return None
         if keep is not None and fill is not None:
             raise PyengineError("keep and fill: give one of them, they say the same")
@@ -317,12 +319,12 @@ class Hole:
             alpha = None if alpha is None else np.where(kept, alpha, np.float32(1))
         free = ~known
         needed = None
-        if seamless:
-            width = max(min(shape) // BAND_SHARE, 1)
+        if seamless is not None:
+            axes, width = Wrap.of(seamless), max(min(shape) // BAND_SHARE, 1)
             if follows:
-                needed = free | band(shape, max(width // 2, 1))
+                needed = free | band(shape, max(width // 2, 1), axes)
                 width += width // 2
-            free = free | band(shape, width)
+            free = free | band(shape, width, axes)
         if not free.any():
             raise PyengineError("nothing is to be filled: white is filled with fill, black with keep")
         if not known.any():
@@ -330,16 +332,16 @@ class Hole:
         return cls(picture, fill_by_reflection(picture.image, known), known, free, needed, alpha)
 
 
-def seamless_band(shape: tuple[int, ...]) -> Flags:
+def seamless_band(shape: tuple[int, ...], seamless: Axes) -> Flags:
     """What `seamless` makes again of a picture of this (height, width): bool (H, W).
 
     Examples
     --------
-    >>> int(seamless_band((16, 18)).sum())
-    120
+    >>> int(seamless_band((16, 18), "xy").sum()), int(seamless_band((16, 18), "x").sum())
+    (120, 64)
     """
     height, width = shape
-    return band((height, width), max(min(shape) // BAND_SHARE, 1))
+    return band((height, width), max(min(shape) // BAND_SHARE, 1), Wrap.of(seamless))
 
 
 def _selected(source: Source | None, name: str, shape: tuple[int, ...]) -> Flags:

@@ -91,14 +91,14 @@ def inspect(exemplar: Source) -> Inspection:
 def hint(recipe: Recipe) -> str | None:
     """One line of advice where the size of a texture misses the exemplar's periods by so much that it shows."""
     level = recipe.level
-    if "fit" in recipe.arguments or level.fixes_size or level.init is not None or recipe.losses.padding != "wrap":
+    if "fit" in recipe.arguments or level.fixes_size or level.init is not None or not any(level.wrap):
         return None
     lattice = _first_lattice(recipe)
-    if lattice is None or not lattice.shows(level.size):
+    if lattice is None or not lattice.shows(level.size, level.wrap):
         return None
     periods = " and ".join(f"{period:.1f}" for period in lattice.periods)
-    width, height = lattice.fitting_size(level.size, LEAST_SIDE)
-    scale = ", fit='scale' scales the exemplar" if lattice.may_be_scaled(level.size) else ""
+    width, height = lattice.fitting_size(level.size, LEAST_SIDE, level.wrap)
+    scale = ", fit='scale' scales the exemplar" if lattice.may_be_scaled(level.size, level.wrap) else ""
     return (
         f"the exemplar repeats itself every {periods} pixels, which do not fit into {level.size[0]}x{level.size[1]}: "
         f"fit='size' makes it {width}x{height}{scale}"
@@ -108,7 +108,7 @@ def hint(recipe: Recipe) -> str | None:
 def _first_lattice(recipe: Recipe) -> Lattice | None:
     """That of the first exemplar that has one, as it is measured."""
     for exemplar in recipe.level.exemplars:
-        lattice = find_lattice(exemplar.image, None if exemplar.masks is None else exemplar.masks[0] > 0.5)
+        lattice = find_lattice(exemplar.guide, None if exemplar.masks is None else exemplar.masks[0] > 0.5)
         if lattice is not None:
             return lattice
     return None

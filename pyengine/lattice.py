@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyengine.arrays import Float64
+from pyengine.wrap import BOTH, Wrap
 
 WEAKEST = 0.25
 """How strong a peak is at least: what is weaker comes and goes with noise and with grain."""
@@ -186,40 +187,45 @@ class Lattice:
         """The lattice of the picture when it is scaled."""
         return Lattice.of(np.array(self.vectors) * (x, y), self.regularity)
 
-    def fitting_size(self, size: tuple[int, int], shortest: int = 1) -> tuple[int, int]:
+    def fitting_size(self, size: tuple[int, int], shortest: int = 1, wrap: Wrap = BOTH) -> tuple[int, int]:
         """The (width, height) that tiles, and is nearest to another, with no side below the shortest.
 
         A side tiles if a shift of the lattice leads along it from border to border; on a lattice that is askew, it may
-        lead a little to one side, and the longer ones do so least.
+        lead a little to one side, and the longer ones do so least. One that need not tile, by `wrap`, is as it was.
         """
-        sides = []
-        for axis, side in enumerate(size):
+        sides = [*size]
+        for axis, side in self._tiling(size, wrap):
             along, astray = self._along(axis, side)
             along, astray = along[along >= shortest], astray[along >= shortest]
             shear = np.maximum(np.abs(astray) / along - TOLERATED, 0)
-            sides.append(round(along[(np.abs(along - side) / side + SHEAR * shear).argmin()]))
+            sides[axis] = round(along[(np.abs(along - side) / side + SHEAR * shear).argmin()])
         return sides[0], sides[1]
 
-    def fitting_scale(self, size: tuple[int, int]) -> tuple[float, float]:
-        """By how much the picture has to be scaled in width and in height for a (width, height) to tile."""
-        factors = []
-        for axis, side in enumerate(size):
+    def fitting_scale(self, size: tuple[int, int], wrap: Wrap = BOTH) -> tuple[float, float]:
+        """By how much the picture has to be scaled in width and in height for a (width, height) to tile by `wrap`."""
+        factors = [1.0, 1.0]
+        for axis, side in self._tiling(size, wrap):
             along, astray = self._along(axis, side)
-            factors.append(side / along[(np.abs(np.log(side / along)) + np.abs(astray) / along).argmin()])
-        return float(factors[0]), float(factors[1])
+            factors[axis] = float(side / along[(np.abs(np.log(side / along)) + np.abs(astray) / along).argmin()])
+        return factors[0], factors[1]
 
-    def may_be_scaled(self, size: tuple[int, int]) -> bool:
-        """Whether a (width, height) tiles when the picture is scaled by no more than a tenth."""
-        return max(abs(factor - 1) for factor in self.fitting_scale(size)) <= MOST
+    def may_be_scaled(self, size: tuple[int, int], wrap: Wrap = BOTH) -> bool:
+        """Whether a (width, height) tiles by `wrap` when the picture is scaled by no more than a tenth."""
+        return max(abs(factor - 1) for factor in self.fitting_scale(size, wrap)) <= MOST
 
-    def shows(self, size: tuple[int, int]) -> bool:
+    def shows(self, size: tuple[int, int], wrap: Wrap = BOTH) -> bool:
         """Whether a picture of a (width, height) that wraps round is so far from tiling that it shows."""
-        for axis, side in enumerate(size):
+        for axis, side in self._tiling(size, wrap):
             along, astray = self._along(axis, side)
             miss = float(np.hypot(along - side, astray).min())
             if miss > VISIBLE * min(self.periods) and miss > TOLERATED * side:
                 return True
         return False
+
+    @staticmethod
+    def _tiling(size: tuple[int, int], wrap: Wrap) -> list[tuple[int, int]]:
+        """The axes, 0 or 1, of a (width, height) that are to tile, each with its side."""
+        return [(axis, size[axis]) for axis, wraps in enumerate((wrap.x, wrap.y)) if wraps]
 
     def _along(self, axis: int, side: int) -> tuple[Float64, Float64]:
         """How far along an axis, 0 or 1, the shifts near it lead, up to more than a side, and how far astray."""

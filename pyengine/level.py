@@ -13,8 +13,10 @@ from pyengine.images.color import is_grey
 from pyengine.images.masks import dilate, reduce
 from pyengine.images.resampling import resize
 from pyengine.kernels import Coverage, Kernels
-from pyengine.losses.base import EVERYWHERE, Region, Sample
+from pyengine.losses.base import EVERYWHERE, IMAGE, Region, Sample
+from pyengine.maps import PICTURE, Map
 from pyengine.network.architecture import Architecture
+from pyengine.wrap import BOTH, NEITHER, Wrap
 
 RIM = 2
 """Pixels of what is kept that count with what is made: without them there is nothing against an edge in between."""
@@ -44,6 +46,8 @@ class Exemplar:
         How much each pixel belongs to each region, 0 to 1. Default: None, all to the only region.
     factor : float
         How much a pixel counts against those of other exemplars, 0 or more. Default: 1.
+    maps : tuple of Map
+        What the image's channels are. Default: a picture's.
     used : float32 (H, W), optional
         How much each pixel counts, in any region, by how often a layout has used it; the mean is about 1. Default:
         None, all alike.
@@ -52,12 +56,18 @@ class Exemplar:
     image: Float32
     masks: Float32 | None = None
     factor: float = 1.0
+    maps: tuple[Map, ...] = PICTURE
     used: Float32 | None = None
 
     @property
     def size(self) -> tuple[int, int]:
         """The (width, height) in pixels."""
         return self.image.shape[1], self.image.shape[0]
+
+    @property
+    def guide(self) -> Float32:
+        """What of it shows where things are, as a picture (H, W, 3): the first map."""
+        return self.maps[0].of(self.image)
 
     def resized(self, size: tuple[int, int]) -> Exemplar:
         """The same at another (width, height)."""
@@ -81,7 +91,7 @@ class Exemplar:
         if self.masks is None:
             return None
         mask = reduce(self.masks[region], halvings)
-        return _inner(mask, mask, SEEN if halvings else 1, wrap=False)
+        return _inner(mask, mask, SEEN if halvings else 1, wrap=NEITHER)
 
     def sample(self, region: int, features: Float32, halvings: int, kernels: Kernels) -> Sample:
         """What a loss measures in a region on one of this picture's feature maps."""
@@ -116,8 +126,8 @@ class Level:
         Where of `free` the output has to be made; in the rest of it, it may be kept. Default: None, in all of it.
     init : float32 (H, W, 3), optional
         The picture to start from. Default: None, noise.
-    wrap : bool
-        Whether the output wraps round: its borders meet. Default: True.
+    wrap : Wrap
+        Where the output wraps round: where its borders meet. Default: in both axes.
     """
 
     size: tuple[int, int]
@@ -129,7 +139,7 @@ class Level:
     free: npt.NDArray[np.bool_] | None = None
     needed: npt.NDArray[np.bool_] | None = None
     init: Float32 | None = None
-    wrap: bool = True
+    wrap: Wrap = BOTH
 
     @property
     def fixes_size(self) -> bool:
@@ -139,7 +149,17 @@ class Level:
     @property
     def grey(self) -> bool:
         """Whether nothing that the output is made from has a colour, so that it must not have one either."""
-        return all(map(is_grey, self._pictures))
+        return self.maps == PICTURE and all(map(is_grey, self._pictures))
+
+    @property
+    def maps(self) -> tuple[Map, ...]:
+        """What the channels of all its images are."""
+        return self.exemplars[0].maps
+
+    @property
+    def channels(self) -> int:
+        """How many channels all its images have."""
+        return sum(one.count for one in self.maps)
 
     @property
     def _pictures(self) -> list[Float32]:
@@ -172,16 +192,21 @@ class Level:
         )
 
     @property
-    def span(self) -> tuple[float, float]:
-        """The least and the greatest value that a pixel of its pictures has."""
-        pictures = self._pictures
-        return float(min(image.min() for image in pictures)), float(max(image.max() for image in pictures))
+    def span(self) -> tuple[Float32, Float32]:
+        """The least value that pixels of its pictures have, and how much greater the greatest is, by channel."""
+        images = self._pictures
+        low, width = np.zeros((2, images[0].shape[2]), np.float32)
+        for channels in (some for one in self.maps for some in one.ranges):
+            values = [image[:, :, channels] for image in images]
+            least, most = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
+            low[list(channels)], width[list(channels)] = least, most - least
+        return low, width
 
-    def stretched(self, low: float, high: float) -> Level:
-        """The same with pictures in which two other values are 0 and 1, and all others in proportion."""
+    def stretched(self, low: Float32, width: Float32) -> Level:
+        """The same with pictures in which other values are 0 and 1, by channel, and all others in proportion."""
 
         def stretch(image: Float32) -> Float32:
-            stretched: Float32 = (image - np.float32(low)) / np.float32(high - low)
+            stretched: Float32 = (image - low) / width
             return stretched
 
         return replace(
@@ -196,15 +221,16 @@ class Level:
     def surroundings(self) -> Box:
         """The part of the picture that a hole in it is made from, as it is to be like what is around it.
 
-        All of it, where there is no hole, the output wraps round, or regions say what is to be like what.
+        All of it, where there is no hole, or regions say what is to be like what; all along an axis that wraps round.
         """
         width, height = self.size
-        if self.free is None or self.picture is None or self.wrap or self.masks is not None:
+        if self.free is None or self.picture is None or self.masks is not None:
             return 0, 0, width, height
         rows, columns = (np.flatnonzero(self.free.any(axis)) for axis in (1, 0))
         margin = max(np.ptp(rows) + 1, np.ptp(columns) + 1, AROUND)
-        left, top = max(int(columns[0] - margin), 0), max(int(rows[0] - margin), 0)
-        return left, top, min(int(columns[-1] + margin) + 1, width), min(int(rows[-1] + margin) + 1, height)
+        left, right = (0, width) if self.wrap.x else (max(columns[0] - margin, 0), min(columns[-1] + margin + 1, width))
+        top, bottom = (0, height) if self.wrap.y else (max(rows[0] - margin, 0), min(rows[-1] + margin + 1, height))
+        return int(left), int(top), int(right), int(bottom)
 
     def cropped(self, box: Box) -> Level:
         """The part of a level without regions, and of those exemplars that are its picture, that is in a box."""
@@ -257,7 +283,7 @@ class Level:
         masks = np.ones((1, height, width), np.float32) if self.masks is None else self.masks
         made = np.ones((height, width), np.float32) if self.free is None else self.free.astype(np.float32)
         near = dilate(made, RIM, wrap=self.wrap)
-        halvings = {layer: architecture.pools(layer) for layer in maps}
+        halvings = {layer: 0 if layer == IMAGE else architecture.pools(layer) for layer in maps}
 
         def coverage(mask: Float32, count: int) -> Coverage:
             inner = _inner(reduce(mask, count), reduce(mask * near, count), 1, wrap=self.wrap)
@@ -270,7 +296,7 @@ class Level:
         ]
 
 
-def _inner(mask: Float32, counting: Float32, radius: int, *, wrap: bool) -> Float32:
+def _inner(mask: Float32, counting: Float32, radius: int, *, wrap: Wrap) -> Float32:
     """What counts of a region's mask (h, w), but for so many pixels at its borders if enough is left without them.
 
     Features at a border are of what lies beyond as well, and like neither region's.

@@ -57,9 +57,10 @@ LAYOUT_BYTES, SOURCE_BYTES = 200, 450
 """Bytes that a start by patches takes for each pixel of the output at the coarsest level, and of the exemplars there:
 measured, 142 and 435."""
 
-MEASURED_COPIES, KEPT_COPIES, COPIES = 2, 1.5, {"wrap": 5, "reflect": 10, "zeros": 10}
-"""How often what a loss spreads over the whole image is in memory, of the exemplars, of the output all the time, and by
-the padding for a moment: measured, 1.1, 1.25, 4.5 and 9.5. The first two are of each region; so is one of the last."""
+MEASURED_COPIES, KEPT_COPIES, COPIES = 2, 1.5, (10, 7, 5)
+"""How often what a loss spreads over the whole image is in memory, of the exemplars, of the output all the time, and
+for a moment, by how many axes wrap round: measured, 1.1, 1.25, and 9.5, 6.2, 4.5. The first two are of each region; so
+is one of the last."""
 
 
 class TooLarge(PyengineError):
@@ -145,7 +146,7 @@ class Demand:
                 for kind, layer in kinds
                 if issubclass(kind, ChannelLoss) and layer != architecture.first
             )
-            + spread * (COPIES[losses.padding] + parts - 1),
+            + spread * (COPIES[sum(losses.wrap)] + parts - 1),
         )
 
 
@@ -290,7 +291,7 @@ class Budget:
                 "give 'auto', or more memory_limit",
                 whole,
             )
-        wrap = losses.padding == "wrap"
+        wrap = losses.wrap
         try:  # making the tiles refuses a size that can't be cut, before the work begins
             Tiling(size, SMALLEST_TILE, self.architecture, demand.reaches, wrap=wrap, alignment=self.alignment(size))
         except PyengineError as error:

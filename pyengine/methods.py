@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pyengine.losses.base import Weight
-from pyengine.network.graphs import Padding
+from pyengine.network.graphs import Beyond
 from pyengine.pyramid import Start
+from pyengine.wrap import BOTH, NEITHER, Wrap
 
 Method = Literal["histogram", "gatys"]
 
@@ -23,8 +24,10 @@ class Preset:
         Weights of the terms that are not automatic. Default: none.
     start : {"noise", "patches"}
         What a texture starts from. Default: "patches".
-    padding : {"wrap", "reflect", "zeros"}
-        What the network sees beyond the border of a texture. Default: "wrap".
+    wrap : Wrap
+        In which axes a texture tiles with itself. Default: in both.
+    padding : {"reflect", "zeros"}
+        What the network sees beyond borders that do not meet. Default: "reflect".
     levels, iterations : int, optional
         How many levels the pyramid has, and how many iterations each gets. Default: None, as `pyengine.synthesize`
         says.
@@ -32,12 +35,15 @@ class Preset:
 
     weights: Mapping[str, Weight] = field(default_factory=dict)
     start: Start = "patches"
-    padding: Padding = "wrap"
+    wrap: Wrap = BOTH
+    padding: Beyond = "reflect"
     levels: int | None = None
     iterations: int | None = None
 
 
 PRESETS: dict[Method, Preset] = {
     "histogram": Preset(),
-    "gatys": Preset({"gram": 1.0, "histogram": 0.0}, start="noise", padding="zeros", levels=1, iterations=500),
+    "gatys": Preset(
+        {"gram": 1.0, "histogram": 0.0}, start="noise", wrap=NEITHER, padding="zeros", levels=1, iterations=500
+    ),
 }

@@ -36,6 +36,8 @@ class Objective:
         The part of each term's weight that is the region's share of the output and the content's strength.
     size : (width, height) or None
         The size of the images, if only one size will do.
+    channels : int
+        How many channels the images have: 3, or those of all maps together.
 
     Examples
     --------
@@ -57,6 +59,7 @@ class Objective:
         factors: dict[str, float],
         kernels: Kernels,
         size: tuple[int, int] | None = None,
+        channels: int = 3,
     ) -> None:
         self._lease = lease
         self._kernels = kernels
@@ -66,6 +69,7 @@ class Objective:
         self.weights = weights
         self.factors = factors
         self.size = size
+        self.channels = channels
 
     @property
     def weights(self) -> dict[str, float]:
@@ -160,14 +164,15 @@ class Objective:
         return values
 
     def _checked(self, image: npt.NDArray[np.floating]) -> Float32:
+        shape = f"(height, width, {self.channels})"
         try:
             array = plain(np.asanyarray(image), "image")
         except (TypeError, ValueError):  # such as rows of different lengths
-            raise PyengineError(f"image, a {type(image).__name__}: expected a float array (height, width, 3)") from None
-        if array.ndim != 3 or array.shape[2] != 3 or array.dtype.kind != "f":
             raise PyengineError(
-                f"image: expected a float array (height, width, 3) in [0, 1], got {array.dtype} {array.shape}"
-            )
+                f"image, a {type(image).__name__}: expected a float array (height, width, {self.channels})"
+            ) from None
+        if array.ndim != 3 or array.shape[2] != self.channels or array.dtype.kind != "f":
+            raise PyengineError(f"image: expected a float array {shape} in [0, 1], got {array.dtype} {array.shape}")
         if self.size is not None and self.size != (array.shape[1], array.shape[0]):
             raise PyengineError(
                 f"image of {array.shape[1]}x{array.shape[0]} pixels: regions or content are of "

@@ -1,4 +1,4 @@
-"""A start that knows the exemplar: a picture laid out from its patches, which wraps round if the level does.
+"""A start that knows the exemplar: a picture laid out from its patches, which wraps round where the level does.
 
 Texture optimisation (Kwatra et al. 2005), from coarse to fine. Each patch of the output looks for the patch of the
 exemplar that is most like it; then each pixel becomes a mean of what the patches over it say, and so on until they
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
@@ -26,9 +25,11 @@ from pyengine.kernels import Kernels
 from pyengine.lattice import Lattice, autocorrelation
 from pyengine.level import Exemplar, Level
 from pyengine.losses.correlation import CHANCE, SHORT_RANGE, SURE
+from pyengine.maps import Map
 from pyengine.periods import find_lattice
 from pyengine.pyramid import level_sizes
 from pyengine.sources import COUNTS, Numbers, Sources, offsets_of
+from pyengine.wrap import Wrap
 
 COARSEST = 32
 """Pixels on the shorter side at the coarsest scale, at least."""
@@ -89,6 +90,9 @@ it can't: so that patches agree with it until they have to leave it for what is 
 
 SAME, AROUND = 4 / 255, 2
 """How much a pixel may differ from the picture's where it is kept for that, and how far around it no other may more."""
+
+OTHERS = 1.0
+"""What all maps but the first count together in a patch, against the first."""
 
 BORDERS = 0.5
 """What a region's border counts in a patch, against an edge from black to white."""
@@ -215,10 +219,10 @@ def _used(exemplar: Exemplar, taken: Numbers, part: float) -> Float32:
 
 def _lattice(level: Level) -> Float64 | None:
     """Vectors (right, down) by which the exemplar repeats itself, in parts of its sides; None where that is no help."""
-    if len(level.exemplars) > 1 or level.free is not None or level.masks is not None or not level.wrap:
+    if len(level.exemplars) > 1 or level.free is not None or level.masks is not None or not any(level.wrap):
         return None
     (exemplar,) = level.exemplars
-    found = find_lattice(exemplar.image, None if exemplar.masks is None else exemplar.masks[0] > COUNTS)
+    found = find_lattice(exemplar.guide, None if exemplar.masks is None else exemplar.masks[0] > COUNTS)
     return None if found is None else np.array(found.vectors) / exemplar.size
 
 
@@ -236,6 +240,7 @@ def _begin(
 
 def _blocks(
     size: tuple[int, int],
+    wrap: Wrap,
     sources: Sources,
     members: Numbers,
     generator: np.random.Generator,
@@ -244,11 +249,11 @@ def _blocks(
     """Places (H, W, 3) to begin with: blocks of a patch's size, each from around any of some of the sources.
 
     With a lattice, as `_lattice` has it, each is from where the exemplar looks alike after a whole number of periods,
-    of which as many fit into the picture as nearly do.
+    of which as many fit into the picture as nearly do where it wraps round.
     """
     width, height = size
     side = sources.side
-    phases = None if lattice is None else _Phases(size, sources, members, lattice)
+    phases = None if lattice is None else _Phases(size, wrap, sources, members, lattice)
     places = np.empty((height, width, 3), np.intp)
     for y in range(0, height, side):
         for x in range(0, width, side):
@@ -266,11 +271,11 @@ class _Phases:
     The arguments are those of `_blocks`.
     """
 
-    def __init__(self, size: tuple[int, int], sources: Sources, members: Numbers, lattice: Float64) -> None:
+    def __init__(self, size: tuple[int, int], wrap: Wrap, sources: Sources, members: Numbers, lattice: Float64) -> None:
         ((height, width),) = sources.sizes
         basis = lattice * (width, height)
         self._basis = basis
-        fitted = basis * Lattice.of(basis, 1).fitting_scale(size)
+        fitted = basis * Lattice.of(basis, 1).fitting_scale(size, wrap)
         self._inverse = np.linalg.pinv(fitted)
         self._phases = sources.places[members][:, :0:-1] @ np.linalg.pinv(basis)
 
@@ -282,14 +287,14 @@ class _Phases:
         return np.flatnonzero(distances <= max(0.5, np.sort(distances)[:FEWEST][-1]))
 
 
-def _nearness(free: Flags, *, wrap: bool) -> Float32:
-    """By how much the distance to what is kept, with `wrap` also across the border, reduces what a patch has to say."""
+def _nearness(free: Flags, *, wrap: Wrap) -> Float32:
+    """By how much the distance to what is kept, also across borders that meet, reduces what a patch has to say."""
     if free.all():
         return np.ones(free.shape, np.float32)
     from scipy.ndimage import distance_transform_edt
 
     height, width = free.shape
-    top, left = (height // 2, width // 2) if wrap else (0, 0)
+    top, left = height // 2 if wrap.y else 0, width // 2 if wrap.x else 0
     around = np.pad(free, ((top, top), (left, left)), mode="wrap")
     distance = distance_transform_edt(around)[top:, left:][:height, :width]
     nearness: Float32 = (DISTANT**distance).astype(np.float32)
@@ -374,7 +379,8 @@ class _Search:
         bits = np.arange((regions - 1).bit_length())
         codes = BORDERS * ((np.arange(regions)[:, None] >> bits) & 1).astype(np.float32)
         self._painted = codes[labels]
-        self._looks = np.concatenate([sources.pixels, codes[sources.labels]], axis=1)
+        self._scales = _scales(level.maps, sources)
+        self._looks = np.concatenate([sources.pixels * self._scales, codes[sources.labels]], axis=1)
         count = len(sources.centres)
         some = _spread(count, FITTED)
         self._mean, self._axes = _components(self._source_patches(some))
@@ -406,7 +412,7 @@ class _Search:
                 self._even(image, self.vote()[0])
             elif evenly:
                 self._even(image, None)
-            self._improve(np.concatenate([image, self._painted], axis=2))
+            self._improve(self._look_of(image))
 
     def _improve(self, looks: Float32) -> None:
         """Look for the sources that look most like the picture."""
@@ -427,7 +433,8 @@ class _Search:
 
     def shortcoming(self) -> float:
         """What the picture lacks: how far patches are from their sources, sources from the picture, and its order."""
-        looks = np.concatenate([self._mean_image(), self._painted], axis=2)
+        image = self._mean_image()
+        looks = self._look_of(image)
         labels = self._labels.ravel()
         left: list[Float32] = []
         for k, members in enumerate(self._members):
@@ -440,7 +447,7 @@ class _Search:
                 left.append(self._kernels.download(sums))
         variance = max(float(self._vectors.var(1).sum()), 1e-12)
         apart = self.distance + float(np.concatenate(left).mean())
-        return apart / variance + _disorder(self._level, looks[:, :, :3])
+        return apart / variance + _disorder(self._level, image)
 
     def follow(self, rounds: int) -> None:
         """Take the sources that lie beside those of the patches around, a few times, wherever they look more alike.
@@ -454,7 +461,7 @@ class _Search:
         table = np.full(len(sources.pixels), -1, np.intp)
         table[sources.centres] = np.arange(len(sources.centres))
         for _ in range(rounds):
-            looks = np.concatenate([self._mean_image(), self._painted], axis=2)
+            looks = self._look_of(self._mean_image())
             beside = []
             for y, x in offsets_of(3):
                 there = np.roll(self.numbers, (y, x), (0, 1))
@@ -491,7 +498,7 @@ class _Search:
         return self._sources.pixels[picked], self._sources.origins(picked)
 
     def _mean_image(self) -> Float32:
-        total = np.zeros((*self.numbers.shape, 3), np.float32)
+        total = np.zeros((*self.numbers.shape, self._level.channels), np.float32)
         mass = np.zeros((*self.numbers.shape, 1), np.float32)
         for say, pixels in self._votes():
             total += say[:, :, None] * self._sources.pixels[pixels]
@@ -506,7 +513,7 @@ class _Search:
         """Give each region of an image the histograms of another image's, or else of the exemplars', in it."""
         for k in range(len(self._members)):
             here = self._free & (self._labels == k)
-            for channel in range(3):
+            for channel in range(self._level.channels):
                 values = image[:, :, channel][here]
                 wanted = (
                     self._sources.quantiles(k, channel, len(values))
@@ -521,7 +528,11 @@ class _Search:
         numbers = np.zeros(self._labels.shape, np.intp)
         for k, members in enumerate(self._members):
             size = self._level.size
-            at = _blocks(size, self._sources, members, generator, lattice) if places is None else places
+            at = (
+                _blocks(size, self._level.wrap, self._sources, members, generator, lattice)
+                if places is None
+                else places
+            )
             here = self._labels == k
             numbers[here] = self._sources.numbers(_enlarged(at, self._level.size)[here], self._kernels, members)
         return numbers
@@ -531,7 +542,7 @@ class _Search:
         side, (height, width) = self._sources.side, self.numbers.shape
         reach = side // 2
         numbers = np.pad(self.numbers, reach, mode="wrap")
-        weights = np.pad(self._weights, reach, mode="wrap" if self._level.wrap else "constant")
+        weights = self._level.wrap.pad(self._weights, reach, "constant")
         centres, strides = self._sources.centres[numbers], self._strides[numbers]
         for y, x in offsets_of(side):
             there = np.s_[reach - y : reach - y + height, reach - x : reach - x + width]
@@ -541,12 +552,15 @@ class _Search:
                 say[self._sources.labels[pixels] != self._labels] *= np.float32(STRANGE)
             yield say, pixels
 
+    def _look_of(self, image: Float32) -> Float32:
+        """What patches of an image (H, W, C) are compared by (H, W, values)."""
+        return np.concatenate([image * self._scales, self._painted], axis=2)
+
     def _patches_around(self, looks: Float32, where: Numbers) -> Float32:
         """The patches (N, values) of a map around some of its pixels."""
         rows, columns = np.divmod(where, self.numbers.shape[1])
         reach = self._sources.side // 2
-        beyond: Literal["wrap", "reflect"] = "wrap" if self._level.wrap else "reflect"
-        seen = np.pad(looks, ((reach, reach), (reach, reach), (0, 0)), mode=beyond)
+        seen = self._level.wrap.pad(looks, reach, "reflect")
         return _patches(seen, rows, columns, 2 * reach + 1)
 
     def _source_patches(self, which: Numbers) -> Float32:
@@ -568,12 +582,21 @@ class _Search:
         return np.concatenate([self._axes @ piece.T for piece in pieces], axis=1)
 
 
+def _scales(maps: tuple[Map, ...], sources: Sources) -> Float32:
+    """What the channels of patches count, so that all maps together count `OTHERS` times as much as the first."""
+    scales = np.ones(sources.pixels.shape[1], np.float32)
+    first, *others = (float(sources.pixels[:, one.channels].var(0).sum()) for one in maps)
+    for one, own in zip(maps[1:], others, strict=True):
+        scales[list(one.channels)] = (OTHERS / len(others) * first / own) ** 0.5 if own else 0
+    return scales
+
+
 def _disorder(level: Level, image: Float32) -> float:
     """How much of the exemplars' order an image lacks, 0 for none: by their autocorrelations, where they are strong."""
-    found = autocorrelation(image @ LUMINANCE)
+    found = autocorrelation(level.maps[0].of(image) @ LUMINANCE)
     missed = []
     for exemplar in level.exemplars:
-        expected = autocorrelation(exemplar.image @ LUMINANCE)
+        expected = autocorrelation(exemplar.guide @ LUMINANCE)
         reach = np.minimum(expected.shape, found.shape) // 2
         rows, columns = np.ogrid[-reach[0] : reach[0] + 1, -reach[1] : reach[1] + 1]
         wanted, there = (

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pyengine.arrays import Float32, Float64
 from pyengine.images.resampling import resize, upsample
 from pyengine.level import Level
+from pyengine.wrap import NEITHER
 
 Start = Literal["noise", "patches"]
 
@@ -138,8 +139,8 @@ def white_noise(level: Level, generator: np.random.Generator) -> Float32:
         An image of the level's size.
     """
     width, height = level.size
-    image = np.empty((height, width, 3), np.float32)
-    colours = np.concatenate([exemplar.image.reshape(-1, 3) for exemplar in level.exemplars])
+    image = np.empty((height, width, level.channels), np.float32)
+    colours = np.concatenate([exemplar.image.reshape(-1, level.channels) for exemplar in level.exemplars])
     for region, where in _territories(level):
         mass = np.cumsum(_coverage(level, region))
         drawn = generator.random(np.count_nonzero(where)) * mass[-1]
@@ -182,8 +183,8 @@ def add_detail(image: Float32, level: Level, generator: np.random.Generator) -> 
 def _detail(image: Float32) -> Float32:
     """What a picture loses when it is halved and enlarged again, as (N, 3)."""
     height, width = image.shape[:2]
-    smooth = upsample(resize(image, (max(width // 2, 1), max(height // 2, 1))), (width, height), wrap=False)
-    return (image - smooth).reshape(-1, 3)
+    smooth = upsample(resize(image, (max(width // 2, 1), max(height // 2, 1))), (width, height), wrap=NEITHER)
+    return (image - smooth).reshape(-1, image.shape[2])
 
 
 def _coverage(level: Level, region: int) -> Float64:

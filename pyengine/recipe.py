@@ -41,7 +41,7 @@ from pyengine.level import Exemplar, Level
 from pyengine.losses import KINDS
 from pyengine.losses.options import USUAL, LossOptions, Weights
 from pyengine.methods import PRESETS, Method, Preset
-from pyengine.network.graphs import LEAST_SIDE, Padding, Pooling
+from pyengine.network.graphs import LEAST_SIDE, Beyond, Pooling
 from pyengine.pyramid import (
     MULTIPLE,
     Start,
@@ -51,6 +51,7 @@ from pyengine.pyramid import (
     level_sizes,
     most_levels,
 )
+from pyengine.wrap import NEITHER, Axes, Wrap
 
 PreserveColor = Literal["luminance", "match"]
 Augmentation = Literal["flips", "turns"]
@@ -79,14 +80,15 @@ class Options(TypedDict, total=False):
     output_regions: RegionSource | None
     keep: Source | None
     fill: Source | None
-    seamless: bool
+    seamless: Axes | None
     method: Method
     weights: Weights | None
     structure: bool
     gram_layers: Sequence[str] | None
     histogram_layers: Sequence[str] | None
     content_layers: Sequence[str] | None
-    padding: Padding | None
+    wrap: Axes | Literal["none"] | None
+    padding: Beyond | None
     pooling: Pooling | None
     seed: int
     levels: int | None
@@ -273,14 +275,15 @@ class Recipe:
         output_regions: RegionSource | None = None,
         keep: Source | None = None,
         fill: Source | None = None,
-        seamless: bool = False,
+        seamless: Axes | None = None,
         method: Method = "histogram",
         weights: Weights | None = None,
         structure: bool = False,
         gram_layers: Sequence[str] | None = None,
         histogram_layers: Sequence[str] | None = None,
         content_layers: Sequence[str] | None = None,
-        padding: Padding | None = None,
+        wrap: Axes | Literal["none"] | None = None,
+        padding: Beyond | None = None,
         pooling: Pooling | None = None,
         seed: int = 0,
         levels: int | None = None,
@@ -302,15 +305,23 @@ class Recipe:
         given = {name: value for name, value in locals().items() if name != "cls"}
         check_choice("method", method, tuple(PRESETS))
         check_choice("profile", profile, get_args(ProfileUse))
-        for name in ("flatten_light", "seamless", "structure"):
+        for name in ("flatten_light", "structure"):
             check_flag(name, given[name])
+        if seamless is not None:
+            check_choice("seamless", seamless, get_args(Axes))
+        if wrap is not None:
+            check_choice("wrap", wrap, (*get_args(Axes), "none"))
+            if seamless is not None and not {*seamless} <= {*wrap}:
+                raise PyengineError(
+                    f"seamless={seamless!r} with wrap={wrap!r}: what is to tile wraps round: leave wrap out"
+                )
         start = _chosen_start(given, PRESETS[method])
         losses = _loss_options(given, PRESETS[method], start)
         if fit is not None:
             check_choice("fit", fit, get_args(Fit))
             _check_fit(given)
-            if losses.padding != "wrap":
-                raise PyengineError(f"fit={fit!r} with padding={losses.padding!r}: results tile only under 'wrap'")
+            if not any(losses.wrap):
+                raise PyengineError(f"fit={fit!r} with wrap='none': nothing has to tile: leave one of them out")
         opened = open_files(given)
         pictures = load_exemplars(opened["exemplar"], opened["exemplars"], profile)
         shown = None if content is None else load_picture(opened["content"], "content", profile)
@@ -326,7 +337,7 @@ class Recipe:
             light = max(picture.light for picture in [*pictures, *kept_picture])
             pictures = [picture.flattened() for picture in pictures]
             hole = hole and hole.flattened()
-        _check_hole(hole, shown, seamless, losses)
+        _check_hole(hole, shown)
         painting = load_regions(
             [picture.size for picture in pictures], opened["exemplar_regions"], opened["output_regions"]
         )
@@ -334,7 +345,7 @@ class Recipe:
         final = _final_size(size, natural.size, hole, painting)
         scaled = style_sizes([picture.size for picture in pictures], style_scale, final, transfer=shown is not None)
         if fit is not None:
-            scaled, final = fitted(fit, pictures, scaled, final)
+            scaled, final = fitted(fit, pictures, scaled, final, losses.wrap)
         factors = exemplar_factors(pictures, scaled, exemplar_weights)
         made = _masked_exemplars(pictures, factors, painting)
         regions = painting.names if painting else ("",)
@@ -365,7 +376,7 @@ class Recipe:
             free,
             None if hole is None else hole.needed,
             None if begun is None or hole else resize(begun.image, final),
-            losses.padding == "wrap",
+            losses.wrap,
         )
         planned = _planned_iterations([final, *scaled], levels, iterations, PRESETS[method], start)
         check_seed(seed)
@@ -464,7 +475,7 @@ def takes_options(function: Function) -> Function:
 def _chosen_start(given: Mapping[str, Any], preset: Preset) -> Start:
     """What the coarsest level starts from: as given, or as the method has it where nothing else is to start from."""
     start: Start | None = given["start"]
-    has_hole = given["seamless"] or given["keep"] is not None or given["fill"] is not None
+    has_hole = given["seamless"] is not None or given["keep"] is not None or given["fill"] is not None
     others = [name for name in ("content", "init") if given[name] is not None and not (has_hole and name == "init")]
     if start is None:
         return "noise" if others else preset.start
@@ -493,15 +504,18 @@ def _loss_options(given: Mapping[str, Any], preset: Preset, start: Start) -> Los
         (*USUAL, *(kind for kind, is_asked_for in asked_for.items() if is_asked_for)),
         content,
         content_strength=given["content_strength"],
-        padding=_default_padding(given, preset) if given["padding"] is None else given["padding"],
+        wrap=_default_wrap(given, preset) if given["wrap"] is None else Wrap.of(given["wrap"]),
+        padding=preset.padding if given["padding"] is None else given["padding"],
         pooling=_default_pooling(given) if given["pooling"] is None else given["pooling"],
     )
 
 
-def _default_padding(given: Mapping[str, Any], preset: Preset) -> Padding:
+def _default_wrap(given: Mapping[str, Any], preset: Preset) -> Wrap:
     """That of the method; but a picture that is not to tile must not see what is on its opposite side."""
+    if given["seamless"] is not None:
+        return Wrap.of(given["seamless"])
     shows = any(given[name] is not None for name in ("content", "keep", "fill", "output_regions"))
-    return "reflect" if preset.padding == "wrap" and shows and not given["seamless"] else preset.padding
+    return NEITHER if shows else preset.wrap
 
 
 def _default_pooling(given: Mapping[str, Any]) -> Pooling:
@@ -509,19 +523,17 @@ def _default_pooling(given: Mapping[str, Any]) -> Pooling:
     return "max" if given["content"] is not None and given["method"] == "histogram" else "average"
 
 
-def _check_hole(hole: Hole | None, shown: Picture | None, seamless: bool, losses: LossOptions) -> None:
+def _check_hole(hole: Hole | None, shown: Picture | None) -> None:
     if hole and shown:
         raise PyengineError(
             "content with keep, fill or seamless: to keep part of the content, paint it 0 in output_regions"
         )
-    if seamless and losses.padding != "wrap":
-        raise PyengineError(f"seamless=True with padding={losses.padding!r}: borders meet only under 'wrap'")
 
 
 def _check_fit(given: Mapping[str, Any]) -> None:
     """Raise PyengineError for what periods can't be fitted to."""
     for name in ("init", "content", "keep", "fill", "seamless", "exemplar_regions", "output_regions"):
-        if given[name] is not None and given[name] is not False:
+        if given[name] is not None:
             raise PyengineError(
                 f"fit={given['fit']!r} with {name}: periods fit a texture made as a whole: leave one of them out"
             )

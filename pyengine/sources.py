@@ -79,7 +79,7 @@ class Sources:
         weights = np.concatenate([e.factor * mask.ravel() for e, mask in zip(exemplars, counting, strict=True)])
         return cls(
             side,
-            np.concatenate([exemplar.image.reshape(-1, 3) for exemplar in exemplars]),
+            np.concatenate([exemplar.image.reshape(-1, exemplar.image.shape[2]) for exemplar in exemplars]),
             begins,
             sizes,
             np.concatenate(labels),

@@ -18,7 +18,6 @@ from pyengine.losses.options import LossOptions
 from pyengine.losses.weighting import REFRESHED_AFTER, threshold_weights
 from pyengine.measuring import measure
 from pyengine.memory import Plan
-from pyengine.network.graphs import Padding
 from pyengine.network.pool import NetworkPool
 from pyengine.objective import Objective
 from pyengine.optimizers.lbfgs import Descent
@@ -84,8 +83,9 @@ class Synthesis:
         self._used: tuple[Float32, ...] = ()
         self._stopped = False
         self._grey = recipe.level.grey
-        low, high = recipe.level.span
-        self._span = (low, high) if 0 < high - low < FULL else None
+        low, width = recipe.level.span
+        narrow = (width > 0) & (width < FULL)
+        self._span = (np.where(narrow, low, 0), np.where(narrow, width, 1)) if narrow.any() else None
 
     def run(self) -> Result:
         """Make the picture."""
@@ -96,7 +96,9 @@ class Synthesis:
             LOGGER.info("going on at level %d/%d", begun.level + 1, len(self._recipe.sizes))
             self._history, self._made, self._used = begun.history, begun.made, begun.used
             self._generator.bit_generator.state = begun.generator
-            image = np.zeros((*self._recipe.sizes[begun.level][::-1], 3), np.float32)  # it is among the vectors
+            image = np.zeros(
+                (*self._recipe.sizes[begun.level][::-1], self._recipe.level.channels), np.float32
+            )  # it is among the vectors
         first = 0 if begun is None else begun.level
         for k in range(first, len(self._recipe.sizes)):
             level = self._stretched(self._level(k))
@@ -139,8 +141,8 @@ class Synthesis:
         """An image as it is where nothing is stretched."""
         if self._span is None:
             return image
-        low, high = self._span
-        return image * np.float32(high - low) + np.float32(low)
+        low, width = self._span
+        return image * width + low
 
     def _enlarged(self, image: Float32, level: Level) -> Float32:
         enlarged = self._kernels.upsample(self._kernels.upload(image), level.size, wrap=level.wrap)
@@ -169,10 +171,8 @@ class Synthesis:
         LOGGER.info("level %d/%d, %dx%d pixels: %s", k + 1, len(sizes), *level.size, plan)
         if self._used:
             level = level.used_as(self._used)
-        # An exemplar does not tile: wrapped round, its border would be an edge, and edges would be made of it.
-        padding: Padding = "reflect" if self._losses.padding == "wrap" else self._losses.padding
         with self._watch("measure"):
-            objective = measure(level, self._losses, self._pool, lambda _: plan, padding)
+            objective = measure(level, self._losses, self._pool, lambda _: plan, self._losses.exemplar_padding)
         with self._watch("optimizer"):
             image = self._optimize(k, level, objective, image, begun)
         for stage, seconds in objective.stopwatch.seconds.items():

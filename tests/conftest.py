@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 # Before NumPy is imported. The reference multiplies small matrices, between which OpenBLAS' idle threads spin and take
 # the cores from everything else: the tests took up to seven times as long.
@@ -21,19 +22,30 @@ from pyengine.kernels import Coverage
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.losses.options import LossOptions
 from pyengine.memory import Budget, Demand, Plan
+from pyengine.network.graphs import Padding
 from pyengine.network.model import Model
 from pyengine.network.modelfile import load
 from pyengine.network.network import ModelSessions
 from pyengine.network.sessions import Provider
+from pyengine.wrap import Wrap
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 VGG16 = load("vgg16").architecture
 KERNELS = CpuKernels(threads=1)
+WRAPS = [Wrap(*wrap) for wrap in reference.WRAPS]
+PADDINGS = [Padding(*padding) for padding in reference.PADDINGS]
+REFLECTED, ZEROS = Padding("reflect", "reflect"), Padding("zeros", "zeros")
 LAYERS = ("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu4_1", "relu4_2")
 
 
 def pytest_report_header() -> str:
     return f"kernels: {_core.simd} of {', '.join(_core.simd_supported)}"
+
+
+def border_options(padding: Padding) -> dict[str, Any]:
+    """The arguments of `pyengine.synthesize` under which an output is so padded."""
+    axes = "".join(axis for axis in "xy" if getattr(padding.wrap, axis))
+    return {"wrap": axes or "none", "padding": next((own for own in padding if own != "wrap"), "reflect")}
 
 
 @pytest.fixture(scope="session")

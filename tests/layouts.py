@@ -8,11 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from conftest import KERNELS, VGG16
+from conftest import KERNELS, VGG16, ZEROS, border_options
 
 from pyengine.kernels import Coverage
+from pyengine.network.graphs import WRAPPED, Padding
 from pyengine.recipe import Recipe
 
+HOLES = {
+    "hole": WRAPPED,
+    "hole under zeros": ZEROS,
+    "hole that wraps in x": Padding("reflect", "wrap"),
+    "hole that wraps in y": Padding("wrap", "reflect"),
+}
 TRANSLATIONS = [(dy * step, dx * step) for step in (1, 2, 4, 8) for dy, dx in ((0, 1), (1, 0))]
 
 
@@ -26,7 +33,7 @@ class Example:
     masks: np.ndarray | None = None  # (R, H, W)
     made: np.ndarray | None = None  # (H, W)
     factors: tuple[float, ...] = (1, 1)  # of the exemplars' pixels
-    padding: str = "wrap"
+    padding: Padding = WRAPPED
     content: np.ndarray | None = None
     everything: dict[str, Any] = field(init=False)
 
@@ -46,7 +53,7 @@ class Example:
         ]
         self.everything = {
             "structure": True,
-            "padding": self.padding,
+            **border_options(self.padding),
             "weights": dict.fromkeys(kinds, 1.0),
             **({} if self.content is None else {"content": self.content}),
             **self.options,
@@ -96,7 +103,7 @@ def example(kind: str, natural: np.ndarray, other: np.ndarray) -> Example:
         layout = diagonal(64, 64)
         options = {"exemplar": other, "exemplar_regions": layout.T.copy(), "output_regions": layout}
         masks, content = split(layout, 1, 3), natural[32:, 32:]
-        return Example(natural[16:80, 16:80], options, ("1", "3"), masks, padding="zeros", content=content)
+        return Example(natural[16:80, 16:80], options, ("1", "3"), masks, padding=ZEROS, content=content)
     if kind == "soft masks and alpha":
         alpha = np.ones((64, 40), np.float32)
         alpha[20:45, 5:20] = 0
@@ -104,8 +111,8 @@ def example(kind: str, natural: np.ndarray, other: np.ndarray) -> Example:
         layout = ramps(47, 61)
         options = {"exemplar": exemplar, "exemplar_regions": ramps(64, 40)[::-1], "output_regions": layout}
         return Example(natural[:47, :61], options, ("1", "2"), np.stack(layout), content=natural[40:87, 30:91])
-    if kind in ("hole", "hole under zeros"):
-        hole, padding = holed(47, 61), "wrap" if kind == "hole" else "zeros"
+    if kind in HOLES:
+        hole, padding = holed(47, 61), HOLES[kind]
         options = {"exemplar": natural[:47, :61], "fill": hole}
         return Example(natural[40:87, 30:91], options, made=hole, padding=padding)
     if kind == "hole and regions":
@@ -120,14 +127,13 @@ def example(kind: str, natural: np.ndarray, other: np.ndarray) -> Example:
     assert kind == "exemplars as regions"
     layout = np.minimum(diagonal(47, 61), 2)
     options = {"exemplars": [other[:48], natural[:40, :57]], "output_regions": layout}
-    return Example(natural[40:87, 30:91], options, ("1", "2"), split(layout, 1, 2), padding="zeros")
+    return Example(natural[40:87, 30:91], options, ("1", "2"), split(layout, 1, 2), padding=ZEROS)
 
 
 LAYOUTS = [
     "index images",
     "soft masks and alpha",
-    "hole",
-    "hole under zeros",
+    *HOLES,
     "hole and regions",
     "exemplars",
     "exemplars as regions",
@@ -180,18 +186,16 @@ def expected_terms(network, e: Example, objective) -> dict[str, tuple[str, float
                     axes, origin = losses[name].axes, losses[name].origin
                     target, counts = correlation_target(axes, origin, [m[layer] for m in exemplar_maps], ws, e.factors)
                     assert counts.any()
-                    value, gradient = reference.correlation_loss(
-                        F, axes, origin, target, counts, w, e.padding == "wrap"
-                    )
+                    value, gradient = reference.correlation_loss(F, axes, origin, target, counts, w, e.padding.wrap)
                 else:
                     targets = structure_targets([m[layer] for m in exemplar_maps], ws, e.factors)
-                    value, gradient = reference.structure_loss(F, targets, w, e.padding == "wrap")
+                    value, gradient = reference.structure_loss(F, targets, w, e.padding.wrap)
                 terms[name] = layer, (mask * made).mean(), value, gradient.reshape(F.shape)
     if e.content is not None:
         target = reference.forward(network, e.content, e.padding, e.pooling, upto="relu4_1")["relu4_1"]
         value, gradient = reference.content_loss(reference.flat(maps["relu4_1"]), reference.flat(target))
         terms["content/relu4_1"] = "relu4_1", 1.0, value, gradient.reshape(target.shape)
-    terms["variation"] = "", 1.0, *reference.variation(e.image, e.padding == "wrap")
+    terms["variation"] = "", 1.0, *reference.variation(e.image, e.padding.wrap)
     return terms
 
 
@@ -211,7 +215,7 @@ def correlation_target(
     total, mass = np.zeros(()), np.zeros(())
     for F, w, factor in used:
         u = np.tensordot(axes, F, 1) - origin
-        sums, pairs = reference.sums_of_pairs(u, (sides[0] // 2, sides[1] // 2), w, False)
+        sums, pairs = reference.sums_of_pairs(u, (sides[0] // 2, sides[1] // 2), w, (False, False))
         total, mass = total + factor * sums, mass + factor * pairs
     target, _ = reference.autocorrelation(total, mass)
     return target, reference.lag_weights(target, sides)
@@ -227,8 +231,8 @@ def structure_targets(
             continue
         total, mass = np.zeros((len(maps[0]),) * 2), 0.0
         for F, w, factor in zip(maps, weights, factors, strict=False):
-            pairs = factor * reference.pair_weights(*F.shape[1:], shift, w, False).sum()
-            total, mass = total + pairs * reference.translated_gram(F, shift, w, False), mass + pairs
+            pairs = factor * reference.pair_weights(*F.shape[1:], shift, w, (False, False)).sum()
+            total, mass = total + pairs * reference.translated_gram(F, shift, w, (False, False)), mass + pairs
         if mass:
             targets[shift] = total / mass
     return targets

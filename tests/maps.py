@@ -14,6 +14,7 @@ from pyengine.kernels import Coverage
 from pyengine.losses import KINDS
 from pyengine.losses.base import Region, Sample
 from pyengine.losses.structure import SHIFTS
+from pyengine.wrap import BOTH, Wrap
 
 LAYER = "relu3_1"
 
@@ -60,11 +61,10 @@ SETTINGS = {
 }
 
 
-def make(kind: str, samples: list[Sample], region: Region) -> Any:
-    kind, _, within = kind.partition(" ")
+def make(kind: str, samples: list[Sample], region: Region, wrap: Wrap = BOTH) -> Any:
     if kind == "content":
         samples = [Sample(feature_map(1))]
-    return KINDS[kind].measure(LAYER, samples, KERNELS, region, wrap=not within)
+    return KINDS[kind].measure(LAYER, samples, KERNELS, region, wrap=wrap)
 
 
 def union(samples: list[Sample]) -> tuple[np.ndarray, np.ndarray]:
@@ -83,9 +83,11 @@ def structure_targets(samples: list[Sample], shifts=SHIFTS) -> dict[tuple[int, i
         sums = np.zeros((5, 5)), 0.0
         for sample in samples:
             pairs = sample.factor * reference.pair_weights(
-                *sample.features.shape[1:], shift, plain(sample.coverage), False
+                *sample.features.shape[1:], shift, plain(sample.coverage), (False, False)
             )
-            total = reference.translated_gram(sample.features, shift, plain(sample.coverage), False) * pairs.sum()
+            total = (
+                reference.translated_gram(sample.features, shift, plain(sample.coverage), (False, False)) * pairs.sum()
+            )
             sums = sums[0] + total, sums[1] + pairs.sum()
         targets[shift] = sums[0] / sums[1]
     return targets

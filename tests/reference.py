@@ -17,11 +17,20 @@ import onnx
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
-Padding = Literal["wrap", "reflect", "zeros"]
+Wrap = tuple[bool, bool]  # whether rows wrap round, and whether columns do
+Edge = Literal["wrap", "reflect", "zeros"]
+Padding = tuple[Edge, Edge]  # beyond rows and columns
 Pooling = Literal["average", "max"]
 Term = tuple[float, Array]
 Shift = tuple[int, int]
 Size = tuple[int, int]
+
+WRAPS: list[Wrap] = [(True, True), (False, False), (False, True), (True, False)]
+PADDINGS: list[Padding] = [
+    ("wrap", "wrap"), ("reflect", "reflect"), ("zeros", "zeros"),
+    ("reflect", "wrap"), ("wrap", "reflect"), ("zeros", "wrap"), ("wrap", "zeros"),
+]  # fmt: skip
+"""All that there are, but for zeros and reflections together."""
 
 WINDOW = [(0, 0), (0, 1), (1, 0), (1, 1)]
 
@@ -105,26 +114,26 @@ def load(path: str | os.PathLike[str]) -> Network:
 
 
 def pad(x: Array, padding: Padding, border: int = 1) -> Array:
-    edges = ((0, 0), (border, border), (border, border))
-    modes: dict[Padding, Literal["wrap", "constant", "reflect"]] = {
+    modes: dict[Edge, Literal["wrap", "constant", "reflect"]] = {
         "wrap": "wrap",
         "zeros": "constant",
         "reflect": "reflect",
     }
-    return np.pad(x, edges, mode=modes[padding])
+    x = np.pad(x, ((0, 0), (border, border), (0, 0)), mode=modes[padding[0]])
+    return np.pad(x, ((0, 0), (0, 0), (border, border)), mode=modes[padding[1]])
 
 
 def pad_backward(g: Array, padding: Padding, border: int = 1) -> Array:
     """Bring what arrived in the border home: to where it wraps round to or is reflected from, or nowhere."""
-    for axis in (1, 2):
+    for axis, edge in zip((1, 2), padding, strict=True):
         g = np.moveaxis(g, axis, 0)
         side = len(g) - 2 * border
         inner = np.zeros((side, *g.shape[1:]))
         for i, row in enumerate(g):
             at = i - border
-            if padding == "wrap":
+            if edge == "wrap":
                 at %= side
-            elif padding == "reflect":  # to and fro, with a period of twice the side, less the two at the ends
+            elif edge == "reflect":  # to and fro, with a period of twice the side, less the two at the ends
                 at %= max(2 * side - 2, 1)
                 at = min(at, 2 * side - 2 - at)
             if 0 <= at < side:
@@ -186,7 +195,7 @@ def pool_backward(g: Array, x: Array, pooling: Pooling) -> Array:
 def forward(
     network: Network,
     image: ArrayLike,
-    padding: Padding = "wrap",
+    padding: Padding = ("wrap", "wrap"),
     pooling: Pooling = "average",
     upto: str | None = None,
 ) -> dict[str, Array]:
@@ -207,7 +216,7 @@ def backward(
     network: Network,
     image: ArrayLike,
     gradients: Mapping[str, ArrayLike],
-    padding: Padding = "wrap",
+    padding: Padding = ("wrap", "wrap"),
     pooling: Pooling = "average",
 ) -> Array:
     """Gradient with respect to the image (H, W, 3), given those with respect to some of the maps."""
@@ -237,7 +246,7 @@ def relu_gradient(
     above: ArrayLike,
     loss: ArrayLike | None,
     pooling: Literal["none", "average", "max"],
-    wrap: bool,
+    wrap: Wrap,
     border: int = 1,
 ) -> Array:
     """Gradient before the ReLU that gave F (C, H, W), with a border (C, H + 2 border, W + 2 border).
@@ -250,7 +259,7 @@ def relu_gradient(
         total = shared_pool_backward(total, F, pooling)
     if loss is not None:
         total = total + np.asarray(loss, np.float64)
-    return pad(np.where(F > 0, total, 0), "wrap" if wrap else "zeros", border)
+    return pad(np.where(F > 0, total, 0), ("wrap" if wrap[0] else "zeros", "wrap" if wrap[1] else "zeros"), border)
 
 
 def shared_pool_backward(g: Array, x: Array, pooling: Literal["average", "max"]) -> Array:
@@ -355,20 +364,20 @@ def content_loss(features: ArrayLike, target: ArrayLike, w: ArrayLike | None = N
     return float((w * difference**2).sum() / elements), 2 * w * difference / elements
 
 
-def pair_weights(height: int, width: int, shift: Shift, w: ArrayLike | None, wrap: bool) -> Array:
+def pair_weights(height: int, width: int, shift: Shift, w: ArrayLike | None, wrap: Wrap) -> Array:
     """Weight (H, W) of the pair that each pixel makes with the one `shift` further on: the product of theirs."""
     dy, dx = shift
     grid = weights(w, height * width).reshape(height, width)
     pairs = grid * np.roll(grid, (-dy, -dx), (0, 1))
     y, x = np.mgrid[:height, :width]
-    inside = (y + dy >= 0) & (y + dy < height) & (x + dx >= 0) & (x + dx < width)
-    return pairs if wrap else pairs * inside
+    above, beside = (y + dy >= 0) & (y + dy < height), (x + dx >= 0) & (x + dx < width)
+    return pairs * (above | wrap[0]) * (beside | wrap[1])
 
 
-def translated_gram(features: ArrayLike, shift: Shift, w: ArrayLike | None = None, wrap: bool = True) -> Array:
+def translated_gram(features: ArrayLike, shift: Shift, w: ArrayLike | None = None, wrap: Wrap = (True, True)) -> Array:
     """X_s = sum_p w(p) w(p+s) F(p) F(p+s)^T / sum_p w(p) w(p+s) of F (C, H, W); zeros if there is no mass.
 
-    p+s wraps round; without `wrap`, only the pairs whose both pixels lie inside are used.
+    p+s wraps round by `wrap`; else only the pairs whose both pixels lie inside are used.
     """
     F = np.asarray(features, np.float64)
     dy, dx = shift
@@ -378,7 +387,7 @@ def translated_gram(features: ArrayLike, shift: Shift, w: ArrayLike | None = Non
 
 
 def structure_loss(
-    features: ArrayLike, target: Mapping[Shift, ArrayLike], w: ArrayLike | None = None, wrap: bool = True
+    features: ArrayLike, target: Mapping[Shift, ArrayLike], w: ArrayLike | None = None, wrap: Wrap = (True, True)
 ) -> Term:
     """Mean over the shifts of ||X_s(F) - target[s]||^2 / C^2 and its gradient (C, H, W).
 
@@ -401,18 +410,22 @@ def structure_loss(
     return value, gradient
 
 
-def sums_of_pairs(maps: ArrayLike, reach: Size, w: ArrayLike | None = None, wrap: bool = True) -> tuple[Array, Array]:
+def sums_of_pairs(
+    maps: ArrayLike, reach: Size, w: ArrayLike | None = None, wrap: Wrap = (True, True)
+) -> tuple[Array, Array]:
     """sum_p w(p) w(p+t) u(p) u(p+t) of maps u (K, H, W), and sum_p w(p) w(p+t).
 
-    For t from -Y to Y and from -X to X: (K, 2 Y + 1, 2 X + 1) and (2 Y + 1, 2 X + 1). p+t wraps round; without `wrap`,
-    only the pairs whose both pixels lie inside are used.
+    For t from -Y to Y and from -X to X: (K, 2 Y + 1, 2 X + 1) and (2 Y + 1, 2 X + 1). p+t wraps round by `wrap`;
+    else only the pairs whose both pixels lie inside are used.
     """
     u = np.asarray(maps, np.float64)
     height, width = u.shape[1:]
     grid = weights(w, height * width).reshape(1, height, width)
     counted = np.concatenate([grid * u, grid])
-    edges = (0, 0), (reach[0], reach[0]), (reach[1], reach[1])
-    around = np.pad(counted, edges, mode="wrap" if wrap else "constant")
+    around = counted
+    for axis, wraps in enumerate(wrap):
+        edges = [(reach[axis], reach[axis]) if k == axis + 1 else (0, 0) for k in range(3)]
+        around = np.pad(around, edges, mode="wrap" if wraps else "constant")
     sums = np.zeros((len(counted), 2 * reach[0] + 1, 2 * reach[1] + 1))
     for y, x in np.ndindex(sums.shape[1:]):
         sums[:, y, x] = np.einsum("khw,khw->k", counted, around[:, y : y + height, x : x + width])
@@ -444,7 +457,7 @@ def correlation_loss(
     target: ArrayLike,
     counts: ArrayLike,
     w: ArrayLike | None = None,
-    wrap: bool = True,
+    wrap: Wrap = (True, True),
 ) -> Term:
     """Mean over lags t and maps of c(t) (A(t) - target(t))^2, and its gradient (C, H, W).
 
@@ -473,14 +486,14 @@ def correlation_loss(
     return value, np.tensordot(P.T, gradient, 1)
 
 
-def variation(image: ArrayLike, wrap: bool = True) -> Term:
+def variation(image: ArrayLike, wrap: Wrap = (True, True)) -> Term:
     """Mean squared difference of neighbouring pixels (H, W, C) and its gradient; zero if there are none.
 
-    The last row and column neighbour the first; without `wrap`, only the pairs inside are used.
+    By `wrap`, the last row and the last column neighbour the first; else only the pairs inside are used.
     """
     x = np.asarray(image, np.float64)
     extended = np.concatenate([x, x[:1]]), np.concatenate([x, x[:, :1]], axis=1)
-    differences = [np.diff(extended[axis] if wrap else x, axis=axis) for axis in (0, 1)]
+    differences = [np.diff(extended[axis] if wrap[axis] else x, axis=axis) for axis in (0, 1)]
     elements = sum(d.size for d in differences) or 1
     gradient = np.zeros_like(x)
     for axis, d in enumerate(differences):
@@ -519,7 +532,7 @@ def objective(
     histogram: float = 1.0,
     gram_layers: Sequence[str] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1"),
     histogram_layers: Sequence[str] = ("relu1_1", "relu4_1"),
-    padding: Padding = "wrap",
+    padding: Padding = ("wrap", "wrap"),
     pooling: Pooling = "average",
     *,
     masks: Mapping[str, Array] | None = None,

@@ -78,7 +78,7 @@ def test_table(stub, folder):
     head, rule, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in result.stdout.splitlines()]
     assert head == [
         "picture", "variant", "patch distance", "brightness drift", "contrast drift", "realism", "left out", "order",
-        "copied", "copied layout", "seam ratio", "seconds",
+        "copied", "copied layout", "seam ratio x", "seam ratio y", "seconds",
     ]  # fmt: skip
     assert rule == ["---"] * len(head)
     assert [row[:2] for row in rows] == [

@@ -70,7 +70,7 @@ RUNS: dict[str, tuple[list[int], dict[str, Any]]] = {
     "patches": ([2], {"iterations": 4, "size": (64, 80)}),
     "thresholds": ([9, 10, 11, 12], {"start": "noise", "weights": "thresholds", "levels": 1, "iterations": 13}),
     "a level without iterations": ([1], {"start": "noise", "levels": 2, "iterations": [0, 2]}),
-    "a band": ([1], {"seamless": True, "levels": 2, "iterations": [0, 3]}),
+    "a band": ([1], {"seamless": "xy", "levels": 2, "iterations": [0, 3]}),
     "a hole": ([1, 3], {"fill": HOLE, "start": "noise", "levels": 2, "iterations": 2}),
 }
 

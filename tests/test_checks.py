@@ -29,8 +29,8 @@ def message_of(function: Any, *arguments: Any, **named: Any) -> str:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"seamless": ONES}, "seamless=array([1., 1.]): give True or False"),
-        ({"seamless": "no"}, "seamless='no': give True or False"),
+        ({"seamless": ONES}, "seamless=array([1., 1.]): choose"),
+        ({"structure": "no"}, "structure='no': give True or False"),
         ({"structure": ONES}, "structure=array([1., 1.]): give True or False"),
         ({"weights": ONES}, "weights=array([1., 1.]): give 'auto', 'thresholds', or"),
         ({"weights": {"gram": ONES}}, "gram=array([1., 1.]): give a number"),
@@ -43,6 +43,7 @@ def message_of(function: Any, *arguments: Any, **named: Any) -> str:
         ({"content_strength": ONES}, "content_strength without content"),
         ({"method": ONES}, "method=array([1., 1.]): choose"),
         ({"start": ONES}, "start=array([1., 1.]): choose"),
+        ({"wrap": ONES}, "wrap=array([1., 1.]): choose"),
         ({"padding": ONES}, "padding=array([1., 1.]): choose"),
         ({"pooling": ONES}, "pooling=array([1., 1.]): choose"),
         ({"content": IMAGE, "preserve_color": ONES}, "preserve_color=array([1., 1.]): choose"),

@@ -125,8 +125,8 @@ def test_defaults_are_those_of_the_code() -> None:
     text = " ".join(invoke("synthesize", "--help").stdout.split())
     for expected in (
         "[default: histogram]", "[default: of a VGG relu1_1,relu2_1,relu3_1,relu4_1]", "[default: vgg16]",
-        "[default: auto]", "[default: no-seamless]", "[default: every core]", "--content-strength S",
-        "--padding [wrap|reflect|zeros]", "--precision [float32|tf32|float16]",
+        "[default: auto]", "[default: no-structure]", "[default: every core]", "--content-strength S",
+        "--wrap [x|y|xy|none]", "--padding [reflect|zeros]", "--precision [float32|tf32|float16]",
     ):  # fmt: skip
         assert expected in text
     assert text.count("[default: 1]") == 2

@@ -40,7 +40,7 @@ def test_compare(exemplar: Path, image: Path) -> None:
     assert other == (
         f"{image}: patch distance {found.patch_distance:.3f}, brightness drift {found.brightness_drift:.1f}, "
         f"contrast drift {found.contrast_drift:.1f}, realism {found.realism:.1f}, left out {found.left_out:.1f}, "
-        f"copied 0.0%, seam ratio {found.seam_ratio:.2f}"
+        f"copied 0.0%, seam ratio x {found.seam_ratio_x:.2f}, seam ratio y {found.seam_ratio_y:.2f}"
     )
 
 
@@ -51,10 +51,10 @@ def test_compare_with_a_mask(exemplar: Path, image: Path, tmp_path: Path) -> Non
     pixels = np.zeros((24, 40), np.uint8)
     pixels[:, :20] = 255
     Image.fromarray(pixels).save(mask)
-    for given in (mask, "seamless"):
-        result = invoke("compare", exemplar, image, "--mask", given)
+    for name, given in (("mask", mask), ("seamless", "xy"), ("seamless", "x")):
+        result = invoke("compare", exemplar, image, f"--{name}", given)
         assert (result.exit_code, result.stderr) == (0, "")
-        assert result.stdout.endswith(f", edge ratio {compare(exemplar, image, mask=given).edge_ratio:.2f}\n")
+        assert result.stdout.endswith(f", edge ratio {compare(exemplar, image, **{name: given}).edge_ratio:.2f}\n")
     before = mask.read_bytes()
     for arguments, expected in [
         (["--mask", tmp_path / "missing.png"], "missing.png: no such file"),
@@ -107,7 +107,8 @@ def test_compare_json(exemplar: Path, image: Path) -> None:
             "order": None,
             "copied": 0.0,
             "copied_layout": None,
-            "seam_ratio": found.seam_ratio,
+            "seam_ratio_x": found.seam_ratio_x,
+            "seam_ratio_y": found.seam_ratio_y,
             "edge_ratio": None,
             "style_distance": None,
             "layout_similarity": None,

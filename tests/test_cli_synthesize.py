@@ -63,13 +63,13 @@ def test_formats(suffix: str, kind: str, exemplar: Path, tmp_path: Path) -> None
 
 def test_same_as_the_api(exemplar: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.png"
-    options = ("--size", "48x33", "--seed", 5, "--levels", 2, "--iterations", "1,2", "--threads", 1)
+    options = ("--size", "48x33", "--seed", 5, "--levels", 2, "--iterations", "1,2", "--threads", 1, "--wrap", "x")
     losses = ("--weight", "gram=0.5", "--weight", "histogram=auto", "--padding", "zeros", "--pooling", "max")
     result = invoke("synthesize", exemplar, "-o", output, *options, *losses, "--model", "vgg16", "--device", "cpu")
     assert result.exit_code == 0, result.output
     expected = pyengine.synthesize(
         exemplar, size=(48, 33), seed=5, levels=2, iterations=(1, 2), weights={"gram": 0.5, "histogram": "auto"},
-        padding="zeros", pooling="max", threads=1,
+        padding="zeros", wrap="x", pooling="max", threads=1,
     )  # fmt: skip
     np.testing.assert_array_equal(np.asarray(Image.open(output)), expected.image)
 
@@ -317,11 +317,11 @@ SAME = [
     Same("--keep <rest>", {"keep": "<rest>"}),
     Same("--fill <hole> --init <second>", {"fill": "<hole>", "init": "<second>"}),
     Same("--fill alpha", {"fill": "alpha"}, ("torn",)),
-    Same("--seamless --structure", {"seamless": True, "structure": True}),
+    Same("--seamless x --structure", {"seamless": "x", "structure": True}),
     Same("--start patches", {"start": "patches"}, ("exemplar", "second")),
     Same("--method gatys", {"method": "gatys"}),
     Same("--flatten-light", {"flatten_light": True}),
-    Same("--method histogram --pooling average --padding wrap --seed 0", {}),
+    Same("--method histogram --pooling average --wrap xy --padding reflect --seed 0", {}),
     Same(
         "--weight gram=0.5 --weight gram/relu1_1=0 --weight variation=2 --weight histogram=auto",
         {"weights": {"gram": 0.5, "gram/relu1_1": 0, "variation": 2, "histogram": "auto"}},
@@ -439,7 +439,7 @@ def test_no_input_is_written_over(name: str, options: list[str], pictures: dict[
         (["--content", "<content>", "--preserve-color", "hue"], "'hue' is not one of 'luminance', 'match'"),
         (["--content", "<content>", "--content-strength", "0"], "content_strength=0.0: give a number above 0"),
         (["--content", "<content>", "--content-layers", "relu9_1"], "layer 'relu9_1': model 'vgg16' has relu1_1"),
-        (["--content", "<content>", "--seamless"], "content with keep, fill or seamless"),
+        (["--content", "<content>", "--seamless", "xy"], "content with keep, fill or seamless"),
         (["--content-layers", "relu4_1"], "content_layers without content"),
         (["--preserve-color", "match"], "preserve_color without content"),
         (["--init", "content"], "init='content' without content"),
@@ -454,10 +454,9 @@ def test_no_input_is_written_over(name: str, options: list[str], pictures: dict[
         (["--keep", "<content>"], "a mask is grey, this is in colour"),
         (["--fill", "alpha"], "fill='alpha': the picture has no transparent pixels"),
         (["--fill", "missing.png"], "fill missing.png: no such file"),
-        (["--seamless", "--padding", "zeros"], "seamless=True with padding='zeros'"),
-        (["--seamless", "--method", "gatys"], "seamless=True with padding='zeros'"),
+        (["--seamless", "y", "--wrap", "x"], "seamless='y' with wrap='x'"),
         (["--method", "style"], "'style' is not one of 'histogram', 'gatys'"),
-        (["<second>", "--seamless"], "keep, fill or seamless with several exemplars"),
+        (["<second>", "--seamless", "xy"], "keep, fill or seamless with several exemplars"),
         (["<second>", "--exemplar-weights", "1"], "exemplar_weights=[1.0]: give a list of 2"),
         (["<second>", "--exemplar-weights", "1,-1"], "exemplar_weights=[1.0, -1.0]: give numbers"),
         (["<second>", "--exemplar-weights", "1,a"], "'1,a': give numbers with commas in between"),
@@ -549,11 +548,11 @@ def test_what_is_typed_takes_the_place_of_the_recipes(
 ) -> None:
     file = tmp_path / "recipe.json"
     file.write_text(DOCUMENT)
-    typed = ("--seed", 0, "--no-seamless", "--weight", "gram=2", "--model", "other", "--threads", 1)
+    typed = ("--seed", 0, "--no-structure", "--weight", "gram=2", "--model", "other", "--threads", 1)
     result = invoke("synthesize", exemplar, "--recipe", file, "-o", tmp_path / "out.png", *typed)
     assert result.exit_code == 0, result.output
     exemplars = {"exemplar": exemplar, "exemplars": None}
-    assert asked["recipes"][0][2] == {**exemplars, "seed": 0, "seamless": False, "weights": {"gram": 2.0}}
+    assert asked["recipes"][0][2] == {**exemplars, "seed": 0, "structure": False, "weights": {"gram": 2.0}}
     assert asked["engines"] == [{"model": "other", "precision": "float32", "threads": 1}]
     invoke("synthesize", exemplar, exemplar, "--recipe", file, "-o", tmp_path / "out.png")
     assert asked["recipes"][1][2] == {"exemplar": None, "exemplars": [exemplar, exemplar]}

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from conftest import KERNELS, coverage, relative_error
+from conftest import KERNELS, WRAPS, coverage, relative_error
 from maps import LAYER, evaluate, plain, target_of
 
 from pyengine.losses.base import Region, Sample
 from pyengine.losses.correlation import COMPONENTS, SHORT_RANGE, CorrelationLoss
 from pyengine.network.tiles import Window
+from pyengine.wrap import BOTH, Wrap
 
 PERIOD = 4, 6
 
@@ -28,12 +29,12 @@ def disorder(height: int, width: int, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).random((5, height, width)).astype(np.float32)
 
 
-def measured(*samples: np.ndarray | Sample, region: Region | None = None, wrap: bool = True) -> Any:
+def measured(*samples: np.ndarray | Sample, region: Region | None = None, wrap: Wrap = BOTH) -> Any:
     given = [sample if isinstance(sample, Sample) else Sample(sample) for sample in samples]
     return CorrelationLoss.measure(LAYER, given, KERNELS, region or Region(), wrap=wrap)
 
 
-def check(samples: list[Sample], features: np.ndarray, region: Region | None = None, wrap: bool = True) -> float:
+def check(samples: list[Sample], features: np.ndarray, region: Region | None = None, wrap: Wrap = BOTH) -> float:
     """Compare value and gradient with the reference; returns the value."""
     loss = measured(*samples, region=region, wrap=wrap)
     before, gradient = features.copy(), np.full_like(features, np.nan)
@@ -116,7 +117,7 @@ def test_its_gradient_leads_to_order():
 # ------------------------------------------------------------------- sizes
 
 
-@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("output", [(16, 24), (17, 13), (7, 40), (1, 9), (9, 1), (1, 1), (2, 2)])
 @pytest.mark.parametrize("exemplar", [(20, 24), (13, 19), (1, 24)])
 def test_sizes(exemplar, output, wrap):
@@ -218,7 +219,7 @@ def holed(height: int, width: int, seed: int = 0) -> np.ndarray:
     return w
 
 
-@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("wrap", WRAPS)
 def test_masks_with_holes(wrap):
     exemplar, features = lattice(20, 24, noise=0.1), disorder(16, 18)
     region = Region("1", 0.5, {LAYER: coverage(holed(16, 18, 1))})

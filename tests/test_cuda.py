@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import reference
-from conftest import covering, cut_budget, features, relative_error
+from conftest import WRAPS, covering, cut_budget, features, relative_error
 from layouts import woven
 
 import pyengine
@@ -26,6 +26,7 @@ from pyengine.network.architecture import Architecture, Layer
 from pyengine.network.model import Convolution, Model, Preprocessing
 from pyengine.network.modelfile import model_file
 from pyengine.network.sessions import Provider
+from pyengine.wrap import BOTH, NEITHER
 
 EITHER = ["emulated", pytest.param("gpu", marks=pytest.mark.gpu)]
 ORDERS = ["ascending", "descending", "shuffled", "warps"]
@@ -201,7 +202,7 @@ def test_transforms(kernels, size, shape):
     assert_close(kernels.download(back), expected)
 
 
-@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("kind", ["none", "random"])
 def test_correlation(kernels, kind, wrap):
     """Value and gradient of the loss that all of that is for."""
@@ -238,7 +239,7 @@ def test_structure(kernels, kind):
     region = Region() if w is None else Region(coverage={"relu1_1": kernels.cover(w)})
     loss = StructureLoss.measure("relu1_1", [Sample(kernels.upload(exemplar))], kernels, region)
     assert list(loss.targets) == [(0, 1), (1, 0), (0, 2), (2, 0)]
-    target = {shift: reference.translated_gram(exemplar, shift, wrap=False) for shift in loss.targets}
+    target = {shift: reference.translated_gram(exemplar, shift, wrap=NEITHER) for shift in loss.targets}
     expected, slope = reference.structure_loss(x, target, w)
     value, gradient = kernels.xp.empty((), np.float64), kernels.upload(np.full_like(x, np.nan))
     loss.evaluate(kernels.upload(x), kernels, value, weight=0.5, gradient=gradient)
@@ -429,7 +430,7 @@ def test_content_loss(kernels, shape, content, kind):
 IMAGES = [(1, 1, 1), (1, 1, 3), (1, 7, 3), (7, 1, 3), (2, 2, 3), (2, 1, 1), (3, 2, 4), (16, 16, 3), (33, 70, 3)]
 
 
-@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("content", ["normal", "integers", "equal"])
 @pytest.mark.parametrize("shape", IMAGES)
 def test_variation(kernels, shape, content, wrap):
@@ -488,13 +489,13 @@ def before_relu(x, above, loss, unpool, wrap):
         gradient = reference.windows_backward(share * above, *x.shape[1:])
     if loss is not None:
         gradient = gradient + loss
-    return reference.pad(gradient * (x > 0), "wrap" if wrap else "zeros")
+    return reference.pad(gradient * (x > 0), ("wrap" if wrap.y else "zeros", "wrap" if wrap.x else "zeros"))
 
 
 MAPS = [(1, 1, 1), (2, 1, 5), (3, 5, 1), (2, 4, 6), (3, 7, 9), (2, 33, 17)]
 
 
-@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("own", [True, False])
 @pytest.mark.parametrize("unpool", ["none", "average", "max"])
 @pytest.mark.parametrize("shape", MAPS)
@@ -526,7 +527,7 @@ def test_relu_gradient(kernels, shape, unpool, own, wrap):
             assert kernels.download(peak).tolist() == [100, np.abs(found).max(), 100]
 
 
-@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("unpool", ["none", "average", "max"])
 @pytest.mark.parametrize("border", [0, 2, 3, 8])
 @pytest.mark.parametrize("shape", MAPS)
@@ -560,7 +561,7 @@ def test_relu_gradient_of_nan(kernels, unpool):
         assert not kernels.download(on_gpu)[0] < peak[0]  # or it is NaN, which is as good
 
 
-@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (14, 10), (9, 8), (35, 41)])
 def test_upsample(kernels, size, wrap):
     for image in (features((5, 7, 3), "normal"), features((1, 1, 3), "normal"), features((3, 2, 3), "normal")):
@@ -831,7 +832,7 @@ def everything(kernels) -> list[np.ndarray]:
     maps = kernels.upload(features((3, 9, 7)))
     kernels.relu_gradient(maps, padded, kernels.upload(features((3, 5, 4), "normal")), maps, unpool="max", peak=peak)
     results += [kernels.download(a) for a in (padded, peak)]
-    results.append(kernels.download(kernels.upsample(kernels.upload(features((5, 7, 3))), (9, 11), wrap=True)))
+    results.append(kernels.download(kernels.upsample(kernels.upload(features((5, 7, 3))), (9, 11), wrap=BOTH)))
     rows = kernels.upload(features((6, 9000), "normal"))
     products, direction = kernels.upload(np.zeros((6, 6))), kernels.upload(np.zeros(9000, np.float32))
     kernels.inner_products(rows, (0, 1, 2), products)
@@ -949,9 +950,9 @@ def case(name: str, natural: np.ndarray, other: np.ndarray) -> dict[str, Any]:
         "correlation": {"exemplar": woven(exemplar), "weights": {"correlation": "auto", "gram": 1e-9}},
         "structure": {"exemplar": exemplar, "structure": True},
         "variation": {"exemplar": exemplar, "weights": {"variation": 1e3}},
-        "zeros": {"exemplar": exemplar, "padding": "zeros"},
+        "zeros": {"exemplar": exemplar, "wrap": "none", "padding": "zeros"},
         "max": {"exemplar": exemplar, "pooling": "max"},
-        "zeros and max": {"exemplar": exemplar, "padding": "zeros", "pooling": "max"},
+        "zeros and max": {"exemplar": exemplar, "wrap": "x", "padding": "zeros", "pooling": "max"},
     }[name] | QUICK
 
 
@@ -1020,7 +1021,7 @@ def test_objective_of_the_whole_method(monkeypatch, natural, other, engine):
         {"levels": 2, "size": (37, 32)},
         {"levels": 2, "size": (37, 32), "start": "patches", "weights": {"correlation": 0}},
         {"levels": 1, "weights": "thresholds"},
-        {"levels": 1, "weights": {"variation": 10.0}, "structure": True, "padding": "zeros"},
+        {"levels": 1, "weights": {"variation": 10.0}, "structure": True, "wrap": "none", "padding": "zeros"},
     ],
     ids=["one level", "two levels", "patches", "thresholds", "more losses"],
 )

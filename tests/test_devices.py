@@ -20,6 +20,7 @@ from pyengine.images.writing import save
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.network import network as networks
 from pyengine.network import sessions
+from pyengine.network.graphs import WRAPPED
 from pyengine.network.modelfile import load
 from pyengine.network.network import ModelSessions, Network
 from pyengine.network.sessions import Provider, Session
@@ -510,7 +511,7 @@ def test_only_small_images_are_recorded(monkeypatch):
         return f"session {len(made)}"
 
     monkeypatch.setattr(networks, "Session", session)
-    layers, masks, rest = ("relu1_1",), ("relu1_2",), ("wrap", "average")
+    layers, masks, rest = ("relu1_1",), ("relu1_2",), (WRAPPED, "average")
     for provider, size, capture in (
         (Provider(), (64, 64), False),
         (Provider(CUDA), (64, 64), True),

@@ -59,7 +59,7 @@ def every_kind(pictures: dict[str, Path]) -> dict[str, dict[str, Any]]:
             "exemplar_regions": [[p["hole"], p["rest"]], p["layout"]],
             "output_regions": [p["hole"], p["rest"]],
         },
-        "hole": {"exemplar": p["style"], "fill": p["hole"], "seamless": True, "pooling": "max"},
+        "hole": {"exemplar": p["style"], "fill": p["hole"], "seamless": "xy", "pooling": "max"},
     }
 
 

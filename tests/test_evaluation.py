@@ -6,12 +6,16 @@ from itertools import product
 
 import numpy as np
 import pytest
-from conftest import LAYERS, cut_budget, relative_error
+from conftest import LAYERS, REFLECTED, ZEROS, border_options, cut_budget, relative_error
 from layouts import diagonal, example, expected_terms, woven
 
 from pyengine import Engine
 from pyengine.losses.base import Loss, Region
 from pyengine.losses.weighting import threshold_weights
+from pyengine.network.graphs import WRAPPED, Padding
+
+REFLECTED_ABOVE, REFLECTED_BESIDE = Padding("reflect", "wrap"), Padding("wrap", "reflect")
+ZEROS_BESIDE = Padding("wrap", "zeros")
 
 
 @pytest.fixture(scope="module")
@@ -55,25 +59,31 @@ def check_against_whole(engine, in_tiles, image, options, side, channels=24):
 @pytest.mark.parametrize(
     ("size", "padding", "side"),
     [
-        ((64, 96), "wrap", 32),
-        ((64, 96), "wrap", 50),  # a tile and a part, rounded down to 48
-        ((128, 72), "wrap", 64),
-        ((61, 101), "reflect", 24),
-        ((160, 128), "reflect", 64),
-        ((64, 96), "wrap", 1024),  # one tile, without a halo
-        ((64, 96), "wrap", 64),  # one row of tiles
-        ((61, 101), "zeros", 32),
-        ((125, 77), "zeros", 64),
-        ((47, 33), "zeros", 24),
+        ((64, 96), WRAPPED, 32),
+        ((64, 96), WRAPPED, 50),  # a tile and a part, rounded down to 48
+        ((128, 72), WRAPPED, 64),
+        ((61, 101), REFLECTED, 24),
+        ((160, 128), REFLECTED, 64),
+        ((64, 96), WRAPPED, 1024),  # one tile, without a halo
+        ((64, 96), WRAPPED, 64),  # one row of tiles
+        ((61, 101), ZEROS, 32),
+        ((125, 77), ZEROS, 64),
+        ((47, 33), ZEROS, 24),
         # Winograd's, from 128 x 128 pixels on
-        ((160, 128), "wrap", 64),
-        ((352, 64), "wrap", 32),  # so long that no region covers it
-        ((352, 101), "zeros", 96),
+        ((160, 128), WRAPPED, 64),
+        ((352, 64), WRAPPED, 32),  # so long that no region covers it
+        ((352, 101), ZEROS, 96),
+        # one axis only; the other's side may be any
+        ((61, 96), REFLECTED_ABOVE, 24),
+        ((96, 61), REFLECTED_BESIDE, 24),
+        ((64, 37), ZEROS_BESIDE, 32),
+        ((131, 160), REFLECTED_ABOVE, 64),
+        ((64, 352), REFLECTED_BESIDE, 32),
     ],
 )
 def test_tiles_are_exact(engine, in_tiles, other, size, padding, side, pooling):
     image = np.random.default_rng(0).random((*size, 3), np.float32)
-    options = {"exemplar": other, "padding": padding, "pooling": pooling, "weights": {"variation": 1.0}}
+    options = {"exemplar": other, **border_options(padding), "pooling": pooling, "weights": {"variation": 1.0}}
     check_against_whole(engine, in_tiles, image, options, side)
 
 
@@ -133,20 +143,35 @@ def test_what_has_a_place_where_the_image_wraps_round(engine, in_tiles, natural,
     check_against_whole(engine, in_tiles, natural[20:84], options, 32)
 
 
-@pytest.mark.parametrize(("size", "padding"), [((64, 144), "wrap"), ((61, 150), "zeros")])
+@pytest.mark.parametrize(
+    ("size", "padding"),
+    [((64, 144), WRAPPED), ((61, 150), ZEROS), ((61, 144), REFLECTED_ABOVE), ((64, 150), REFLECTED_BESIDE)],
+)
 def test_the_halo_covers_what_is_compared_at_a_distance(engine, in_tiles, natural, size, padding):
     """An exemplar large enough for the largest translation; no deeper layer, whose halo would do."""
     image = np.random.default_rng(0).random((*size, 3), np.float32)
     weights = {"gram": 1e-9, "histogram": 0, "structure": 1.0}
     options = {"exemplar": natural, "structure": True, "gram_layers": ("relu1_1",), "weights": weights}
-    check_against_whole(engine, in_tiles, image, {**options, "padding": padding}, 32)
+    check_against_whole(engine, in_tiles, image, {**options, **border_options(padding)}, 32)
 
 
-@pytest.mark.parametrize(("size", "padding", "side"), [((64, 96), "wrap", 32), ((61, 101), "zeros", 24)])
+@pytest.mark.parametrize(
+    ("size", "padding", "side"),
+    [
+        ((64, 96), WRAPPED, 32),
+        ((61, 101), ZEROS, 24),
+        ((61, 96), REFLECTED_ABOVE, 24),
+        ((64, 101), REFLECTED_BESIDE, 32),
+    ],
+)
 def test_order_is_the_whole_images(engine, in_tiles, natural, size, padding, side):
     """Over distances that no tile has, of a lattice that was broken."""
     image = woven(natural)
-    options = {"exemplar": image, "padding": padding, "weights": {"gram": 1e-9, "histogram": 0, "correlation": 1.0}}
+    options = {
+        "exemplar": image,
+        **border_options(padding),
+        "weights": {"gram": 1e-9, "histogram": 0, "correlation": 1.0},
+    }
     whole = np.tile(np.roll(image, 3, 1), (1, 2, 1))[: size[0], : size[1]]
     whole[40:] = np.roll(whole[40:], 3, 1)
     assert engine.objective(**options).terms(np.ascontiguousarray(whole))["correlation/relu2_1"] > 0

@@ -83,7 +83,7 @@ def test_size_at_which_an_exemplar_is_measured(options, size):
         ({"content": picture(32, 32, 1), "init": "noise"}, None),
         ({"content": picture(32, 32, 1), "init": picture(32, 32, 2)}, 2),
         ({"init": picture(32, 32, 2), "size": 32}, 2),
-        ({"init": picture(32, 32, 2), "seamless": True}, None),  # the picture is kept, the rest starts from noise
+        ({"init": picture(32, 32, 2), "seamless": "xy"}, None),  # the picture is kept, the rest starts from noise
     ],
 )
 def test_what_is_started_from(options, start):
@@ -126,19 +126,19 @@ def test_what_is_transparent_is_made_as_well():
     transparent = image[:, :, 3] == 0
     assert np.array_equal(Recipe.create(image, fill=white).level.free, white | transparent)
     assert np.array_equal(Recipe.create(image, keep=white).level.free, ~white | transparent)
-    assert Recipe.create(image, seamless=True).level.free[transparent].all()
+    assert Recipe.create(image, seamless="xy").level.free[transparent].all()
 
 
 @pytest.mark.parametrize(("size", "width"), [((64, 48), 6), ((100, 200), 12), ((16, 90), 2), ((23, 17), 2)])
 def test_tiling_makes_a_band_again(size, width):
-    level = Recipe.create(picture(*size), start="noise", seamless=True).level
+    level = Recipe.create(picture(*size), start="noise", seamless="xy").level
     assert np.array_equal(level.free, band_of(size, width))
     assert level.needed is None
 
 
 @pytest.mark.parametrize(("size", "width", "needed"), [((64, 48), 9, 3), ((100, 200), 18, 6), ((23, 17), 3, 1)])
 def test_patches_choose_where_in_a_wider_band(size, width, needed):
-    level = Recipe.create(picture(*size), seamless=True).level
+    level = Recipe.create(picture(*size), seamless="xy").level
     assert np.array_equal(level.free, band_of(size, width))
     assert np.array_equal(level.needed, band_of(size, needed))
 
@@ -152,8 +152,8 @@ def band_of(size: tuple[int, int], width: int) -> np.ndarray:
 
 def test_a_picture_to_tile_is_measured_everywhere():
     """Its borders are good texture, they only don't meet."""
-    assert Recipe.create(EXEMPLAR, seamless=True).level.exemplars[0].masks is None
-    level = Recipe.create(EXEMPLAR, seamless=True, fill=mask(64, 48)).level
+    assert Recipe.create(EXEMPLAR, seamless="xy").level.exemplars[0].masks is None
+    level = Recipe.create(EXEMPLAR, seamless="xy", fill=mask(64, 48)).level
     assert np.array_equal(level.exemplars[0].masks[0] > 0, ~mask(64, 48))
 
 
@@ -217,7 +217,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"exemplar": torn(64, 48), "init": EXEMPLAR, "fill": "alpha"}, r"fill='alpha': the picture has no transparent"),
     ({"keep": "alpha"}, r"keep alpha: no such file"),
     (
-        {**TWO, "seamless": True},
+        {**TWO, "seamless": "xy"},
         r"keep, fill or seamless with several exemplars: give the picture to keep as init",
     ),
     ({**TWO, "fill": mask(64, 48), "init": "noise"}, r"with several exemplars: give the picture"),
@@ -226,12 +226,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         r"content with keep, fill or seamless: to keep part of the content, paint it 0",
     ),
     ({**CONTENT, "keep": mask(40, 32)}, r"content with keep, fill or seamless"),
-    ({**CONTENT, "seamless": True}, r"content with keep, fill or seamless"),
-    ({"seamless": True, "padding": "zeros"}, r"seamless=True with padding='zeros': borders meet only under 'wrap'"),
-    ({"seamless": True, "method": "gatys"}, r"seamless=True with padding='zeros'"),
-    ({"seamless": True, "size": 64}, r"size 64x64: with keep, fill or seamless it is the picture's: leave it out"),
+    ({**CONTENT, "seamless": "xy"}, r"content with keep, fill or seamless"),
+    ({"seamless": "xy", "wrap": "x"}, r"seamless='xy' with wrap='x': what is to tile wraps round: leave wrap out"),
+    ({"seamless": "y", "wrap": "none"}, r"seamless='y' with wrap='none'"),
+    ({"seamless": "xy", "size": 64}, r"size 64x64: with keep, fill or seamless it is the picture's: leave it out"),
     ({"fill": mask(64, 48), "size": (128, 96)}, r"size 128x96: with keep, fill or seamless it is the picture's"),
-    ({**REGIONS, "init": picture(40, 32), "seamless": True}, r"output_regions of 64x48 pixels: the output has 40x32"),
+    ({**REGIONS, "init": picture(40, 32), "seamless": "xy"}, r"output_regions of 64x48 pixels: the output has 40x32"),
     ({**REGIONS, "fill": halves(64, 48, 0, 1) > 0}, r"region 2: all of it is transparent, in the hole"),
     (
         {**REGIONS, "exemplar": np.dstack([EXEMPLAR, halves(64, 48, 0, 255)]).astype("u1")},

@@ -47,9 +47,9 @@ def test_a_hint_where_the_size_does_not_fit():
     for options in (
         {"size": (90, 72)},
         {"size": (83, 72), "fit": "scale"},
-        {"size": (81, 72), "padding": "zeros"},
+        {"size": (81, 72), "wrap": "none"},
         {"size": (81, 72), "init": EXEMPLAR},
-        {"seamless": True},
+        {"seamless": "x"},
         {"fill": mask(72, 72)},
         {"output_regions": np.ones((81, 81), int)},
         CONTENT,

@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import reference
-from conftest import coverage, covering, features
+from conftest import WRAPS, coverage, covering, features
 
 from pyengine import _core
 from pyengine.kernels.cpu import CpuKernels
+from pyengine.wrap import BOTH, NEITHER
 
 SHAPES = [(1, 1), (1, 7), (2, 3), (3, 5000), (5, 63), (7, 1025), (64, 4099), (97, 530), (200, 515)]
 CONTENTS = ["relu", "normal", "zeros", "equal", "integers"]
@@ -207,7 +208,7 @@ IMAGES = [
 ]
 
 
-@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("content", CONTENTS)
 @pytest.mark.parametrize("shape", IMAGES)
 def test_variation(shape, content, wrap):
@@ -223,13 +224,13 @@ def test_variation(shape, content, wrap):
 
 def test_variation_wraps_unless_told_otherwise():
     x = features((4, 5, 3))
-    assert _core.variation(x) == _core.variation(x, wrap=True) != _core.variation(x, wrap=False)
+    assert _core.variation(x) == _core.variation(x, wrap=BOTH) != _core.variation(x, wrap=NEITHER)
     rolled = np.roll(x, (1, 2), (0, 1))
     assert _core.variation(rolled) == pytest.approx(_core.variation(x))
     assert _core.variation(np.ascontiguousarray(x.transpose(1, 0, 2))) == pytest.approx(_core.variation(x))
 
 
-@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("wrap", WRAPS)
 def test_variation_of_one_pixel_is_zero(wrap):
     x, gradient = features((1, 1, 3), "normal"), np.ones((1, 1, 3), np.float32)
     assert _core.variation(x, gradient, wrap=wrap, accumulate=True) == 0
@@ -238,7 +239,7 @@ def test_variation_of_one_pixel_is_zero(wrap):
     np.testing.assert_array_equal(gradient, 0)
 
 
-@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("at", [(0, 0), (2, 3), (4, 5)])
 def test_variation_of_nan(at, wrap):
     x, gradient = features((5, 6, 3)), np.empty((5, 6, 3), np.float32)
@@ -247,7 +248,7 @@ def test_variation_of_nan(at, wrap):
     touched = {at}
     for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0)):
         y, u = at[0] + dy, at[1] + dx
-        if wrap or (0 <= y < 5 and 0 <= u < 6):
+        if (wrap.y or 0 <= y < 5) and (wrap.x or 0 <= u < 6):
             touched.add((y % 5, u % 6))
     assert set(map(tuple, np.argwhere(np.isnan(gradient)).tolist())) == {(*p, 1) for p in touched}
 
@@ -411,7 +412,7 @@ def relu_arguments(shape, content, pooling):
     return features(shape, content), features(pooled, "normal", 1), features(shape, "normal", 2)
 
 
-@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("pooling", ["none", "average", "max"])
 @pytest.mark.parametrize("content", CONTENTS)
 @pytest.mark.parametrize("shape", MAPS)
@@ -431,7 +432,7 @@ def test_relu_gradient_wraps_and_pools_nothing_unless_told_otherwise():
     F, above, loss = relu_arguments((2, 3, 4), "relu", "none")
     outs = np.empty((2, 2, 5, 6), np.float32)
     _core.relu_gradient(F, outs[0], above, loss)
-    _core.relu_gradient(F, outs[1], above, loss, "none", True, False, 1)
+    _core.relu_gradient(F, outs[1], above, loss, "none", BOTH, False, 1)
     np.testing.assert_array_equal(outs[0], outs[1])
 
 
@@ -447,7 +448,7 @@ def mask_of(F, pooling):
     return words
 
 
-@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("pooling", ["none", "average", "max"])
 @pytest.mark.parametrize("content", ["relu", "equal", "integers"])
 @pytest.mark.parametrize("shape", MAPS)
@@ -459,7 +460,7 @@ def test_relu_gradient_of_a_mask(shape, content, pooling, wrap):
     np.testing.assert_array_equal(out, expected)
 
 
-@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("pooling", ["none", "average", "max"])
 @pytest.mark.parametrize("border", [0, 2, 3, 9])
 @pytest.mark.parametrize("shape", MAPS)
@@ -481,7 +482,7 @@ def test_pixels_that_share_a_maximum_share_its_gradient():
     F = np.array([[[1, 3, 5, 5, 2], [3, 1, 5, 5, 2], [4, 4, 7, 6, 1]]], np.float32)
     above = np.array([[[12, 20, 8], [6, 9, 5]]], np.float32)
     out = np.empty((1, 5, 7), np.float32)
-    _core.relu_gradient(F, out, above, pooling="max", wrap=False)
+    _core.relu_gradient(F, out, above, pooling="max", wrap=NEITHER)
     np.testing.assert_array_equal(out[0, 1:-1, 1:-1], [[0, 6, 5, 5, 4], [6, 0, 5, 5, 4], [3, 3, 9, 0, 5]])
 
 
@@ -833,7 +834,7 @@ def test_options_reach_the_kernels():
     value_of(kernels.content_loss, T, X, 0.3, out, accumulate=True)
     expected = reference.content_loss(X.reshape(4, -1), T.reshape(4, -1))[1].reshape(X.shape)
     assert_close(out, 1 + 0.3 * expected)
-    for wrap in (True, False):
+    for wrap in WRAPS:
         out = np.ones_like(X)
         value, expected = reference.variation(X, wrap)
         assert value_of(kernels.variation, X, 0.3, None, wrap=wrap) == pytest.approx(value)
@@ -897,7 +898,7 @@ def test_no_map_is_copied():
 def test_relu_gradient_through_kernels(unpool):
     F, above, loss = relu_arguments((3, 5, 4), "relu", unpool)
     kernels = CpuKernels(threads=2)
-    for wrap in (True, False):
+    for wrap in WRAPS:
         padded, peak = np.full((3, 7, 6), np.nan, np.float32), np.full(1, np.nan, np.float32)
         expected = reference.relu_gradient(F, above, loss, unpool, wrap)
         kernels.relu_gradient(F, padded, above, loss, unpool=unpool, wrap=wrap, peak=peak)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 import reference
-from conftest import KERNELS, coverage, relative_error
+from conftest import KERNELS, WRAPS, coverage, relative_error
 from maps import (
     LAYER,
     SETTINGS,
@@ -23,12 +24,15 @@ from maps import (
 
 from pyengine.losses.base import Region, Sample
 from pyengine.losses.content import ContentLoss
+from pyengine.wrap import BOTH, Wrap
 
-SETUPS = ["gram", "histogram", "correlation", "correlation within", "structure", "structure within", "content"]
+SETUPS = [("gram", BOTH), ("histogram", BOTH), *product(["correlation", "structure"], WRAPS), ("content", BOTH)]
 OF_EXEMPLARS = ["gram", "histogram", "correlation", "structure"]
 
 
-def expected(loss: Any, kind: str, features: np.ndarray, samples: list[Sample]) -> tuple[float, np.ndarray]:
+def expected(
+    loss: Any, kind: str, features: np.ndarray, samples: list[Sample], wrap: Wrap = BOTH
+) -> tuple[float, np.ndarray]:
     region = loss.region
     w = plain(region.coverage.get(LAYER))
     flat = reference.flat(features)
@@ -39,24 +43,22 @@ def expected(loss: Any, kind: str, features: np.ndarray, samples: list[Sample]) 
         value, gradient = reference.histogram_loss(flat, S, w, w_s)
     elif kind == "content":
         value, gradient = reference.content_loss(flat, reference.flat(feature_map(1)), w)
-    elif loss.kind == "structure":
-        value, gradient = reference.structure_loss(features, structure_targets(samples), w, kind == "structure")
+    elif kind == "structure":
+        value, gradient = reference.structure_loss(features, structure_targets(samples), w, wrap)
     else:
         target, counts = target_of(loss, samples)
         assert counts.any()
-        value, gradient = reference.correlation_loss(
-            features, loss.axes, loss.origin, target, counts, w, kind == "correlation"
-        )
+        value, gradient = reference.correlation_loss(features, loss.axes, loss.origin, target, counts, w, wrap)
     return value, gradient.reshape(features.shape)
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("kind", SETUPS)
-def test_value_and_gradient(kind, setting):
+@pytest.mark.parametrize(("kind", "wrap"), SETUPS)
+def test_value_and_gradient(kind, wrap, setting):
     samples, region = SETTINGS[setting].samples, SETTINGS[setting].region
     features = feature_map(0)
-    loss = make(kind, samples, region)
-    value, gradient = expected(loss, kind, features, samples)
+    loss = make(kind, samples, region, wrap)
+    value, gradient = expected(loss, kind, features, samples, wrap)
     assert evaluate(loss, features) == pytest.approx(value, rel=1e-5)
     found = np.full_like(features, np.nan)  # to be overwritten
     assert evaluate(loss, features, weight=3.0, gradient=found) == pytest.approx(value, rel=1e-5)
@@ -67,10 +69,10 @@ def test_value_and_gradient(kind, setting):
     assert relative_error(found - before, 100 * gradient) < 1e-5
 
 
-@pytest.mark.parametrize("kind", SETUPS)
+@pytest.mark.parametrize("kind", [*OF_EXEMPLARS, "content"])
 def test_names(kind):
     samples = [Sample(feature_map(1))]
-    name = f"{kind.partition(' ')[0]}/{LAYER}"
+    name = f"{kind}/{LAYER}"
     assert make(kind, samples, Region()).name == name
     assert make(kind, samples, Region("#ff0000")).name == f"{name}/#ff0000"
     assert make(kind, samples, Region("2")).layer == LAYER
@@ -116,8 +118,8 @@ def test_a_sample_that_counts_nothing_changes_nothing(kind, empty):
     assert empty.mass == 0
 
 
-@pytest.mark.parametrize("kind", SETUPS)
-def test_what_lies_outside_a_region_changes_nothing(kind):
+@pytest.mark.parametrize(("kind", "wrap"), SETUPS)
+def test_what_lies_outside_a_region_changes_nothing(kind, wrap):
     """Neither of the exemplar nor of the output."""
     w, w_s = soft(3, 63).values, soft(2, 63).values
     w[:9] = w_s[:9] = 0
@@ -129,19 +131,19 @@ def test_what_lies_outside_a_region_changes_nothing(kind):
     values = []
     for output, exemplar in ((features, target), (changed, target), (features, changed_target)):
         gradient = np.full_like(features, np.nan)
-        values.append(evaluate(make(kind, [Sample(exemplar, coverage(w_s))], region), output, gradient=gradient))
+        values.append(evaluate(make(kind, [Sample(exemplar, coverage(w_s))], region, wrap), output, gradient=gradient))
         assert not gradient[:, 0].any()
     assert values == pytest.approx([values[0]] * 3, rel=1e-6)
 
 
-@pytest.mark.parametrize("kind", SETUPS)
-def test_only_the_proportions_of_a_coverage_count(kind):
+@pytest.mark.parametrize(("kind", "wrap"), SETUPS)
+def test_only_the_proportions_of_a_coverage_count(kind, wrap):
     """Of the exemplar's and of the output's: a mask that is grey all over leaves out nothing."""
     features, values, gradients = feature_map(0), [], []
     for w, w_s in ((1, 1), (0.05, 1), (1, 0.05)):
         region = Region("1", 0.5, {LAYER: coverage(np.full(63, w))})
         gradients.append(np.empty_like(features))
-        loss = make(kind, [Sample(feature_map(1), coverage(np.full(63, w_s)))], region)
+        loss = make(kind, [Sample(feature_map(1), coverage(np.full(63, w_s)))], region, wrap)
         values.append(evaluate(loss, features, gradient=gradients[-1]))
     assert values[0] > 0
     assert values == pytest.approx([values[0]] * 3, rel=1e-5)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import WRAPS
 
 from pyengine.images import masks
+from pyengine.wrap import BOTH, NEITHER, Wrap
 
 SHAPES = [(1, 1), (1, 7), (2, 2), (5, 4), (6, 8), (13, 9)]
 
@@ -71,16 +73,18 @@ def test_reduce_returns_a_copy() -> None:
 # ----------------------------------------------------------------- dilate
 
 
-def dilated(mask: np.ndarray, radius: int, wrap: bool) -> np.ndarray:
-    padded = np.pad(mask, radius, mode="wrap" if wrap else "edge")
+def dilated(mask: np.ndarray, radius: int, wrap: Wrap) -> np.ndarray:
+    padded = mask
+    for widths, wraps in zip((((radius, radius), (0, 0)), ((0, 0), (radius, radius))), wrap, strict=True):
+        padded = np.pad(padded, widths, mode="wrap" if wraps else "edge")
     side = 2 * radius + 1
     return np.lib.stride_tricks.sliding_window_view(padded, (side, side)).max(axis=(2, 3))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("radius", [0, 1, 3, 10])
-@pytest.mark.parametrize("wrap", [False, True])
-def test_dilate(shape: tuple[int, int], radius: int, wrap: bool) -> None:
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_dilate(shape: tuple[int, int], radius: int, wrap: Wrap) -> None:
     widened = masks.dilate(soft(*shape), radius, wrap)
     assert widened.dtype == np.float32
     np.testing.assert_array_equal(widened, dilated(soft(*shape), radius, wrap))
@@ -91,16 +95,19 @@ def test_dilate_makes_a_square() -> None:
     mask[4, 4] = 0.5
     expected = np.zeros((9, 9), np.float32)
     expected[2:7, 2:7] = 0.5
-    np.testing.assert_array_equal(masks.dilate(mask, 2, wrap=False), expected)
+    np.testing.assert_array_equal(masks.dilate(mask, 2, wrap=NEITHER), expected)
 
 
 def test_dilate_across_the_border() -> None:
     mask = np.zeros((6, 8), np.float32)
     mask[0, 0] = 1
-    assert masks.dilate(mask, 1, wrap=False).sum() == 4
-    wrapped = masks.dilate(mask, 1, wrap=True)
+    assert masks.dilate(mask, 1, wrap=NEITHER).sum() == 4
+    wrapped = masks.dilate(mask, 1, wrap=BOTH)
     assert wrapped.sum() == 9
     assert wrapped[-1, -1] == 1
+    beside = masks.dilate(mask, 1, wrap=Wrap.of("x"))
+    assert beside.sum() == 6
+    assert beside[1, -1] == 1
 
 
 # ------------------------------------------------------------------- band
@@ -108,10 +115,12 @@ def test_dilate_across_the_border() -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("width", [0, 1, 2, 3, 5, 8, 9, 20])
-def test_band(shape: tuple[int, int], width: int) -> None:
+@pytest.mark.parametrize("axes", WRAPS)
+def test_band(shape: tuple[int, int], width: int, axes: Wrap) -> None:
     y, x = np.mgrid[: shape[0], : shape[1]]
-    distance = np.minimum.reduce([y, x, shape[0] - 1 - y, shape[1] - 1 - x])
-    marked = masks.band(shape, width)
+    borders = [*([y, shape[0] - 1 - y] if axes.y else []), *([x, shape[1] - 1 - x] if axes.x else [])]
+    distance = np.minimum.reduce(borders) if borders else np.full(shape, 1000)
+    marked = masks.band(shape, width, axes)
     assert marked.dtype == bool
     np.testing.assert_array_equal(marked, distance < width)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference
-from conftest import VGG16, cut_budget, relative_error
+from conftest import VGG16, ZEROS, border_options, cut_budget, relative_error
 from layouts import LAYOUTS, example, expected_terms, holed
 
 from pyengine import Engine
@@ -13,6 +13,7 @@ from pyengine.level import Exemplar, Level
 from pyengine.losses.options import LossOptions
 from pyengine.measuring import measure
 from pyengine.memory import Plan, level_demand
+from pyengine.network.graphs import WRAPPED, Padding
 from pyengine.network.network import Network
 
 
@@ -119,20 +120,18 @@ def test_an_objective_without_pixels_has_no_gradient(engine, natural):
     nothing = Level((32, 32), (Exemplar(natural),), picture=image, free=np.zeros((32, 32), bool))
     losses = LossOptions().on(VGG16)
     demand = level_demand(nothing, losses, VGG16, natural[..., 0].size)
-    value, gradient = measure(nothing, losses, engine.pool, lambda _: Plan(demand), "wrap")(image)
+    value, gradient = measure(nothing, losses, engine.pool, lambda _: Plan(demand), WRAPPED)(image)
     assert value == 0
     assert not gradient.any()
 
 
-@pytest.mark.parametrize("padding", ["wrap", "reflect", "zeros"])
-def test_variation_wraps_where_the_output_does(engine, padding):
+@pytest.mark.parametrize(("wrap", "steps", "pairs"), [("xy", 2, 640), ("y", 2, 624), ("x", 1, 620), ("none", 1, 604)])
+def test_variation_wraps_where_the_output_does(engine, wrap, steps, pairs):
     """Halves that differ: the step across the border is as large as the one inside."""
     image = np.zeros((16, 20, 3), np.float32)
     image[8:] = 1
-    objective = engine.objective(image, weights={"variation": 1.0}, padding=padding)
-    steps = {"wrap": 2 * 20 / (2 * 16 * 20), "zeros": 20 / (15 * 20 + 16 * 19)}
-    steps["reflect"] = steps["zeros"]
-    assert objective.terms(image)["variation"] == pytest.approx(steps[padding])
+    objective = engine.objective(image, weights={"variation": 1.0}, wrap=wrap)
+    assert objective.terms(image)["variation"] == pytest.approx(steps * 20 / pairs)
 
 
 def test_the_unit_of_the_variation_is_that_of_the_exemplars_that_count(engine, natural):
@@ -169,8 +168,8 @@ def test_a_content_is_measured_as_the_output_is_evaluated(monkeypatch, natural, 
         assert sizes == [(64, 64)]
 
 
-@pytest.mark.parametrize(("padding", "exemplars"), [("wrap", "reflect"), ("zeros", "zeros")])
-def test_an_exemplar_is_reflected_where_the_output_is_wrapped(monkeypatch, natural, padding, exemplars):
+@pytest.mark.parametrize("padding", [WRAPPED, Padding("reflect", "wrap"), ZEROS, Padding("wrap", "zeros")])
+def test_an_exemplar_is_reflected_where_the_output_is_wrapped(monkeypatch, natural, padding):
     used = {}
 
     def network(*args, gradient, **options):
@@ -178,8 +177,9 @@ def test_an_exemplar_is_reflected_where_the_output_is_wrapped(monkeypatch, natur
         return Network(*args, gradient=gradient, **options)
 
     monkeypatch.setattr("pyengine.network.pool.Network", network)
+    options = border_options(padding)
     with Engine(threads=1) as engine:
-        engine.synthesize(natural[:32, :32], iterations=1, padding=padding)
-        assert used == {True: padding, False: exemplars}
-        engine.objective(natural[:32, :32], padding=padding)  # as given: people compare it with the paper's sum
+        engine.synthesize(natural[:32, :32], iterations=1, **options)
+        assert used == {True: padding, False: (options["padding"],) * 2}
+        engine.objective(natural[:32, :32], **options)  # as given: people compare it with the paper's sum
         assert used[False] == padding

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import LAYERS, VGG16
+from conftest import LAYERS, VGG16, WRAPS
 
 from pyengine import Engine, PyengineError, Recipe
 from pyengine import memory as memory_module
@@ -20,9 +20,9 @@ from pyengine.losses.base import Sample
 from pyengine.losses.correlation import CorrelationLoss
 from pyengine.losses.options import LossOptions
 from pyengine.memory import Budget, Demand, Plan, level_demand
-from pyengine.network.graphs import Padding
 from pyengine.network.tiles import TiledNetwork, Window
 from pyengine.optimizers import lbfgs
+from pyengine.wrap import BOTH, NEITHER, Wrap
 
 LOSSES = LossOptions().on(VGG16)
 
@@ -109,10 +109,10 @@ def test_what_a_level_keeps_of_each_pixel(options, kept):
     assert list(Demand.of(histogram, VGG16, 0).reaches) == ["relu4_1"]
 
 
-def correlations(padding: Padding, regions: int = 0) -> np.ndarray:
+def correlations(wrap: Wrap, regions: int = 0) -> np.ndarray:
     """What they take of each pixel of the exemplars, and of the output, all the time and for a moment."""
     demands = [
-        Demand.of(LossOptions({"correlation": weight}, padding=padding).on(VGG16), VGG16, 1, regions)
+        Demand.of(LossOptions({"correlation": weight}, wrap=wrap).on(VGG16), VGG16, 1, regions)
         for weight in ("auto", 0)
     ]
     more, plain = ((d.measured_bytes, d.pixel_bytes, d.whole_map_bytes) for d in demands)
@@ -121,15 +121,15 @@ def correlations(padding: Padding, regions: int = 0) -> np.ndarray:
 
 def test_what_is_spread_over_the_whole_image_counts():
     """Eight channels at half of the size, in each region."""
-    assert correlations("wrap").tolist() == [8 * 2, 8 * 1.5, 8 * 5]
-    assert correlations("zeros").tolist() == [8 * 2, 8 * 1.5, 8 * 10]
-    assert correlations("wrap", 3).tolist() == [3 * 8 * 2, 3 * 8 * 1.5, 8 * (5 + 2)]
+    assert correlations(BOTH).tolist() == [8 * 2, 8 * 1.5, 8 * 5]
+    assert correlations(NEITHER).tolist() == [8 * 2, 8 * 1.5, 8 * 10]
+    assert correlations(BOTH, 3).tolist() == [3 * 8 * 2, 3 * 8 * 1.5, 8 * (5 + 2)]
 
 
-@pytest.mark.parametrize("padding", ["wrap", "reflect", "zeros"])
-def test_correlations_take_no_more_than_that(padding):
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_correlations_take_no_more_than_that(wrap):
     """And not much less."""
-    kernels, (height, width), each = CpuKernels(threads=1), (96, 128), correlations(padding)
+    kernels, (height, width), each = CpuKernels(threads=1), (96, 128), correlations(wrap)
     kernels.rfft2(np.zeros((1, 2, 2), np.float32), (2, 2))  # imports what it needs
     exemplar = np.tile(np.random.default_rng(0).random((16, 4, 8), np.float32), (1, height // 4, width // 8))
     tile = np.random.default_rng(1).random((16, 24, width), np.float32)
@@ -138,7 +138,7 @@ def test_correlations_take_no_more_than_that(padding):
         for y in range(0, height, 24)
     ]
     tracemalloc.start()
-    loss = CorrelationLoss.measure("relu2_1", [Sample(exemplar)], kernels, wrap=padding == "wrap")
+    loss = CorrelationLoss.measure("relu2_1", [Sample(exemplar)], kernels, wrap=wrap)
     measured = tracemalloc.get_traced_memory()[0]
     parts = [loss.within(window, kernels) for window in windows]
     kept = tracemalloc.get_traced_memory()[0]
@@ -228,20 +228,24 @@ def test_a_synthesis_in_little_memory(monkeypatch, engine, tight_engine, other, 
     assert found.timings.keys() == expected.timings.keys()
 
 
-@pytest.mark.parametrize("padding", ["wrap", "reflect", "zeros"])
-def test_sizes_that_only_wrap_round_as_a_whole(tight_engine, other, padding):
-    options = {"size": (125, 100), "levels": 1, "iterations": 1, "padding": padding}
+@pytest.mark.parametrize(
+    ("wrap", "fitting"), [("xy", (128, 104)), ("x", (128, 100)), ("y", (125, 104)), ("none", (125, 100))]
+)
+def test_sizes_that_only_wrap_round_as_a_whole(tight_engine, other, wrap, fitting):
+    options = {"size": (125, 100), "levels": 1, "iterations": 1, "wrap": wrap}
     with tight_engine(128 * 100 * 1500) as engine:
-        if padding != "wrap":
+        if fitting == (125, 100):
             assert engine.synthesize(other, **options).image.shape == (100, 125, 3)
             return
-        with pytest.raises(PyengineError, match=r"size 125x100: .* multiples of 8: make it 128x104, or give") as error:
+        width, height = fitting
+        message = rf"size 125x100: .* multiples of 8: make it {width}x{height}, or give"
+        with pytest.raises(PyengineError, match=message) as error:
             engine.synthesize(other, **options)
         assert "\n" not in str(error.value)
-        objective = engine.objective(other)
+        objective = engine.objective(other, wrap=wrap)
         with pytest.raises(PyengineError, match=r"size 125x100: .* multiples of 8"):
             objective(np.zeros((100, 125, 3), np.float32))
-        assert objective(np.zeros((104, 128, 3), np.float32))[0] > 0
+        assert objective(np.zeros((height, width, 3), np.float32))[0] > 0
 
 
 def test_thresholds_need_the_whole_image(tight_engine, other):

@@ -17,7 +17,7 @@ import onnx
 import pytest
 import reference
 from click.testing import CliRunner
-from conftest import sessions_of
+from conftest import PADDINGS, sessions_of
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
@@ -277,7 +277,7 @@ def test_deepest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("writer", "preprocessing"), [(keras_npz, CAFFE), (torchvision_safetensors, IMAGENET)])
-@pytest.mark.parametrize("padding", ["wrap", "reflect", "zeros"])
+@pytest.mark.parametrize("padding", PADDINGS, ids="-".join)
 def test_features_agree_with_reference(
     writer: Writer, preprocessing: reference.Preprocessing, padding: reference.Padding, tmp_path: Path
 ) -> None:

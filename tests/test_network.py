@@ -6,13 +6,13 @@ import numpy as np
 import onnx
 import pytest
 import reference
-from conftest import relative_error, sessions_of
+from conftest import PADDINGS, relative_error, sessions_of
 from onnx.reference import ReferenceEvaluator
 
 from pyengine import PyengineError
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.network.architecture import Architecture, Layer
-from pyengine.network.graphs import adjoint_graph, forward_graph
+from pyengine.network.graphs import Padding, adjoint_graph, forward_graph
 from pyengine.network.model import Convolution, Model, Preprocessing
 from pyengine.network.modelfile import load
 from pyengine.network.network import ModelSessions, Network
@@ -37,7 +37,7 @@ def backward(network, gradients) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(47, 61), (64, 64), (16, 17)])
-@pytest.mark.parametrize("padding", ["wrap", "reflect", "zeros"])
+@pytest.mark.parametrize("padding", PADDINGS, ids="-".join)
 @pytest.mark.parametrize("pooling", ["average", "max"])
 @pytest.mark.parametrize("winograd", [False, True])
 def test_both_graphs_agree_with_the_reference(vgg, expected_vgg, size, padding, pooling, winograd):
@@ -134,11 +134,11 @@ def test_reflected_border_makes_no_edge(vgg):
     """A horizontal ramp wraps round to a step; reflected, the first feature map sees none."""
     ramp = np.repeat(np.linspace(0, 1, 32, dtype=np.float32)[None, :, None], 3, axis=2).repeat(32, axis=0)
     steps = {}
-    for padding in ("wrap", "reflect"):
-        network = Network(sessions_of(vgg), (32, 32), ("relu1_1",), padding=padding, gradient=False)
+    for own in ("wrap", "reflect"):
+        network = Network(sessions_of(vgg), (32, 32), ("relu1_1",), padding=Padding("wrap", own), gradient=False)
         network.forward(ramp)
         maps = network.features["relu1_1"].reshape(64, 32, 32)
-        steps[padding] = np.abs(maps[:, :, 0] - maps[:, :, 1]).max()
+        steps[own] = np.abs(maps[:, :, 0] - maps[:, :, 1]).max()
     assert steps["reflect"] < steps["wrap"] / 5
 
 
@@ -146,10 +146,10 @@ def test_one_pixel_is_reflected_in_itself(rng):
     model = random_model(rng, *((name, 4) for name in "aBCDE"))
     image = rng.random((16, 32, 3)).astype(np.float32)
     maps = {}
-    for padding in ("reflect", "wrap"):
-        network = Network(sessions_of(model), (16, 32), ("E",), padding=padding, gradient=False)
+    for own in ("reflect", "wrap"):
+        network = Network(sessions_of(model), (16, 32), ("E",), padding=Padding(own, own), gradient=False)
         network.forward(image)
-        maps[padding] = network.features["E"]
+        maps[own] = network.features["E"]
     assert maps["reflect"].shape == maps["wrap"].shape == (4, 1, 2)
 
 
@@ -166,7 +166,7 @@ def test_only_what_is_needed_is_computed(vgg):
 
 
 @pytest.mark.parametrize("half", [False, True])
-@pytest.mark.parametrize("padding", ["wrap", "zeros", "reflect"])
+@pytest.mark.parametrize("padding", PADDINGS, ids="-".join)
 def test_one_forward_graph_serves_all_sizes(vgg, padding, half):
     forward = forward_graph(vgg, ("relu1_1", "relu3_1"), padding, "max", half=half, masks=("relu1_2", "relu2_1"))
     onnx.checker.check_model(forward, full_check=True)
@@ -201,7 +201,7 @@ def test_an_image_too_small_is_refused(vgg, size):
         Network(sessions_of(vgg), size, ("relu1_1",))
 
 
-@pytest.mark.parametrize("padding", ["wrap", "reflect", "zeros"])
+@pytest.mark.parametrize("padding", PADDINGS, ids="-".join)
 def test_a_network_may_be_used_again(vgg, rng, padding):
     """Its buffers hold what the last image left there."""
     network = Network(sessions_of(vgg), (17, 20), LAYERS, padding=padding)
@@ -290,7 +290,7 @@ def pictures(rng: np.random.Generator, height: int, width: int) -> list[np.ndarr
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
-@pytest.mark.parametrize("padding", ["wrap", "reflect", "zeros"])
+@pytest.mark.parametrize("padding", PADDINGS, ids="-".join)
 def test_features_in_float16(vgg, expected_vgg, rng, padding, pooling):
     """They are off by 1e-3, and the image sees the first layer in float32."""
     network = Network(Rounded(vgg), (17, 20), LAYERS, padding=padding, pooling=pooling)
@@ -344,7 +344,7 @@ def test_activations_beyond_float16(rng):
         assert relative_error(rounded.features[layer], features) < 2e-3, layer
 
 
-@pytest.mark.parametrize("padding", ["wrap", "reflect", "zeros"])
+@pytest.mark.parametrize("padding", PADDINGS, ids="-".join)
 def test_float16_where_the_cpu_computes_it(vgg, rng, padding):
     """Features and gradients are those of float32, but for rounding; it may be left out."""
     image = rng.random((33, 32, 3), np.float32)

@@ -149,7 +149,7 @@ def test_images_of_another_size_are_refused_where_only_one_will_do(engine, natur
     options = {
         "content": {"content": natural[:32, :40]},
         "regions": {"output_regions": np.ones((32, 40), np.uint8)},
-        "hole": {"init": natural[:32, :40], "seamless": True},
+        "hole": {"init": natural[:32, :40], "seamless": "xy"},
     }
     objective = engine.objective(natural, **options[kind])
     assert objective.size == (40, 32)
@@ -182,7 +182,7 @@ def test_the_gatys_method_has_no_histograms(engine, natural):
 def test_content_may_have_no_weight(engine, natural):
     """As what is started from only."""
     exemplar, content = natural[32:64, 32:64], natural[:32, :32]  # of one size: the exemplar is not reduced
-    options = {"weights": {"content": 0}, "padding": "reflect", "pooling": "max"}
+    options = {"weights": {"content": 0}, "wrap": "none", "pooling": "max"}
     with_content = engine.objective(exemplar, content=content, **options)
     assert with_content.terms(content) == engine.objective(exemplar, **options).terms(content)
 
@@ -215,7 +215,7 @@ def test_bad_images(engine, natural, image, message):
         ({"gram_layers": ("relu9_9",)}, r"layer 'relu9_9': model 'vgg16' has relu1_1"),
         ({"gram_layers": "relu1_1"}, r"give a sequence"),
         ({"gram_layers": (), "weights": {"gram": 1.0}}, r"gram=1.0: there is no layer for it"),
-        ({"padding": "mirror"}, r"padding='mirror': choose 'wrap' or 'reflect' or 'zeros'"),
+        ({"padding": "mirror"}, r"padding='mirror': choose 'reflect' or 'zeros'"),
         ({"pooling": "median"}, r"pooling='median'"),
     ],
 )

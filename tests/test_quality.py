@@ -19,6 +19,7 @@ from pyengine.quality.measures import Comparison, compare
 from pyengine.quality.order import order
 from pyengine.quality.patches import corners_of, nearest, realism
 from pyengine.quality.seams import edge_ratio, seam_ratio
+from pyengine.wrap import Wrap
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +51,11 @@ def test_drift_sees_a_shade_and_a_loss_of_contrast(gravel):
 def test_seam_ratio(gravel):
     tiling = np.concatenate([gravel, gravel[::-1]])
     tiling = np.concatenate([tiling, tiling[:, ::-1]], axis=1)
-    assert seam_ratio(tiling) < 0.1  # mirrored: the border meets itself
-    assert 0.5 < seam_ratio(np.random.default_rng(0).random((64, 64, 3), np.float32)) < 1.2
+    for axis in ("x", "y"):
+        assert seam_ratio(tiling, axis) < 0.1  # mirrored: the border meets itself
+        assert 0.5 < seam_ratio(np.random.default_rng(0).random((64, 64, 3), np.float32), axis) < 1.2
     ramp = np.broadcast_to(np.linspace(0, 1, 64, dtype=np.float32)[:, None, None], (64, 64, 3))
-    assert seam_ratio(ramp) == pytest.approx(63, rel=1e-3)
+    assert (seam_ratio(ramp, "x"), seam_ratio(ramp, "y")) == (0, pytest.approx(63, rel=1e-3))
 
 
 def noise(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
@@ -271,7 +273,7 @@ def test_images_too_small_to_measure(gravel, shape):
             figure(gravel, small)
         with pytest.raises(PyengineError, match=f"^exemplar of {size}"):
             figure(small, gravel)
-    for figure in (seam_ratio, lambda image: edge_ratio(image, np.zeros(shape[:2]))):
+    for figure in (lambda image: seam_ratio(image, "x"), lambda image: edge_ratio(image, np.zeros(shape[:2]))):
         with pytest.raises(PyengineError, match=f"^image of {size}"):
             figure(small)
 
@@ -299,14 +301,18 @@ def test_compare_has_every_figure(gravel):
         order(exemplar, image),
         copied(exemplar, image),
         None,
-        seam_ratio(image),
+        seam_ratio(image, "x"),
+        seam_ratio(image, "y"),
         None,
     )
     assert compare(exemplar, image) == expected
     mask = (np.indices(image.shape[:2]).sum(0) < 90).astype(np.float32)
     assert compare(exemplar, image, mask=mask) == replace(expected, edge_ratio=edge_ratio(image, mask))
-    seamless = band(image.shape[:2], 12).astype(np.float32)
-    assert compare(exemplar, image, mask="seamless") == replace(expected, edge_ratio=edge_ratio(image, seamless))
+    for seamless in ("xy", "x", "y"):
+        made = band(image.shape[:2], 12, Wrap.of(seamless)).astype(np.float32)
+        assert compare(exemplar, image, seamless=seamless) == replace(expected, edge_ratio=edge_ratio(image, made))
+    with pytest.raises(PyengineError, match=r"^mask and seamless: give one of them"):
+        compare(exemplar, image, mask=mask, seamless="x")
 
 
 def test_compare_odd_sizes_and_grey_pictures(gravel):

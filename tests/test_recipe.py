@@ -13,7 +13,9 @@ from pyengine import PyengineError
 from pyengine.images.color import luminance, match_colors, match_luminance
 from pyengine.images.resampling import resize
 from pyengine.inputs import LARGEST_SIDE
+from pyengine.network.graphs import WRAPPED
 from pyengine.recipe import Recipe
+from pyengine.wrap import BOTH, Wrap
 
 # ----------------------------------------------------------------------- size
 
@@ -35,10 +37,10 @@ from pyengine.recipe import Recipe
         ({"content": picture(33, 27), "output_regions": np.ones((27, 33), int)}, (33, 27)),
         ({"content": picture(33, 27), "output_regions": np.ones((20, 40), int), "size": (40, 20)}, (40, 20)),
         ({"fill": mask(64, 48)}, (64, 48)),
-        ({"seamless": True}, (64, 48)),
-        ({"seamless": True, "size": (64, 48)}, (64, 48)),
+        ({"seamless": "xy"}, (64, 48)),
+        ({"seamless": "xy", "size": (64, 48)}, (64, 48)),
         ({"init": picture(30, 40), "keep": mask(30, 40)}, (30, 40)),
-        ({"init": picture(30, 40), "seamless": True, "output_regions": np.ones((40, 30), int)}, (30, 40)),
+        ({"init": picture(30, 40), "seamless": "xy", "output_regions": np.ones((40, 30), int)}, (30, 40)),
     ],
 )
 def test_size_of_the_output(options, size):
@@ -57,29 +59,52 @@ def test_content_and_init_are_scaled_to_the_output():
     assert np.array_equal(level.init, resize(init.astype(np.float32) / 255, (40, 32)))
 
 
-# -------------------------------------------------------------------- padding
+# ------------------------------------------------------------ wrap and padding
 
 
 @pytest.mark.parametrize(
-    ("options", "padding"),
+    ("options", "wrap"),
     [
-        ({}, "wrap"),
-        ({"init": EXEMPLAR}, "wrap"),
-        (CONTENT, "reflect"),
-        ({"fill": mask(64, 48)}, "reflect"),
-        ({"keep": mask(64, 48)}, "reflect"),
-        ({"output_regions": np.ones((18, 22), int)}, "reflect"),
-        ({"seamless": True}, "wrap"),
-        ({"seamless": True, "fill": mask(64, 48)}, "wrap"),
-        ({"method": "gatys"}, "zeros"),
-        ({"method": "gatys", **CONTENT}, "zeros"),
-        ({"padding": "wrap", **CONTENT}, "wrap"),
+        ({}, "xy"),
+        ({"init": EXEMPLAR}, "xy"),
+        (CONTENT, "none"),
+        ({"fill": mask(64, 48)}, "none"),
+        ({"keep": mask(64, 48)}, "none"),
+        ({"output_regions": np.ones((18, 22), int)}, "none"),
+        ({"seamless": "xy"}, "xy"),
+        ({"seamless": "x"}, "x"),
+        ({"seamless": "y", "fill": mask(64, 48)}, "y"),
+        ({"seamless": "x", "wrap": "xy"}, "xy"),  # it tiles in the other axis as it is
+        ({"method": "gatys"}, "none"),
+        ({"method": "gatys", **CONTENT}, "none"),
+        ({"method": "gatys", "seamless": "x"}, "x"),
+        ({"wrap": "xy", **CONTENT}, "xy"),
+        ({"wrap": "y"}, "y"),
     ],
 )
-def test_what_need_not_tile_sees_its_reflection(options, padding):
+def test_what_need_not_tile_does_not_wrap_round(options, wrap):
     recipe = Recipe.create(EXEMPLAR, **options)
-    assert recipe.losses.padding == padding
-    assert recipe.level.wrap == (padding == "wrap")
+    assert recipe.losses.wrap == recipe.level.wrap == Wrap.of(wrap)
+
+
+@pytest.mark.parametrize(
+    ("options", "output", "exemplars"),
+    [
+        ({}, ("wrap", "wrap"), "reflect"),
+        ({"wrap": "x"}, ("reflect", "wrap"), "reflect"),
+        ({"wrap": "none"}, ("reflect", "reflect"), "reflect"),
+        ({"wrap": "none", "padding": "zeros"}, ("zeros", "zeros"), "zeros"),
+        ({"wrap": "y", "padding": "zeros"}, ("wrap", "zeros"), "zeros"),
+        ({"padding": "zeros"}, ("wrap", "wrap"), "zeros"),
+        ({"method": "gatys"}, ("zeros", "zeros"), "zeros"),
+        ({"method": "gatys", "padding": "reflect", "wrap": "x"}, ("reflect", "wrap"), "reflect"),
+    ],
+)
+def test_what_the_network_sees_beyond_the_borders(options, output, exemplars):
+    """Of exemplars, never the opposite side."""
+    losses = Recipe.create(EXEMPLAR, **options).losses
+    assert losses.output_padding == output
+    assert losses.exemplar_padding == (exemplars, exemplars)
 
 
 # -------------------------------------------------- levels, methods, defaults
@@ -134,12 +159,12 @@ def test_levels_and_iterations(options, sizes, iterations):
         ({}, "patches"),
         (TWO, "patches"),
         (REGIONS, "patches"),
-        ({"seamless": True}, "patches"),
+        ({"seamless": "xy"}, "patches"),
         ({"fill": mask(64, 48)}, "patches"),
         ({"init": picture(40, 32), "fill": mask(40, 32)}, "patches"),  # it is what is kept
-        ({"init": "noise", "seamless": True}, "patches"),
+        ({"init": "noise", "seamless": "xy"}, "patches"),
         ({"start": "noise"}, "noise"),
-        ({"start": "noise", "seamless": True}, "noise"),
+        ({"start": "noise", "seamless": "xy"}, "noise"),
         (CONTENT, "noise"),
         ({"init": picture(64, 48)}, "noise"),
         ({"init": "noise"}, "noise"),
@@ -184,7 +209,7 @@ def test_defaults():
     assert losses.on(VGG16).used("gram") == ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
     assert losses.on(VGG16).used("histogram") == ("relu1_1", "relu4_1")
     assert not any(losses.on(VGG16).used(kind) for kind in ("structure", "content", "variation"))
-    assert (losses.padding, losses.pooling) == ("wrap", "average")
+    assert (losses.wrap, losses.padding, losses.pooling) == (BOTH, "reflect", "average")
     recipe = Recipe.create(EXEMPLAR, structure=True, content=EXEMPLAR)
     assert recipe.losses.on(VGG16).used("structure") == ("relu3_1",)
     assert recipe.losses.on(VGG16).used("content") == ("relu4_1",)
@@ -212,9 +237,9 @@ def test_weights_of_the_gatys_method(weights, expected):
 
 def test_what_the_gatys_method_sets_gives_way():
     assert Recipe.create(EXEMPLAR, method="gatys").losses.padding == "zeros"
-    assert Recipe.create(EXEMPLAR, method="gatys", padding="wrap").losses.padding == "wrap"
+    assert Recipe.create(EXEMPLAR, method="gatys", padding="reflect", wrap="xy").losses.output_padding == WRAPPED
     assert Recipe.create(EXEMPLAR, method="gatys", gram_layers=["relu2_1"]).losses.on(VGG16).maps == ("relu2_1",)
-    assert Recipe.create(EXEMPLAR, method="gatys", padding="wrap", seamless=True).level.free.any()
+    assert Recipe.create(EXEMPLAR, method="gatys", seamless="xy").level.free.any()
 
 
 # --------------------------------------------------------- colour and content
@@ -285,9 +310,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"fit": "width"}, r"fit='width': choose 'size' or 'scale'"),
     ({"fit": "size", **CONTENT}, r"fit='size' with content: periods fit a texture .* leave one of them out"),
     ({"fit": "scale", "fill": mask(64, 48)}, r"fit='scale' with fill: periods fit a texture"),
-    ({"fit": "scale", "seamless": True}, r"fit='scale' with seamless: periods fit a texture"),
+    ({"fit": "scale", "seamless": "xy"}, r"fit='scale' with seamless: periods fit a texture"),
     ({"fit": "size", **REGIONS}, r"fit='size' with exemplar_regions: periods fit a texture"),
-    ({"fit": "size", "padding": "zeros"}, r"fit='size' with padding='zeros': results tile only under 'wrap'"),
+    ({"fit": "size", "wrap": "none"}, r"fit='size' with wrap='none': nothing has to tile: leave one of them out"),
     ({"start": "patches", "init": "noise"}, r"start='patches' with init, which is a start of its own"),
     # regions
     ({"exemplar_regions": halves(64, 48)}, r"exemplar_regions without output_regions: give the layout"),
@@ -335,13 +360,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"weights": {"gram": 0}, "method": "gatys"}, r"nothing is left to match"),
     ({**CONTENT, "weights": {"gram": 0, "histogram": 0, "content": 1}}, r"nothing is left to match"),
     ({"weights": "threshold"}, r"weights='threshold': give 'auto', 'thresholds', or numbers"),
-    ({"padding": "mirror"}, r"padding='mirror': choose 'wrap' or 'reflect' or 'zeros'"),
+    ({"padding": "wrap"}, r"padding='wrap': choose 'reflect' or 'zeros'"),
+    ({"wrap": "yx"}, r"wrap='yx': choose 'x' or 'y' or 'xy' or 'none'"),
     ({"levels": True}, r"levels=True: give 1 to 2"),
     ({"levels": 3}, r"levels=3: give 1 to 2; the coarsest level's sides must be at least 16"),
     ({"iterations": ()}, r"iterations=\(\): give one number, or 1 of them"),
     ({"iterations": [True]}, r"iterations=\[True\]"),
     ({"structure": "no"}, r"structure='no': give True or False"),
-    ({"seamless": float("nan")}, r"seamless=nan: give True or False"),
+    ({"seamless": True}, r"seamless=True: choose 'x' or 'y' or 'xy'"),
     ({"seed": 2**128}, r"seed=3402823\d+: give a whole number from 0"),
     ({"weights": {"gram": 10**400}}, r"weights: gram=1000.*: give a number that is not negative"),
     ({"seed": -1}, r"seed=-1: give a whole number from 0"),

@@ -10,8 +10,9 @@ import onnx
 import pytest
 import reference
 from onnx import TensorProto, helper, numpy_helper
-from reference import Array, Network, Padding, Pooling
+from reference import PADDINGS, WRAPS, Array, Network, Padding, Pooling, Wrap
 
+NONE = False, False
 NETWORK = Network.random(((4, 4), (6,), (5, 5), (7,)), seed=1)
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 SIZES = [(8, 8), (7, 9), (5, 6), (2, 3)]  # at relu4_1: 1x1, 1x2, 1x1, 1x1
@@ -33,7 +34,7 @@ def check_gradient(function, at: Array, gradient: Array, directions: int = 6, st
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
-@pytest.mark.parametrize("padding", ["wrap", "reflect", "zeros"])
+@pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("size", SIZES)
 def test_backward(size: tuple[int, int], padding: Padding, pooling: Pooling) -> None:
     rng = np.random.default_rng(2)
@@ -49,7 +50,7 @@ def test_backward(size: tuple[int, int], padding: Padding, pooling: Pooling) -> 
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
-@pytest.mark.parametrize("padding", ["wrap", "reflect", "zeros"])
+@pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("size", [(16, 16), (9, 13)])
 def test_objective(size: tuple[int, int], padding: Padding, pooling: Pooling) -> None:
     exemplar = image(11, 10, seed=3) ** 2
@@ -73,7 +74,7 @@ def test_objective_is_zero_at_the_exemplar() -> None:
     assert abs(gradient).max() < 1e-12
 
 
-@pytest.mark.parametrize("padding", ["wrap", "reflect", "zeros"])
+@pytest.mark.parametrize("padding", PADDINGS)
 def test_objective_with_masks_and_content(padding: Padding) -> None:
     at, exemplar, content = image(9, 13), image(11, 10, seed=3) ** 2, image(9, 13, seed=4)
     sizes = {
@@ -119,13 +120,13 @@ def test_convolution_by_hand() -> None:
     """Cross-correlation: kernel element (dy, dx) reads the pixel at (y + dy - 1, x + dx - 1)."""
     rng = np.random.default_rng(0)
     x, weight, bias = rng.normal(size=(2, 3, 4)), rng.normal(size=(5, 2, 3, 3)), rng.normal(size=5)
-    for padding in ("wrap", "zeros"):
+    for padding in [padding for padding in PADDINGS if "reflect" not in padding]:
         expected = np.zeros((5, 3, 4))
         for o, y, c in np.ndindex(5, 3, 4):
             total = bias[o]
             for i, dy, dx in np.ndindex(2, 3, 3):
                 v, u = y + dy - 1, c + dx - 1
-                if padding == "wrap" or (0 <= v < 3 and 0 <= u < 4):
+                if (padding[0] == "wrap" or 0 <= v < 3) and (padding[1] == "wrap" or 0 <= u < 4):
                     total += weight[o, i, dy, dx] * x[i, v % 3, u % 4]
             expected[o, y, c] = total
         np.testing.assert_allclose(reference.convolve(x, weight, bias, padding), expected, rtol=1e-12)
@@ -142,8 +143,8 @@ def test_zero_padding_is_of_the_preprocessed_image() -> None:
     """Zeros are the mean colour: a picture of that colour has flat maps, one of black has not."""
     p = NETWORK.preprocessing
     mean = np.array(p.mean)[::-1] / p.scale
-    flat = reference.forward(NETWORK, np.tile(mean, (6, 6, 1)), "zeros")["relu1_1"]
-    black = reference.forward(NETWORK, np.zeros((6, 6, 3)), "zeros")["relu1_1"]
+    flat = reference.forward(NETWORK, np.tile(mean, (6, 6, 1)), ("zeros", "zeros"))["relu1_1"]
+    black = reference.forward(NETWORK, np.zeros((6, 6, 3)), ("zeros", "zeros"))["relu1_1"]
     assert np.ptp(flat, axis=(1, 2)).max() < 1e-12
     assert np.ptp(black, axis=(1, 2)).max() > 0.1
 
@@ -185,7 +186,7 @@ def test_shared_pool_backward_by_hand() -> None:
     np.testing.assert_array_equal(reference.shared_pool_backward(g, x, "max"), [[[2, 2, 4], [0, 2, 4], [0, 5, 7]]])
 
 
-@pytest.mark.parametrize("padding", ["wrap", "zeros"])
+@pytest.mark.parametrize("padding", [padding for padding in PADDINGS if "reflect" not in padding])
 @pytest.mark.parametrize("pooling", ["average", "max"])
 def test_relu_gradients_and_adjoints_make_the_backward_pass(padding: Padding, pooling: Pooling) -> None:
     """The adjoint of a convolution is one with the kernel flipped, of a gradient with the same border."""
@@ -195,7 +196,9 @@ def test_relu_gradients_and_adjoints_make_the_backward_pass(padding: Padding, po
     above, unpool = np.zeros_like(maps[NETWORK.layers[-1].name]), "none"
     for layer in reversed(NETWORK.layers):
         F = maps[layer.name]
-        padded = reference.relu_gradient(F, above, gradients.get(layer.name), unpool, padding == "wrap")
+        padded = reference.relu_gradient(
+            F, above, gradients.get(layer.name), unpool, (padding[0] == "wrap", padding[1] == "wrap")
+        )
         above = sum(
             np.tensordot(layer.weight[:, :, 2 - dy, 2 - dx].T, padded[:, dy : dy + F.shape[1], dx : dx + F.shape[2]], 1)
             for dy, dx in np.ndindex(3, 3)
@@ -271,16 +274,16 @@ def test_content_loss(w: Array | None) -> None:
     check_gradient(lambda f: reference.content_loss(f, target, w)[0], at, gradient)
 
 
-@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("shift", [(0, 0), (0, 1), (2, 0), (-1, 3), (1, -4), (3, 1)])
 @pytest.mark.parametrize("w", [None, mass(20)])
-def test_translated_gram_by_hand(w: Array | None, shift: reference.Shift, wrap: bool) -> None:
+def test_translated_gram_by_hand(w: Array | None, shift: reference.Shift, wrap: Wrap) -> None:
     f = maps(2, 20, 3).reshape(2, 4, 5)
     grid = np.ones((4, 5)) if w is None else w.reshape(4, 5)
     total, seen = np.zeros((2, 2)), 0.0
     for y, x in np.ndindex(4, 5):
         v, u = y + shift[0], x + shift[1]
-        if wrap or (0 <= v < 4 and 0 <= u < 5):
+        if (wrap[0] or 0 <= v < 4) and (wrap[1] or 0 <= u < 5):
             v, u = v % 4, u % 5
             total += grid[y, x] * grid[v, u] * np.outer(f[:, y, x], f[:, v, u])
             seen += grid[y, x] * grid[v, u]
@@ -290,15 +293,15 @@ def test_translated_gram_by_hand(w: Array | None, shift: reference.Shift, wrap: 
 
 def test_translated_gram_without_a_pair() -> None:
     f = maps(2, 20, 3).reshape(2, 4, 5)
-    assert not reference.translated_gram(f, (4, 0), wrap=False).any()
+    assert not reference.translated_gram(f, (4, 0), wrap=NONE).any()
     assert not reference.translated_gram(f, (1, 0), np.eye(20)[3]).any()
 
 
-@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("w", [None, mass(35)])
-def test_structure_loss(w: Array | None, wrap: bool) -> None:
+def test_structure_loss(w: Array | None, wrap: Wrap) -> None:
     exemplar, at = maps(3, 48, 1).reshape(3, 8, 6), maps(3, 35, 2).reshape(3, 5, 7)
-    target = {s: reference.translated_gram(exemplar, s, wrap=False) for s in [(0, 1), (1, 0), (4, -2)]}
+    target = {s: reference.translated_gram(exemplar, s, wrap=NONE) for s in [(0, 1), (1, 0), (4, -2)]}
     value, gradient = reference.structure_loss(at, target, w, wrap)
     alone = [reference.structure_loss(at, {s: t}, w, wrap)[0] for s, t in target.items()]
     assert value == pytest.approx(np.mean(alone))
@@ -313,9 +316,9 @@ def test_structure_loss_of_no_shift_is_the_gram_loss() -> None:
     np.testing.assert_allclose(gradient.reshape(3, 35), expected_gradient, atol=1e-12)
 
 
-@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("w", [None, mass(35)])
-def test_autocorrelation_by_hand(w: Array | None, wrap: bool) -> None:
+def test_autocorrelation_by_hand(w: Array | None, wrap: Wrap) -> None:
     u = maps(2, 35, 3).reshape(2, 5, 7)
     grid = np.ones((5, 7)) if w is None else w.reshape(5, 7)
     found, masses = reference.autocorrelation(*reference.sums_of_pairs(u, (2, 3), w, wrap))
@@ -323,7 +326,7 @@ def test_autocorrelation_by_hand(w: Array | None, wrap: bool) -> None:
         total, seen = np.zeros(2), 0.0
         for y, x in np.ndindex(5, 7):
             v, h = y + dy - 2, x + dx - 3
-            if wrap or (0 <= v < 5 and 0 <= h < 7):
+            if (wrap[0] or 0 <= v < 5) and (wrap[1] or 0 <= h < 7):
                 total += grid[y, x] * grid[v % 5, h % 7] * u[:, y, x] * u[:, v % 5, h % 7]
                 seen += grid[y, x] * grid[v % 5, h % 7]
         enough = seen > (grid**2).sum() / 8
@@ -334,7 +337,7 @@ def test_autocorrelation_by_hand(w: Array | None, wrap: bool) -> None:
 
 def test_lags_count_by_the_strength_of_what_repeats_there() -> None:
     columns = np.tile([2.0, -1, -1], (1, 12, 8))
-    target, _ = reference.autocorrelation(*reference.sums_of_pairs(columns, (6, 12), wrap=False))
+    target, _ = reference.autocorrelation(*reference.sums_of_pairs(columns, (6, 12), wrap=NONE))
     counts = reference.lag_weights(target, (12, 24))
     x = np.arange(-12, 13)
     assert (counts[:, x % 3 == 0] == 1).sum() == 13 * 9 - 3  # but for those within an eighth of the side
@@ -344,13 +347,13 @@ def test_lags_count_by_the_strength_of_what_repeats_there() -> None:
     np.testing.assert_allclose(reference.lag_weights(half, (6, 24))[3, 13], 5 * 0.3 / 1.09 - 1)
 
 
-@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("w", [None, mass(35)])
-def test_correlation_loss(w: Array | None, wrap: bool) -> None:
+def test_correlation_loss(w: Array | None, wrap: Wrap) -> None:
     """Of an output that is smaller than the exemplar in one direction."""
     rng = np.random.default_rng(0)
     at, axes, origin = maps(3, 35, 2).reshape(3, 5, 7), rng.normal(size=(2, 3)), rng.normal(size=2)
-    target, _ = reference.sums_of_pairs(maps(2, 48, 1).reshape(2, 8, 6) / 7, (4, 2), wrap=False)
+    target, _ = reference.sums_of_pairs(maps(2, 48, 1).reshape(2, 8, 6) / 7, (4, 2), wrap=NONE)
     counts = rng.uniform(size=target.shape[1:])
     counts += counts[::-1, ::-1]
 
@@ -365,9 +368,9 @@ def test_correlation_loss(w: Array | None, wrap: bool) -> None:
     check_gradient(lambda f: evaluate(f)[0], at, gradient)
 
 
-@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("size", [(4, 5), (2, 2), (1, 4), (3, 1), (2, 1)])
-def test_variation(size: tuple[int, int], wrap: bool) -> None:
+def test_variation(size: tuple[int, int], wrap: Wrap) -> None:
     at = image(*size)
     _, gradient = reference.variation(at, wrap)
     check_gradient(lambda x: reference.variation(x, wrap)[0], at, gradient)
@@ -376,10 +379,12 @@ def test_variation(size: tuple[int, int], wrap: bool) -> None:
 def test_variation_by_hand() -> None:
     x = np.array([[1.0, 2, 4], [1, 5, 1]])[:, :, None]
     # To the right 1, 4, (9) and 16, 16, (0); below 0, 9, 9, and once more with the way back round.
-    assert reference.variation(x, wrap=False)[0] == pytest.approx((1 + 4 + 16 + 16 + 18) / 7)
+    assert reference.variation(x, wrap=NONE)[0] == pytest.approx((1 + 4 + 16 + 16 + 18) / 7)
     assert reference.variation(x)[0] == pytest.approx((1 + 4 + 9 + 16 + 16 + 18 + 18) / 12)
+    assert reference.variation(x, (False, True))[0] == pytest.approx((1 + 4 + 9 + 16 + 16 + 18) / 9)
+    assert reference.variation(x, (True, False))[0] == pytest.approx((1 + 4 + 16 + 16 + 18 + 18) / 10)
     assert reference.variation(np.repeat(x, 2, axis=2))[0] == pytest.approx(reference.variation(x)[0])
-    for wrap in (True, False):
+    for wrap in WRAPS:
         value, gradient = reference.variation(x[:1, :1], wrap)
         assert value == 0
         assert not gradient.any()

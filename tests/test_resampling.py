@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pyengine.images import resampling
+from pyengine.wrap import BOTH, NEITHER
 
 
 def random(height: int, width: int) -> np.ndarray:
@@ -63,7 +64,7 @@ def test_resize_by_one_is_the_identity() -> None:
 
 @pytest.mark.parametrize("size", [(16, 12), (17, 13), (31, 25)])
 def test_upsampling_keeps_a_constant(size: tuple[int, int]) -> None:
-    image = resampling.upsample(np.full((6, 8, 3), 0.3, np.float32), size, wrap=True)
+    image = resampling.upsample(np.full((6, 8, 3), 0.3, np.float32), size, wrap=BOTH)
     assert image.dtype == np.float32
     assert image.shape == (size[1], size[0], 3)
     np.testing.assert_allclose(image, 0.3, rtol=1e-6)
@@ -72,8 +73,8 @@ def test_upsampling_keeps_a_constant(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("shape", [(6, 8), (5, 7), (1, 3), (1, 1)])
 def test_upsampling_commutes_with_rolling(shape: tuple[int, int]) -> None:
     image, size = random(*shape), (2 * shape[1], 2 * shape[0])
-    rolled = resampling.upsample(np.roll(image, (1, -1), (0, 1)), size, wrap=True)
-    expected = np.roll(resampling.upsample(image, size, wrap=True), (2, -2), (0, 1))
+    rolled = resampling.upsample(np.roll(image, (1, -1), (0, 1)), size, wrap=BOTH)
+    expected = np.roll(resampling.upsample(image, size, wrap=BOTH), (2, -2), (0, 1))
     np.testing.assert_allclose(rolled, expected, atol=1e-6)
 
 
@@ -86,7 +87,7 @@ def test_upsampling_by_hand() -> None:
         along = np.moveaxis(expected, axis, 0)
         along[0::2] = np.moveaxis(0.75 * image + 0.25 * np.roll(image, 1, axis), axis, 0)
         along[1::2] = np.moveaxis(0.75 * image + 0.25 * np.roll(image, -1, axis), axis, 0)
-        np.testing.assert_allclose(resampling.upsample(image, size, wrap=True), expected, atol=1e-6)
+        np.testing.assert_allclose(resampling.upsample(image, size, wrap=BOTH), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(4, 3), (8, 6), (7, 5), (1, 1)])
@@ -95,23 +96,23 @@ def test_a_mask_is_resampled_like_a_channel(size: tuple[int, int]) -> None:
     smaller = resampling.resize(image[:, :, 1], size)
     assert smaller.dtype == np.float32
     np.testing.assert_array_equal(smaller, resampling.resize(image, size)[:, :, 1])
-    larger = resampling.upsample(image[:, :, 1], (8 + size[0], 6 + size[1]), wrap=True)
+    larger = resampling.upsample(image[:, :, 1], (8 + size[0], 6 + size[1]), wrap=BOTH)
     assert larger.dtype == np.float32
-    np.testing.assert_array_equal(larger, resampling.upsample(image, (8 + size[0], 6 + size[1]), wrap=True)[:, :, 1])
+    np.testing.assert_array_equal(larger, resampling.upsample(image, (8 + size[0], 6 + size[1]), wrap=BOTH)[:, :, 1])
 
 
 def test_what_does_not_wrap_goes_on_as_it_ends() -> None:
     ramp = np.repeat(np.arange(4, dtype=np.float32)[:, None], 3, axis=1)[None]
-    larger = resampling.upsample(ramp, (8, 2), wrap=False)
+    larger = resampling.upsample(ramp, (8, 2), wrap=NEITHER)
     np.testing.assert_allclose(larger[1, :, 0], [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3])
-    upright = resampling.upsample(ramp.transpose(1, 0, 2), (2, 8), wrap=False)
+    upright = resampling.upsample(ramp.transpose(1, 0, 2), (2, 8), wrap=NEITHER)
     np.testing.assert_array_equal(upright, larger.transpose(1, 0, 2))
 
 
 def test_one_pixel_of_a_mask() -> None:
     pixel = np.full((1, 1), 0.3, np.float32)
     np.testing.assert_array_equal(resampling.resize(pixel, (1, 1)), pixel)
-    np.testing.assert_allclose(resampling.upsample(pixel, (3, 2), wrap=True), np.full((2, 3), 0.3), rtol=1e-6)
+    np.testing.assert_allclose(resampling.upsample(pixel, (3, 2), wrap=BOTH), np.full((2, 3), 0.3), rtol=1e-6)
 
 
 def test_resampling_imports_no_decoder() -> None:

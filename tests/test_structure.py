@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference
-from conftest import KERNELS, coverage, relative_error
+from conftest import KERNELS, WRAPS, coverage, relative_error
 from maps import LAYER, evaluate, feature_map, make, structure_targets
 
 from pyengine.losses.base import Region, Sample
@@ -38,11 +38,11 @@ def test_an_output_without_pairs_has_no_structure():
     assert not gradient.any()
 
 
-@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("wrap", WRAPS)
 def test_structure_of_an_output_smaller_than_a_translation(wrap):
     """Where it does not wrap it has no such pairs; the exemplar's side is 20, so that all translations are used."""
     samples, features = [Sample(feature_map(1, 20, 20))], feature_map(0, 6, 5)
-    loss = make("structure" if wrap else "structure within", samples, Region())
+    loss = make("structure", samples, Region(), wrap)
     gradient = np.empty_like(features)
     value = evaluate(loss, features, gradient=gradient)
     wanted = reference.structure_loss(features, structure_targets(samples), wrap=wrap)

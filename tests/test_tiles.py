@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from conftest import LAYERS, VGG16
+from conftest import LAYERS, VGG16, WRAPS, ZEROS
 
 from pyengine.network.network import Network
 from pyengine.network.tiles import TiledNetwork, Tiling, margins, receptive_radius
@@ -16,8 +16,8 @@ DEEP = {"relu4_1": 0}
 
 @pytest.mark.parametrize("alignment", [1, 4])
 def test_tiles_partition_the_image(alignment):
-    for size, side, wrap in product([(64, 96), (61, 101), (200, 17)], [16, 40, 128], [False, True]):
-        if wrap and size != (64, 96):
+    for size, side, wrap in product([(64, 96), (61, 101), (200, 17)], [16, 40, 128], WRAPS):
+        if any(wraps and length % 8 for length, wraps in zip(size, wrap, strict=True)):
             continue
         unit = 8 * alignment
         tiling = Tiling(size, side, VGG16, DEEP, wrap=wrap, alignment=alignment)
@@ -42,7 +42,7 @@ def test_tiles_partition_the_image(alignment):
 @pytest.mark.parametrize("winograd", [False, True])
 def test_the_receptive_radius_is_the_networks(sessions, winograd):
     """By what changes, to the last bit, where a pixel of the image does."""
-    network = Network(sessions, (160, 160), ("relu3_1",), padding="zeros", gradient=False, winograd=winograd)
+    network = Network(sessions, (160, 160), ("relu3_1",), padding=ZEROS, gradient=False, winograd=winograd)
     image = np.random.default_rng(0).random((160, 160, 3), np.float32)
     alignment = 4 if winograd else 1
     unit, halo = margins(VGG16, {"relu3_1": 0}, alignment)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference
-from conftest import KERNELS, relative_error
+from conftest import KERNELS, WRAPS, relative_error
 from maps import evaluate
 
 from pyengine.losses.base import IMAGE, Sample
 from pyengine.losses.variation import VariationLoss
 
 
-@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("size", [(7, 9), (1, 5), (2, 2)])
 def test_variation(wrap, size):
     image = np.random.default_rng(0).random((*size, 3)).astype(np.float32)

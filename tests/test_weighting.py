@@ -79,7 +79,7 @@ def test_weights_go_to_the_terms_they_name(engine, natural, other):
 
 def test_automatic_weights_of_regions_are_their_shares(engine, natural):
     """Two regions with the same exemplar: all in all they count what one counts."""
-    layout, options = diagonal(64, 64), {"weights": "auto", "padding": "wrap"}
+    layout, options = diagonal(64, 64), {"weights": "auto", "wrap": "xy"}
     alone = engine.objective(natural, **options).weights
     both = engine.objective(natural, exemplar_regions=[np.ones((96, 96))] * 3, output_regions=layout, **options).weights
     assert len(both) == 2 * len(alone)

@@ -6,15 +6,17 @@ import ctypes
 
 import numpy as np
 import pytest
+import reference
+from conftest import PADDINGS, ZEROS
 
 from pyengine import _core
-from pyengine.network.graphs import Graph, mask_size
+from pyengine.network.graphs import WRAPPED, Graph, Padding, mask_size
 from pyengine.network.sessions import Provider, Session
 
 SIZES = [(1, 1), (1, 7), (5, 1), (4, 4), (13, 66), (70, 9), (33, 197)]
 
 
-def session(filters, biases, border: str = "wrap", *, threads: int = 1, **options) -> Session:
+def session(filters, biases, border: Padding | None = WRAPPED, *, threads: int = 1, **options) -> Session:
     graph = Graph()
     graph.convolve_winograd("x", "y", filters, biases, border, **options)
     masks = [options["mask"]] if options.get("mask") else []
@@ -23,8 +25,8 @@ def session(filters, biases, border: str = "wrap", *, threads: int = 1, **option
     return Session(model, Provider(), threads)
 
 
-def convolve(x, filters, biases, border: str = "wrap", *, relu: bool = False, **options) -> np.ndarray:
-    edge = 2 if border == "given" else 0
+def convolve(x, filters, biases, border: Padding | None = WRAPPED, *, relu: bool = False, **options) -> np.ndarray:
+    edge = 2 if border is None else 0
     size = x.shape[1] - edge, x.shape[2] - edge
     window = 2 if options.get("pooling") else 1
     y = np.full((1, len(filters), *(-(-side // window) for side in size)), np.nan, np.float32)
@@ -51,15 +53,15 @@ def windows(x) -> np.ndarray:
     return split.reshape(channels, height // 2, width // 2, 4)
 
 
-def expected(x, filters, biases, border: str = "wrap") -> np.ndarray:
+def expected(x, filters, biases, border: Padding | None = WRAPPED) -> np.ndarray:
     x, filters = x.astype(np.float64), filters.astype(np.float64)
-    if border != "given":
-        x = np.pad(x, ((0, 0), (1, 1), (1, 1)), mode="wrap" if border == "wrap" else "constant")
+    if border is not None:
+        x = reference.pad(x, border)
     windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(1, 2))
     return np.einsum("chwij,ocij->ohw", windows, filters) + biases[:, None, None]
 
 
-def rounding(found, x, filters, biases, border: str = "wrap") -> float:
+def rounding(found, x, filters, biases, border: Padding | None = WRAPPED) -> float:
     """The error relative to the root of the sum of squared products: these may cancel in the sums, by chance."""
     error = found - expected(x, filters, biases, border)
     return float(np.linalg.norm(error) / np.sqrt(expected(x**2, filters**2, biases**2, border).sum()))
@@ -71,11 +73,11 @@ def random(rng, inputs: int, outputs: int, size: tuple[int, int]) -> tuple[np.nd
     return x, filters, biases
 
 
-@pytest.mark.parametrize("border", ["given", "zeros", "wrap"])
+@pytest.mark.parametrize("border", [None, *PADDINGS])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (3, 64), (5, 7), (50, 3)])
 def test_against_sums_of_products(rng, border, size, inputs, outputs):
-    edge = 2 if border == "given" else 0
+    edge = 2 if border is None else 0
     x, filters, biases = random(rng, inputs, outputs, (size[0] + edge, size[1] + edge))
     found = convolve(x, filters, biases, border, threads=2)
     assert rounding(found, x, filters, biases, border) < 2e-6
@@ -136,11 +138,11 @@ def test_zeros_and_nan(rng):
 def test_rounding_depends_on_the_place_in_a_tile_only(rng):
     """Not on the map's size, the number of filters, nor the threads: an image is the same in tiles and whole."""
     x, filters, biases = random(rng, 64, 24, (64, 480))
-    whole = convolve(x, filters, biases, "zeros", threads=2)
-    assert np.array_equal(convolve(x, filters, biases, "zeros"), whole)
-    assert np.array_equal(convolve(x, filters[5:9], biases[5:9], "zeros"), whole[5:9])
+    whole = convolve(x, filters, biases, ZEROS, threads=2)
+    assert np.array_equal(convolve(x, filters, biases, ZEROS), whole)
+    assert np.array_equal(convolve(x, filters[5:9], biases[5:9], ZEROS), whole[5:9])
     for top, left, height, width in [(4, 8, 16, 32), (16, 100, 48, 380), (0, 44, 12, 72)]:
-        part = convolve(x[:, top : top + height, left : left + width], filters, biases, "zeros")
+        part = convolve(x[:, top : top + height, left : left + width], filters, biases, ZEROS)
         inner = (slice(None), slice(4, height - 4), slice(4, width - 4))  # the other tiles see zeros
         there = (slice(None), slice(top + 4, top + height - 4), slice(left + 4, left + width - 4))
         assert np.array_equal(part[inner], whole[there])
@@ -163,19 +165,28 @@ def test_what_does_not_fit(filters, biases, x, message):
 
 def test_filters_have_to_be_constants():
     graph = Graph()
-    graph.convolve_winograd("x", "y", np.zeros((2, 3, 3, 3), np.float32), np.zeros(2, np.float32), "given")
+    graph.convolve_winograd("x", "y", np.zeros((2, 3, 3, 3), np.float32), np.zeros(2, np.float32), None)
     del graph.constants["y.weight"]
     inputs = {"x": (1, 3, 8, 8), "y.weight": (2, 3, 3, 3)}
     with pytest.raises(Exception, match="have to be constants"):
         Session(graph.model("convolution", inputs, {"y": (1, 2, 6, 6)}), Provider(), threads=1)
 
 
-@pytest.mark.parametrize(("name", "value"), [("border", 4), ("relu", 2), ("pool", 3), ("pool", -1)])
+@pytest.mark.parametrize(("name", "value"), [("border_y", 4), ("border_x", -1), ("relu", 2), ("pool", 3), ("pool", -1)])
 def test_attributes_out_of_range(name, value):
     graph = Graph()
-    graph.convolve_winograd("x", "y", np.zeros((2, 3, 3, 3), np.float32), np.zeros(2, np.float32), "given")
+    graph.convolve_winograd("x", "y", np.zeros((2, 3, 3, 3), np.float32), np.zeros(2, np.float32), None)
     next(attribute for attribute in graph.nodes[0].attribute if attribute.name == name).i = value
     with pytest.raises(Exception, match=f"{name} has to be 0 to"):
+        Session(graph.model("convolution", {"x": (1, 3, 8, 8)}, {"y": (1, 2, 6, 6)}), Provider(), threads=1)
+
+
+@pytest.mark.parametrize("name", ["border_y", "border_x"])
+def test_a_border_is_given_in_both_axes_or_in_neither(name):
+    graph = Graph()
+    graph.convolve_winograd("x", "y", np.zeros((2, 3, 3, 3), np.float32), np.zeros(2, np.float32), None)
+    next(attribute for attribute in graph.nodes[0].attribute if attribute.name == name).i = 1
+    with pytest.raises(Exception, match="have to be both 0, or neither"):
         Session(graph.model("convolution", {"x": (1, 3, 8, 8)}, {"y": (1, 2, 6, 6)}), Provider(), threads=1)
 
 

@@ -20,6 +20,7 @@ from pyengine.images.resampling import resize, upsample
 from pyengine.kernels import Kernels
 from pyengine.kernels.cuda import TF32_MATH
 from pyengine.network.model import Model
+from pyengine.wrap import BOTH
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
@@ -101,7 +102,7 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
 def _picture(size: int, generator: np.random.Generator) -> Float32:
     """Noise with some structure, so that rounding matters as much as it does in photographs."""
     noise = generator.random((size, size, 3), np.float32)
-    coarse = upsample(resize(noise, (size // 8, size // 8)), (size, size), wrap=True)
+    coarse = upsample(resize(noise, (size // 8, size // 8)), (size, size), wrap=BOTH)
     return np.clip(0.7 * coarse + 0.3 * noise, 0, 1)
 
 

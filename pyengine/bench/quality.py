@@ -178,10 +178,10 @@ def mean(comparisons: Sequence[Comparison]) -> Comparison:
 
     Examples
     --------
-    >>> one = Comparison(0.1, 2.0, 3.0, 4.0, 5.0, None, 0.0, 0.5, 0.75, None)
-    >>> other = Comparison(0.3, 4.0, 5.0, 6.0, 7.0, 0.5, 1.0, 0.5, 1.25, None)
+    >>> one = Comparison(0.1, 2.0, 3.0, 4.0, 5.0, None, 0.0, 0.5, 0.75, 0.5, None)
+    >>> other = Comparison(0.3, 4.0, 5.0, 6.0, 7.0, 0.5, 1.0, 0.5, 1.25, 1.0, None)
     >>> mean([one, other])
-    Comparison(patch_distance=0.2, ..., order=0.5, copied=0.5, copied_layout=0.5, seam_ratio=1.0, edge_ratio=None, ...)
+    Comparison(patch_distance=0.2, ..., order=0.5, ..., seam_ratio_x=1.0, seam_ratio_y=0.75, edge_ratio=None, ...)
     """
     found = {}
     for figure in fields(Comparison):

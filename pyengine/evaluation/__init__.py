@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+import numpy as np
+
 from pyengine.arrays import Float32, Float64
+from pyengine.kernels import Kernels
 
 
 class Evaluator(Protocol):
@@ -43,3 +46,11 @@ class Evaluator(Protocol):
     def gradient_sizes(self, image: Float32) -> dict[str, float]:
         """Size of each loss's own gradient with respect to its feature map, by name; see `Objective.gradient_sizes`."""
         ...
+
+
+def root_size(gradient: Float32, kernels: Kernels) -> float:
+    """Root mean square of the gradient of a sum, from that of the mean over the elements, on the device."""
+    flat = gradient.reshape(1, -1)
+    square = kernels.xp.empty((1, 1), np.float64)
+    kernels.inner_products(flat, (0,), square)
+    return float((flat.size * kernels.fetch([square])[0]) ** 0.5)

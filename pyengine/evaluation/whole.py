@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pyengine.arrays import Float32, Float64
+from pyengine.evaluation import root_size
 from pyengine.kernels import Kernels
 from pyengine.losses.base import IMAGE, Loss
 from pyengine.network.network import Network
@@ -92,12 +93,5 @@ class WholeEvaluator:
         for loss in self._losses:
             gradient = gradients[loss.layer]
             loss.evaluate(maps[loss.layer], self._kernels, value, gradient=gradient)
-            sizes[loss.name] = self._size(gradient)
+            sizes[loss.name] = root_size(gradient, self._kernels)
         return sizes
-
-    def _size(self, gradient: Float32) -> float:
-        """Root mean square of the gradient of the sum rather than the mean over the elements."""
-        flat = gradient.reshape(1, -1)
-        square = self._kernels.xp.empty((1, 1), np.float64)
-        self._kernels.inner_products(flat, (0,), square)
-        return float((flat.size * self._kernels.fetch([square])[0]) ** 0.5)

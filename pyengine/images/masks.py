@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pyengine.arrays import Float32
 from pyengine.images.reading import Indices
+from pyengine.wrap import Wrap
 
 Flags: TypeAlias = NDArray[np.bool_]
 
@@ -48,7 +49,7 @@ def reduce(mask: Float32, times: int) -> Float32:
     return mask
 
 
-def dilate(mask: Float32, radius: int, wrap: bool) -> Float32:
+def dilate(mask: Float32, radius: int, wrap: Wrap) -> Float32:
     """Widen a mask: the maximum over the square that reaches `radius` pixels in each direction.
 
     Parameters
@@ -56,8 +57,8 @@ def dilate(mask: Float32, radius: int, wrap: bool) -> Float32:
     mask : float32 (H, W)
     radius : int
         In pixels; 0 changes nothing.
-    wrap : bool
-        Whether the square reaches across a border to the opposite side.
+    wrap : Wrap
+        Where the square reaches across a border to the opposite side.
 
     Returns
     -------
@@ -66,25 +67,27 @@ def dilate(mask: Float32, radius: int, wrap: bool) -> Float32:
     Examples
     --------
     >>> mask = np.float32([[0.5, 0, 0, 0, 0]])
-    >>> dilate(mask, 1, wrap=False)
+    >>> dilate(mask, 1, wrap=Wrap.of("y"))
     array([[0.5, 0.5, 0. , 0. , 0. ]], dtype=float32)
-    >>> dilate(mask, 1, wrap=True)
+    >>> dilate(mask, 1, wrap=Wrap.of("x"))
     array([[0.5, 0.5, 0. , 0. , 0.5]], dtype=float32)
     """
     from scipy.ndimage import maximum_filter  # takes as long to import as all the rest of pyengine
 
-    dilated: Float32 = maximum_filter(mask, 2 * radius + 1, mode="wrap" if wrap else "nearest")
+    dilated: Float32 = maximum_filter(mask, 2 * radius + 1, mode=["wrap" if wraps else "nearest" for wraps in wrap])
     return dilated
 
 
-def band(size: tuple[int, int], width: int) -> Flags:
-    """Mark the pixels within `width` pixels of a border.
+def band(size: tuple[int, int], width: int, axes: Wrap) -> Flags:
+    """Mark the pixels within `width` pixels of a border where some axes end.
 
     Parameters
     ----------
     size : (height, width)
     width : int
         How wide the band is; 0 marks nothing, half of a side or more marks everything.
+    axes : Wrap
+        The axes: y of the borders at top and bottom, x of those on the left and right.
 
     Returns
     -------
@@ -92,13 +95,14 @@ def band(size: tuple[int, int], width: int) -> Flags:
 
     Examples
     --------
-    >>> band((3, 4), 1).astype(int)
-    array([[1, 1, 1, 1],
+    >>> band((3, 4), 1, Wrap.of("x")).astype(int)
+    array([[1, 0, 0, 1],
            [1, 0, 0, 1],
-           [1, 1, 1, 1]])
+           [1, 0, 0, 1]])
     """
     marked = np.ones(size, bool)
-    marked[width : size[0] - width, width : size[1] - width] = False
+    top, left = (width if has else 0 for has in axes)
+    marked[top : size[0] - top, left : size[1] - left] = False
     return marked
 
 

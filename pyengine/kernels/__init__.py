@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from pyengine.arrays import Float32, Float64, Int32
+from pyengine.wrap import BOTH, Wrap
 
 Unpool = Literal["none", "average", "max"]
 
@@ -193,12 +194,12 @@ class Kernels(Protocol):
         gradient: Float32 | None,
         value: Float64,
         *,
-        wrap: bool = True,
+        wrap: Wrap = BOTH,
         accumulate: bool = False,
     ) -> None:
         """Mean squared difference of the neighbouring pixels of `image` (H, W, C), and `scale` times its gradient.
 
-        With `wrap`, the last row and column neighbour the first.
+        In an axis that wraps round, the last row or column neighbours the first.
         """
         ...
 
@@ -213,7 +214,7 @@ class Kernels(Protocol):
         *,
         border: int = 1,
         unpool: Unpool = "none",
-        wrap: bool = True,
+        wrap: Wrap = BOTH,
         peak: Float32 | None = None,
     ) -> None:
         """Write the gradient before a ReLU, as the adjoint of the convolution before it takes it.
@@ -224,7 +225,7 @@ class Kernels(Protocol):
             The map after the ReLU; the gradient passes where it is positive. On a CPU this may also be the mask that
             Winograd's convolutions write; see `graphs.forward_graph`.
         padded : (C, H + 2 border, W + 2 border)
-            Takes the sum of both gradients, with a border that wraps round or is 0.
+            Takes the sum of both gradients, with a border that wraps round or is 0, axis by axis.
         above
             Gradient with respect to the map, or with `unpool` to its 2x2 pool (C, ceil(H / 2), ceil(W / 2)).
         loss : (C, H, W), optional
@@ -233,14 +234,14 @@ class Kernels(Protocol):
             Pixels on each side, as many as the convolution sees beyond its map. Default: 1.
         unpool : {"none", "average", "max"}
             The pool that follows the map. Default: "none".
-        wrap : bool
-            Whether the border wraps round, however small the map; otherwise it is 0. Default: True.
+        wrap : Wrap
+            Where the border wraps round, however small the map; elsewhere it is 0. Default: in both axes.
         peak : (1,), optional
             Takes the largest magnitude in `padded`. Default: None, nobody wants it.
         """
         ...
 
-    def upsample(self, image: Float32, size: tuple[int, int], *, wrap: bool) -> Float32:
+    def upsample(self, image: Float32, size: tuple[int, int], *, wrap: Wrap) -> Float32:
         """Enlarge an image (H, W, 3) to a (width, height), as `images.resampling.upsample` does."""
         ...
 

@@ -17,6 +17,7 @@ from pyengine.arrays import Float32, Float64, Int32
 from pyengine.images.resampling import upsample
 from pyengine.kernels import Coverage, Unpool
 from pyengine.machine import memory
+from pyengine.wrap import BOTH, Wrap
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ class CpuKernels:
         gradient: Float32 | None,
         value: Float64,
         *,
-        wrap: bool = True,
+        wrap: Wrap = BOTH,
         accumulate: bool = False,
     ) -> None:
         """See `Kernels.variation`."""
@@ -198,7 +199,7 @@ class CpuKernels:
         *,
         border: int = 1,
         unpool: Unpool = "none",
-        wrap: bool = True,
+        wrap: Wrap = BOTH,
         peak: Float32 | None = None,
     ) -> None:
         """See `Kernels.relu_gradient`."""
@@ -207,7 +208,7 @@ class CpuKernels:
         if peak is not None:
             peak[0] = measured
 
-    def upsample(self, image: Float32, size: tuple[int, int], *, wrap: bool) -> Float32:
+    def upsample(self, image: Float32, size: tuple[int, int], *, wrap: Wrap) -> Float32:
         """See `Kernels.upsample`."""
         return upsample(image, size, wrap=wrap)
 

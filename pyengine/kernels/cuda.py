@@ -14,6 +14,7 @@ import numpy as np
 
 from pyengine.arrays import Float32, Float64, Int32
 from pyengine.kernels import Coverage, Unpool
+from pyengine.wrap import BOTH, Wrap
 
 THREADS = 256
 """How many threads a block has, as in common.cuh."""
@@ -341,19 +342,19 @@ class CudaKernels:
         gradient: Float32 | None,
         value: Float64,
         *,
-        wrap: bool = True,
+        wrap: Wrap = BOTH,
         accumulate: bool = False,
     ) -> None:
         """See `Kernels.variation`."""
         height, width, channels = image.shape
-        pairs = 2 * height * width if wrap else (width - 1) * height + (height - 1) * width
+        pairs = (width if wrap.x else width - 1) * height + (height if wrap.y else height - 1) * width
         norm = 1 / (pairs * channels) if pairs else 0.0
         blocks = _blocks(image.size)
         partial = self.xp.empty(blocks, np.float64)
         self._launch(
             "variation", "variation", (blocks,),
-            image, _or_null(gradient), partial, np.int32(height), np.int32(width), np.int32(channels), np.int32(wrap),
-            np.float32(2 * scale * norm), np.int32(accumulate),
+            image, _or_null(gradient), partial, np.int32(height), np.int32(width), np.int32(channels), np.int32(wrap.y),
+            np.int32(wrap.x), np.float32(2 * scale * norm), np.int32(accumulate),
         )  # fmt: skip
         self._sum(partial, norm, value)
 
@@ -368,7 +369,7 @@ class CudaKernels:
         *,
         border: int = 1,
         unpool: Unpool = "none",
-        wrap: bool = True,
+        wrap: Wrap = BOTH,
         peak: Float32 | None = None,
     ) -> None:
         """See `Kernels.relu_gradient`."""
@@ -378,17 +379,17 @@ class CudaKernels:
         self._launch(
             "relu", "relu_gradient", (_blocks((height + 2 * border) * (width + 2 * border)), channels),
             features, above, _or_null(loss), padded, _or_null(peak), np.int32(height), np.int32(width),
-            np.int32(border), np.int32(UNPOOLS[unpool]), np.int32(wrap),
+            np.int32(border), np.int32(UNPOOLS[unpool]), np.int32(wrap.y), np.int32(wrap.x),
         )  # fmt: skip
 
-    def upsample(self, image: Float32, size: tuple[int, int], *, wrap: bool) -> Float32:
+    def upsample(self, image: Float32, size: tuple[int, int], *, wrap: Wrap) -> Float32:
         """See `Kernels.upsample`."""
         height, width, channels = image.shape
         result: Float32 = self.xp.empty((size[1], size[0], channels), np.float32)
         self._launch(
             "upsample", "upsample", (_blocks(result.size),),
             image, result, np.int32(height), np.int32(width), np.int32(channels), np.int32(size[1]), np.int32(size[0]),
-            np.int32(wrap),
+            np.int32(wrap.y), np.int32(wrap.x),
         )  # fmt: skip
         return result
 

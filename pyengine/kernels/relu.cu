@@ -7,13 +7,14 @@ enum Unpool { UNPOOL_NONE, UNPOOL_AVERAGE, UNPOOL_MAX };
 // with respect to the map, or to its 2x2 pool (C, ceil H/2, ceil W/2); `loss` may be null. `peak`, if not null, is
 // raised to the largest magnitude, and has to be 0 before.
 extern "C" __global__ void relu_gradient(const float *features, const float *above, const float *loss, float *padded,
-                                         float *peak, int height, int width, int border, int unpool, int wrap) {
+                                         float *peak, int height, int width, int border, int unpool, int wrap_y,
+                                         int wrap_x) {
     const int stride = width + 2 * border, k = blockIdx.x * THREADS + threadIdx.x;
     const bool inside = k < (height + 2 * border) * stride;
     float value = 0;
     int y = k / stride - border, x = k % stride - border;
-    const bool outside = y < 0 || y >= height || x < 0 || x >= width;
-    if (inside && (wrap || !outside)) {
+    const bool beside = x < 0 || x >= width, outside = y < 0 || y >= height || beside;
+    if (inside && (wrap_y || !(y < 0 || y >= height)) && (wrap_x || !beside)) {
         if (outside) {  // a border may be wider than the map
             y = (y % height + height) % height;
             x = (x % width + width) % width;

@@ -10,6 +10,7 @@ from pyengine.losses.content import ContentLoss
 from pyengine.losses.correlation import CorrelationLoss
 from pyengine.losses.gram import GramLoss
 from pyengine.losses.histogram import HistogramLoss
+from pyengine.losses.joint import JointLoss
 from pyengine.losses.structure import StructureLoss
 from pyengine.losses.variation import VariationLoss
 
@@ -19,12 +20,14 @@ __all__ = [
     "CorrelationLoss",
     "GramLoss",
     "HistogramLoss",
+    "JointLoss",
     "Loss",
     "StructureLoss",
     "VariationLoss",
 ]
 
 KINDS: dict[str, type[Loss]] = {
-    kind.kind: kind for kind in (HistogramLoss, GramLoss, CorrelationLoss, StructureLoss, ContentLoss, VariationLoss)
+    kind.kind: kind
+    for kind in (HistogramLoss, GramLoss, CorrelationLoss, StructureLoss, ContentLoss, VariationLoss, JointLoss)
 }
 """The kinds by name, in the order in which terms are evaluated and listed."""

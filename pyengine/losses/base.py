@@ -11,6 +11,7 @@ from pyengine.arrays import Float32, Float64
 from pyengine.kernels import Coverage, Kernels
 from pyengine.network.architecture import Architecture
 from pyengine.network.tiles import Window
+from pyengine.wrap import BOTH, Wrap
 
 Weight: TypeAlias = float | Literal["auto"]
 
@@ -92,8 +93,9 @@ class Loss(ABC):
     ----------
     kind : str
         The name of the kind, by which weights and terms name it: "gram".
-    source : {"exemplars", "content"}
-        The pictures on which targets are measured. Default: "exemplars".
+    source : {"exemplars", "content", "maps"}
+        The pictures on which targets are measured; "maps" are the exemplars with all their maps together. Default:
+        "exemplars".
     optional : bool
         Whether the kind is left out unless it is asked for. Default: False.
     suffices : bool
@@ -120,7 +122,7 @@ class Loss(ABC):
     """
 
     kind: ClassVar[str]
-    source: ClassVar[Literal["exemplars", "content"]] = "exemplars"
+    source: ClassVar[Literal["exemplars", "content", "maps"]] = "exemplars"
     optional: ClassVar[bool] = False
     suffices: ClassVar[bool] = True
     by_region: ClassVar[bool] = True
@@ -148,7 +150,7 @@ class Loss(ABC):
         kernels: Kernels,
         region: Region = EVERYWHERE,
         *,
-        wrap: bool = True,
+        wrap: Wrap = BOTH,
     ) -> Loss:
         """Take what is measured on all samples together as target.
 
@@ -162,8 +164,8 @@ class Loss(ABC):
             The device's.
         region : Region
             The part of the output that the loss is for. Default: all of it.
-        wrap : bool
-            Whether the output wraps round. Default: True.
+        wrap : Wrap
+            Where the output wraps round. Default: in both axes.
         """
 
     @property

@@ -12,6 +12,7 @@ from pyengine.kernels import Kernels
 from pyengine.losses.base import EVERYWHERE, AdditiveLoss, Region, Sample
 from pyengine.network.architecture import Architecture
 from pyengine.network.tiles import Window
+from pyengine.wrap import BOTH, Wrap
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ class ContentLoss(AdditiveLoss):
         kernels: Kernels,
         region: Region = EVERYWHERE,
         *,
-        wrap: bool = True,
+        wrap: Wrap = BOTH,
     ) -> ContentLoss:
         """Take the content's feature map, of which this keeps a copy, as target: that of the only sample."""
         (sample,) = samples

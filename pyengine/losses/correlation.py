@@ -14,6 +14,7 @@ from pyengine.kernels import Coverage, Kernels
 from pyengine.losses.base import EVERYWHERE, AdditiveLoss, Region, Sample
 from pyengine.network.architecture import Architecture
 from pyengine.network.tiles import Window
+from pyengine.wrap import BOTH, Wrap
 
 COMPONENTS = 8
 """Principal components of the features that are looked at. On relu2_1, 8 of 128 have four fifths of the variance; with
@@ -73,7 +74,7 @@ class CorrelationLoss(AdditiveLoss):
     themselves at a distance: ``A_k(t) = sum_x u_k(x) u_k(x + t) / sum_x w(x) w(x + t)``, where ``u = w P (F - m)`` are
     the principal components P of the exemplar's features, less their mean m, by the coverage w. The loss is ``sum_kt
     c(t) (A_k(O)(t) - A_k(S)(t))^2 / (K |T|)``, for lags t up to half of the exemplar's sides and of the output's. The
-    output wraps round, unless it is synthesised under zero padding; of the exemplar only the pairs inside are measured.
+    output wraps round where it is to tile; of the exemplar only the pairs inside are measured.
     With E the differences times c, over the pairs' masses, the gradient is ``4 / (K |T|) P^T (w (E * u))``, where ``*``
     is a correlation: exact, in two transforms more.
 
@@ -105,7 +106,7 @@ class CorrelationLoss(AdditiveLoss):
     weights: Float32
     magnitude: float
     region: Region = EVERYWHERE
-    wrap: bool = True
+    wrap: Wrap = BOTH
     _window: Window | None = None
     _lags_of: dict[Size, Lags] = field(default_factory=dict, repr=False)
 
@@ -122,7 +123,7 @@ class CorrelationLoss(AdditiveLoss):
         kernels: Kernels,
         region: Region = EVERYWHERE,
         *,
-        wrap: bool = True,
+        wrap: Wrap = BOTH,
     ) -> CorrelationLoss:
         """Take the autocorrelations of all samples together as target."""
         xp = kernels.xp
@@ -205,7 +206,7 @@ class CorrelationLoss(AdditiveLoss):
         """What is compared on maps of the output of a (height, width); this is the same in every evaluation."""
         if size not in self._lags_of:
             xp, (height, width) = kernels.xp, size
-            shape = size if self.wrap else (2 * height, 2 * width)
+            shape = (height if self.wrap.y else 2 * height), (width if self.wrap.x else 2 * width)
             full = self.target.shape[1] // 2, self.target.shape[2] // 2
             reach = min(full[0], (height - 1) // 2), min(full[1], (width - 1) // 2)
             cut = np.s_[..., full[0] - reach[0] : full[0] + reach[0] + 1, full[1] - reach[1] : full[1] + reach[1] + 1]

@@ -10,6 +10,7 @@ from pyengine.kernels import Kernels
 from pyengine.losses.base import EVERYWHERE, AdditiveLoss, Region, Sample
 from pyengine.network.architecture import Architecture
 from pyengine.network.tiles import Window
+from pyengine.wrap import BOTH, Wrap
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ class GramLoss(AdditiveLoss):
         kernels: Kernels,
         region: Region = EVERYWHERE,
         *,
-        wrap: bool = True,
+        wrap: Wrap = BOTH,
     ) -> GramLoss:
         """Take the Gram matrix of all samples together as target."""
         total = sum(sample.mass for sample in samples)

@@ -11,6 +11,7 @@ from pyengine.arrays import Float32, Float64
 from pyengine.kernels import Coverage, Histogram, Kernels
 from pyengine.losses.base import EVERYWHERE, ChannelLoss, Region, Sample
 from pyengine.network.architecture import Architecture
+from pyengine.wrap import BOTH, Wrap
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ class HistogramLoss(ChannelLoss):
         kernels: Kernels,
         region: Region = EVERYWHERE,
         *,
-        wrap: bool = True,
+        wrap: Wrap = BOTH,
     ) -> HistogramLoss:
         """Take the distributions of all samples together as target."""
         mass = sum(sample.mass for sample in samples)

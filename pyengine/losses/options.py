@@ -13,7 +13,8 @@ from pyengine.errors import PyengineError, in_short
 from pyengine.losses import KINDS
 from pyengine.losses.base import IMAGE, Weight
 from pyengine.network.architecture import Architecture
-from pyengine.network.graphs import Padding, Pooling
+from pyengine.network.graphs import Beyond, Padding, Pooling
+from pyengine.wrap import BOTH, Wrap
 
 Weights: TypeAlias = Literal["auto", "thresholds"] | Mapping[str, Weight]
 """How all terms are weighted, or numbers by kind ("gram") or by kind and layer ("gram/relu1_1")."""
@@ -47,8 +48,10 @@ class LossOptions:
         The weight of terms in use that `weights` does not name. Default: "auto".
     content_strength : float
         A factor of the weights of the kinds that are measured on the content. Default: 1.
-    padding : {"wrap", "reflect", "zeros"}
-        See `pyengine.synthesize`. Default: "wrap".
+    wrap : Wrap
+        Where the output wraps round. Default: in both axes.
+    padding : {"reflect", "zeros"}
+        See `pyengine.synthesize`. Default: "reflect".
     pooling : {"average", "max"}
         See `pyengine.synthesize`. Default: "average".
 
@@ -71,7 +74,8 @@ class LossOptions:
     content: bool = False
     unnamed: Weight = "auto"
     content_strength: float = 1.0
-    padding: Padding = "wrap"
+    wrap: Wrap = BOTH
+    padding: Beyond = "reflect"
     pooling: Pooling = "average"
 
     def __post_init__(self) -> None:
@@ -92,7 +96,7 @@ class LossOptions:
             raise PyengineError(
                 f"content_strength={in_short(self.content_strength)}: give a number above 0, at most {MOST_STRENGTH:g}"
             )
-        check_choice("padding", self.padding, get_args(Padding))
+        check_choice("padding", self.padding, get_args(Beyond))
         check_choice("pooling", self.pooling, get_args(Pooling))
 
     def _check_weights(self) -> None:
@@ -165,6 +169,16 @@ class LossOptions:
     def used(self, kind: str) -> tuple[str, ...]:
         """The layers of a kind on which its weight is not 0."""
         return tuple(layer for layer in self.layers[kind] if self.weight(kind, layer))
+
+    @property
+    def output_padding(self) -> Padding:
+        """What the network sees beyond the output's borders."""
+        return Padding.of(self.wrap, self.padding)
+
+    @property
+    def exemplar_padding(self) -> Padding:
+        """The same of exemplars, which do not tile: wrapped round, their borders would be edges, and edges be made."""
+        return Padding(self.padding, self.padding)
 
     @property
     def style_maps(self) -> tuple[str, ...]:

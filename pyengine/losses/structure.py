@@ -12,6 +12,7 @@ from pyengine.kernels import Coverage, Kernels
 from pyengine.losses.base import EVERYWHERE, AdditiveLoss, Region, Sample
 from pyengine.network.architecture import Architecture
 from pyengine.network.tiles import Window
+from pyengine.wrap import BOTH, NEITHER, Wrap
 
 SHIFTS = tuple((dy * step, dx * step) for step in (1, 2, 4, 8) for dy, dx in ((0, 1), (1, 0)))
 """The translations: rows and columns, in pixels of the feature map."""
@@ -25,8 +26,8 @@ class StructureLoss(AdditiveLoss):
 
     Arrangements that repeat, such as courses of bricks, are not in a Gram matrix, which forgets where features are. The
     products of features a translation s apart are: ``X_s(F) = sum_p w(p) w(p+s) F(p) F(p+s)^T / sum_p w(p) w(p+s)``.
-    The loss is the mean over the translations of ``|| X_s(O) - X_s(S) ||_F^2 / |X|``. The output wraps round, unless it
-    is synthesised under zero padding; of the exemplar only the pairs inside are measured.
+    The loss is the mean over the translations of ``|| X_s(O) - X_s(S) ||_F^2 / |X|``. The output wraps round where
+    it is to tile; of the exemplar only the pairs inside are measured.
 
     Examples
     --------
@@ -48,7 +49,7 @@ class StructureLoss(AdditiveLoss):
     targets: dict[Shift, Float64]
     magnitude: float
     region: Region = EVERYWHERE
-    wrap: bool = True
+    wrap: Wrap = BOTH
     _pairs_of: dict[tuple[tuple[int, ...], Shift], Coverage | None] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -64,7 +65,7 @@ class StructureLoss(AdditiveLoss):
         kernels: Kernels,
         region: Region = EVERYWHERE,
         *,
-        wrap: bool = True,
+        wrap: Wrap = BOTH,
     ) -> StructureLoss:
         """Take the translated Gram matrices of all samples together as targets.
 
@@ -77,7 +78,7 @@ class StructureLoss(AdditiveLoss):
                 continue
             total, mass = kernels.xp.zeros((len(samples[0].features),) * 2), 0.0
             for sample in samples:
-                pairs = _pairs(sample.features.shape, sample.coverage, (dy, dx), kernels, wrap=False)
+                pairs = _pairs(sample.features.shape, sample.coverage, (dy, dx), kernels, wrap=NEITHER)
                 shifted = _translate(sample.features, (-dy, -dx), kernels)
                 here = sample.factor * _mass(sample.features.shape, pairs)
                 total += here * kernels.cross_gram(sample.features, shifted, pairs)
@@ -146,17 +147,18 @@ def _translate(features: Float32, shift: Shift, kernels: Kernels) -> Float32:
 
 
 def _pairs(
-    shape: tuple[int, ...], coverage: Coverage | None, shift: Shift, kernels: Kernels, *, wrap: bool
+    shape: tuple[int, ...], coverage: Coverage | None, shift: Shift, kernels: Kernels, *, wrap: Wrap
 ) -> Coverage | None:
     """How much the pair counts that each pixel makes with the one `shift` further on; None stands for ones."""
     _, height, width = shape
-    if coverage is None and wrap:
+    if coverage is None and all(wrap):
         return None
     ones = np.ones((height, width), np.float32)
     grid = ones if coverage is None else kernels.download(coverage.values).reshape(height, width)
     second = np.roll(grid, (-shift[0], -shift[1]), axis=(0, 1))
-    if not wrap:
+    if not wrap.y:
         second[max(height - shift[0], 0) :, :] = 0
+    if not wrap.x:
         second[:, max(width - shift[1], 0) :] = 0
     return kernels.cover((grid * second).ravel())
 

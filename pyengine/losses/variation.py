@@ -11,6 +11,7 @@ from pyengine.arrays import Float32, Float64
 from pyengine.kernels import Kernels
 from pyengine.losses.base import EVERYWHERE, IMAGE, Loss, Region, Sample
 from pyengine.network.architecture import Architecture
+from pyengine.wrap import BOTH, NEITHER, Wrap
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +38,7 @@ class VariationLoss(Loss):
     layer: str
     magnitude: float
     region: Region = EVERYWHERE
-    wrap: bool = True
+    wrap: Wrap = BOTH
 
     @classmethod
     def default_layers(cls, architecture: Architecture) -> tuple[str, ...]:
@@ -52,12 +53,12 @@ class VariationLoss(Loss):
         kernels: Kernels,
         region: Region = EVERYWHERE,
         *,
-        wrap: bool = True,
+        wrap: Wrap = BOTH,
     ) -> VariationLoss:
         """Take the variation of the samples' images (H, W, 3), which do not wrap round, as unit."""
         values = kernels.xp.empty(len(samples), np.float64)
         for k, sample in enumerate(samples):
-            kernels.variation(sample.features, 1.0, None, values[k, ...], wrap=False)
+            kernels.variation(sample.features, 1.0, None, values[k, ...], wrap=NEITHER)
         masses = [sample.factor * sample.features[:, :, 0].size for sample in samples]
         return cls(layer, float(np.average(kernels.fetch([values]), weights=masses)), region, wrap)
 

@@ -18,8 +18,8 @@ def term_factors(losses: Sequence[Loss], options: LossOptions) -> dict[str, floa
     It is the region's share of the output, so that a region's pixels count as much as any others, and for what is
     measured on the content, the content's strength.
     """
-    strengths = {"exemplars": 1.0, "content": options.content_strength}
-    return {loss.name: loss.region.share * strengths[loss.source] for loss in losses}
+    strengths = {"content": options.content_strength}
+    return {loss.name: loss.region.share * strengths.get(loss.source, 1.0) for loss in losses}
 
 
 def term_weights(losses: Sequence[Loss], options: LossOptions, architecture: Architecture) -> dict[str, float]:

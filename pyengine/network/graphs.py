@@ -11,7 +11,7 @@ maximum) of that: no pixel is dropped, and a pooled side is ``ceil(side / 2)``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,14 +19,46 @@ import numpy.typing as npt
 from pyengine.arrays import Float32
 from pyengine.network.architecture import Architecture, Layer
 from pyengine.network.model import Convolution, Model
+from pyengine.wrap import Wrap
 
 if TYPE_CHECKING:
     import onnx
 
-Padding = Literal["wrap", "reflect", "zeros"]
+Beyond = Literal["reflect", "zeros"]
+"""What a network sees beyond a border that does not meet the opposite one."""
 
-Repeating = Literal["wrap", "reflect"]
-"""Paddings whose border repeats pixels of the map."""
+
+class Padding(NamedTuple):
+    """What convolutions see beyond the borders of a map, in the order of its axes.
+
+    Attributes
+    ----------
+    y : {"wrap", "reflect", "zeros"}
+        What is above and below.
+    x : {"wrap", "reflect", "zeros"}
+        What is to the left and to the right.
+
+    Examples
+    --------
+    >>> Padding.of(Wrap.of("x"), "reflect"), Padding.of(Wrap.of("x"), "reflect").wrap
+    (Padding(y='reflect', x='wrap'), Wrap(y=False, x=True))
+    """
+
+    y: Literal["wrap"] | Beyond
+    x: Literal["wrap"] | Beyond
+
+    @classmethod
+    def of(cls, wrap: Wrap, beyond: Beyond) -> Padding:
+        """That of a map that wraps round in some axes."""
+        return cls("wrap" if wrap.y else beyond, "wrap" if wrap.x else beyond)
+
+    @property
+    def wrap(self) -> Wrap:
+        """The axes in which the map wraps round."""
+        return Wrap(self.y == "wrap", self.x == "wrap")
+
+
+WRAPPED = Padding("wrap", "wrap")
 
 Pooling = Literal["average", "max"]
 
@@ -40,7 +72,7 @@ DOMAIN = "pyengine"
 """The domain of the operator Convolution, which is ours: see csrc/operator.cpp."""
 
 BORDERS = {"given": 0, "zeros": 1, "wrap": 2, "reflect": 3}
-"""Values of its attribute `border`."""
+"""Values of its attributes `border_y` and `border_x`."""
 
 POOLS = {None: 0, "average": 1, "max": 2}
 """Values of its attribute `pool`."""
@@ -94,16 +126,19 @@ class Graph:
         op = "AveragePool" if pooling == "average" else "MaxPool"
         return self.add(op, [x], output, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
 
-    def pad(self, x: str, output: str, padding: Repeating, border: int, sides: tuple[int, int] | None) -> str:
-        """A border of some pixels around a map of this (height, width), or any for None, that is not too small."""
+    def pad(self, x: str, output: str, padding: Padding, border: int, sides: tuple[int, int] | None) -> str:
+        """A border of some pixels, but for zeros, around a map of a (height, width), or for None any not too small."""
         if sides is None or not is_too_small(sides, padding, border):
-            pads = self.constant(f"border.{border}", np.array([0, 0, border, border] * 2, np.int64))
-            return self.add("Pad", [x, pads], f"{output}.padded", mode=padding)
+            for mode in dict.fromkeys(own for own in padding if own != "zeros"):  # one node where both are alike
+                widths = [border if own == mode else 0 for own in padding]
+                pads = self.constant("border.{}.{}".format(*widths), np.array([0, 0, *widths] * 2, np.int64))
+                x = self.add("Pad", [x, pads], f"{output}.padded.{mode}", mode=mode)
+            return x
         # Pad takes each pixel once at most; this takes the pixels that a border repeats as often as they are in it.
-        for axis, side in zip((2, 3), sides, strict=True):
-            indices = np.pad(np.arange(side), border, mode=padding)
-            picks = self.constant(f"border.{border}.{padding}.{side}", indices)
-            x = self.add("Gather", [x, picks], f"{output}.padded.{axis}", axis=axis)
+        for axis, (own, side) in enumerate(zip(padding, sides, strict=True), start=2):
+            if own != "zeros":
+                picks = self.constant(f"border.{border}.{own}.{side}", np.pad(np.arange(side), border, mode=own))
+                x = self.add("Gather", [x, picks], f"{output}.padded.{axis}", axis=axis)
         return x
 
     def convolve(
@@ -122,9 +157,9 @@ class Graph:
         """
         kernel = filters.shape[-1]
         border = kernel // 2
-        if border and padding != "zeros":
+        if border:
             x = self.pad(x, output, padding, border, sides)
-        pads = [border if padding == "zeros" else 0] * 4
+        pads = [border if own == "zeros" else 0 for own in padding] * 2
         inputs = [x, self.constant(f"{output}.weight", filters), self.constant(f"{output}.bias", bias)]
         x = self.add("Conv", inputs, f"{output}.sum", kernel_shape=[kernel, kernel], pads=pads)
         return self.add("Relu", [x], output)
@@ -135,15 +170,19 @@ class Graph:
         output: str,
         filters: npt.NDArray[Any],
         bias: npt.NDArray[Any],
-        padding: Padding | Literal["given"],
+        padding: Padding | None,
         *,
         relu: bool = True,
         pooling: Pooling | None = None,
         mask: str | None = None,
     ) -> str:
-        """The same by our own operator, and the pool after it; `mask` is what that tells of the map before the pool."""
+        """The same by our own operator, and the pool after it; `mask` is what that tells of the map before the pool.
+
+        Without a padding, `x` has its border already.
+        """
         outputs = [output] if mask is None else [output, mask]
-        attributes: dict[str, Any] = {"border": BORDERS[padding], "relu": int(relu), "pool": POOLS[pooling]}
+        borders = {f"border_{axis}": BORDERS["given" if padding is None else getattr(padding, axis)] for axis in "yx"}
+        attributes: dict[str, Any] = {**borders, "relu": int(relu), "pool": POOLS[pooling]}
         inputs = [x, self.constant(f"{output}.weight", filters), self.constant(f"{output}.bias", bias)]
         return self.add("Convolution", inputs, *outputs, domain=DOMAIN, **attributes)
 
@@ -169,7 +208,7 @@ class Graph:
 def forward_graph(
     model: Model,
     outputs: tuple[str, ...],
-    padding: Padding = "wrap",
+    padding: Padding = WRAPPED,
     pooling: Pooling = "average",
     *,
     size: tuple[int, int] | None = None,
@@ -184,9 +223,9 @@ def forward_graph(
     model : Model
     outputs : tuple of str
         The feature maps to return, such as ``("relu1_1", "relu4_1")``.
-    padding : {"wrap", "reflect", "zeros"}
-        What the convolutions see beyond the border; by default "wrap". "zeros" are those of the network: the mean
-        colour of its training images.
+    padding : Padding
+        What the convolutions see beyond the borders; by default "wrap" in both axes. "zeros" are those of the network:
+        the mean colour of its training images.
     pooling : {"average", "max"}
         What the pools compute, by default "average".
     size : (height, width), optional
@@ -214,7 +253,7 @@ def forward_graph(
     graph = Graph()
     architecture = model.architecture
     x = graph.add("Transpose", ["image"], "planes", perm=[0, 3, 1, 2])
-    if padding == "zeros":
+    if "zeros" in padding:
         mean = graph.constant("mean", model.preprocessing.mean_colour.reshape(1, 3, 1, 1))
         x = graph.add("Sub", [x, mean], "centred")
     shapes: dict[str, Shape] = {}
@@ -224,7 +263,7 @@ def forward_graph(
         name = layer.name
         sides = None if size is None else architecture.map_size(name, size)
         pool = pooling if architecture.pool_follows(name) else None
-        filters, bias = _as_computed(model, convolution, mean=padding != "zeros", half=half)
+        filters, bias = _as_computed(model, convolution, mean="zeros" not in padding, half=half)
         height, width = sides or (f"{name}.height", f"{name}.width")
         if winograd and is_winograds(layer):
             if name in outputs:
@@ -300,11 +339,12 @@ def is_too_small(size: tuple[int, int], padding: Padding, border: int) -> bool:
 
     Examples
     --------
-    >>> is_too_small((1, 4), "wrap", 1), is_too_small((1, 4), "reflect", 1), is_too_small((1, 4), "zeros", 2)
+    >>> reflected = Padding("wrap", "reflect")
+    >>> is_too_small((1, 4), reflected, 1), is_too_small((4, 1), reflected, 1), is_too_small((4, 1), reflected, 0)
     (False, True, False)
     """
-    needed = {"wrap": border, "reflect": border + 1, "zeros": 0}[padding]
-    return border > 0 and min(size) < needed
+    needed = {"wrap": border, "reflect": border + 1, "zeros": 0}
+    return border > 0 and any(side < needed[own] for side, own in zip(size, padding, strict=True))
 
 
 def needs_size(architecture: Architecture, size: tuple[int, int], padding: Padding) -> bool:
@@ -325,10 +365,10 @@ def adjoint_graph(
     """Graph from the gradient with respect to a convolution's output to that with respect to its input.
 
     A convolution that keeps the size has as its adjoint the convolution with the kernel flipped in both axes and the
-    channels swapped, under the same padding: a plain ``Conv``, which runs as fast as those of the forward pass. Under
-    reflection it is the one under zeros, with what `Reflection` adds along the border. The gradient comes as ``padded``
-    (1, O, h + 2b, w + 2b), with a border of the kernel's b pixels, and leaves as ``gradient`` (1, I, h, w), or
-    (1, h, w, 3) where the input is the image.
+    channels swapped, under the same padding: a plain ``Conv``, which runs as fast as those of the forward pass. In an
+    axis under reflection it is the one under zeros, with what `Reflection` adds along the border. The gradient comes as
+    ``padded`` (1, O, h + 2b, w + 2b), with a border of the kernel's b pixels, and leaves as ``gradient`` (1, I, h, w),
+    or (1, h, w, 3) where the input is the image.
 
     Parameters
     ----------
@@ -356,7 +396,7 @@ def adjoint_graph(
     def convolve(x: str, output: str) -> str:
         if winograd and is_winograds(layer):
             bias = np.zeros(layer.inputs, np.float32)
-            return graph.convolve_winograd(x, output, filters, bias, "given", relu=False)
+            return graph.convolve_winograd(x, output, filters, bias, None, relu=False)
         return graph.add("Conv", [x, graph.constant("weight", filters)], output, kernel_shape=[layer.kernel] * 2)
 
     if first:

@@ -17,6 +17,7 @@ from pyengine.network.architecture import Architecture, Layer
 from pyengine.network.graphs import (
     LEAST_SIDE,
     WINOGRAD_TILE,
+    WRAPPED,
     Padding,
     Pooling,
     adjoint_filters,
@@ -159,7 +160,7 @@ class Network:
     layers : tuple of str
         The feature maps to give out.
     padding, pooling
-        See `graphs.forward_graph`; by default "wrap" and "average".
+        See `graphs.forward_graph`; by default "wrap" in both axes, and "average".
     gradient : bool
         Whether `backward` will be called, as it may by default. If not, only the buffers of `layers` are kept.
     winograd : bool, optional
@@ -201,7 +202,7 @@ class Network:
         size: tuple[int, int],
         layers: tuple[str, ...],
         *,
-        padding: Padding = "wrap",
+        padding: Padding = WRAPPED,
         pooling: Pooling = "average",
         gradient: bool = True,
         winograd: bool | None = None,
@@ -370,12 +371,12 @@ class _Step:
         self.gradient: Float32 = self._above if self._loss is None else self._loss
         self._border = shapes.layer.border
         self._unpool = shapes.unpool
-        self._wrap = padding == "wrap"
+        self._padding = padding
         self._peak = buffers["peak"] if sessions.half and not first else None
         gradient = buffers["gradient/image"] if first else _view(buffers["above"], shapes.below)[None]
         bound = {"padded": self._padded[None], "gradient": gradient, "peak": buffers["peak"]}
         self._adjoint: Run = adjoint.bind(bound)
-        self._reflection = sessions.reflection(layer) if padding == "reflect" else None
+        self._reflection = sessions.reflection(layer) if "reflect" in padding else None
         self._below = gradient[0].transpose(2, 0, 1) if first else gradient[0]
 
     def __call__(self) -> None:
@@ -386,12 +387,12 @@ class _Step:
             self._loss,
             border=self._border,
             unpool=self._unpool,
-            wrap=self._wrap,
+            wrap=self._padding.wrap,
             peak=self._peak,
         )
         self._adjoint()
         if self._reflection is not None:
-            self._reflection.add(self._padded, self._below)
+            self._reflection.add(self._padded, self._below, self._padding)
 
 
 def _view(buffer: Float32, shape: tuple[int, int, int]) -> Float32:

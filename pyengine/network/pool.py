@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pyengine.kernels import Kernels
 from pyengine.network.architecture import Architecture
 from pyengine.network.footprint import network_bytes
-from pyengine.network.graphs import Padding, Pooling
+from pyengine.network.graphs import WRAPPED, Padding, Pooling
 from pyengine.network.network import ModelSessions, Network
 from pyengine.network.sessions import release_memory
 from pyengine.network.tiles import TiledNetwork
@@ -62,7 +62,7 @@ class NetworkPool:
         size: tuple[int, int],
         maps: tuple[str, ...],
         *,
-        padding: Padding = "wrap",
+        padding: Padding = WRAPPED,
         pooling: Pooling = "average",
         gradient: bool = False,
     ) -> Iterator[Network]:
@@ -76,7 +76,7 @@ class NetworkPool:
         maps : tuple of str
             The feature maps to give out.
         padding, pooling, gradient
-            See `Network`. Default: "wrap", "average", False.
+            See `Network`. Default: "wrap" in both axes, "average" and False.
         """
         key = (size, maps, padding, pooling)
         make = partial(Network, self._sessions, size, maps, padding=padding, pooling=pooling, gradient=gradient)
@@ -92,7 +92,7 @@ class NetworkPool:
         side: int,
         reaches: Mapping[str, int],
         *,
-        padding: Padding = "wrap",
+        padding: Padding = WRAPPED,
         pooling: Pooling = "average",
         channels: int = 1,
         gradient: bool = True,
@@ -103,7 +103,7 @@ class NetworkPool:
         ----------
         size : (height, width)
         side, reaches, padding, pooling, channels, gradient
-            See `TiledNetwork`. Default: "wrap", "average", 1 and True.
+            See `TiledNetwork`. Default: "wrap" in both axes, "average", 1 and True.
         """
         key = (size, side, tuple(reaches.items()), padding, pooling, channels)
         make = partial(

@@ -8,6 +8,7 @@ import numpy as np
 
 from pyengine.arrays import Float32
 from pyengine.kernels import Kernels
+from pyengine.network.graphs import Padding
 
 
 class Reflection:
@@ -15,7 +16,7 @@ class Reflection:
 
     The adjoint of a convolution under zeros is right for what a map's own pixels get back. Under reflection the same
     sum goes on beyond the border, as far as the filters reach, and what it gives there belongs to the pixels that are
-    reflected there.
+    reflected there. Where the other axis wraps round, it does so along the border too.
 
     Parameters
     ----------
@@ -35,18 +36,23 @@ class Reflection:
 
         self._rows, self._columns = by_row(filters), by_row(filters.swapaxes(2, 3))
 
-    def add(self, padded: Float32, gradient: Float32) -> None:
+    def add(self, padded: Float32, gradient: Float32, padding: Padding) -> None:
         """Add what comes from beyond the border to the gradient with respect to a convolution's input.
 
         Parameters
         ----------
         padded : float32 (O, H + 2 b, W + 2 b)
-            The gradient with respect to the convolution's output, with a border of zeros as wide as the filters reach.
+            The gradient with respect to the convolution's output, with a border as wide as the filters reach: of zeros,
+            or wrapped round in an axis that wraps round.
         gradient : float32 (I, H, W)
-            What the adjoint under zeros has made of that; may be a view.
+            What the adjoint has made of that; may be a view.
+        padding : Padding
+            Under which the convolution is; "reflect" in one axis at least.
         """
-        self._add_rows(padded, gradient, self._rows, corners=True)
-        self._add_rows(padded.swapaxes(1, 2), gradient.swapaxes(1, 2), self._columns, corners=False)
+        if padding.y == "reflect":
+            self._add_rows(padded, gradient, self._rows, corners=padding.x == "reflect")
+        if padding.x == "reflect":
+            self._add_rows(padded.swapaxes(1, 2), gradient.swapaxes(1, 2), self._columns, corners=False)
 
     def _add_rows(self, padded: Float32, gradient: Float32, filters: list[Any], *, corners: bool) -> None:
         """The part of the rows above and below, with or without what is to the left and right of the map as well."""

@@ -23,8 +23,9 @@ from pyengine.arrays import Float32
 from pyengine.errors import PyengineError
 from pyengine.kernels import Coverage, Kernels
 from pyengine.network.architecture import Architecture
-from pyengine.network.graphs import Padding, Pooling, is_winograds
+from pyengine.network.graphs import WRAPPED, Padding, Pooling, is_winograds
 from pyengine.network.network import ModelSessions, Network
+from pyengine.wrap import Wrap
 
 FIRST_MAP_TILE = 256
 """Pixels on a side of a tile where the first map alone is computed, whose halo is next to nothing: small enough for the
@@ -157,8 +158,8 @@ class Tiling:
         The network's.
     reaches : dict of str to int
         The feature maps in use, each with its reach, as in `margins`.
-    wrap : bool
-        Whether the image wraps round. If not, regions end at its border.
+    wrap : Wrap
+        Where the image wraps round. Elsewhere regions end at its border.
     alignment : int
         See `ModelSessions.alignment`; by default 1.
 
@@ -181,7 +182,7 @@ class Tiling:
     Examples
     --------
     >>> from pyengine.network.vgg import vgg
-    >>> tiling = Tiling((64, 96), 48, vgg("vgg16"), {"relu1_2": 0}, wrap=True)
+    >>> tiling = Tiling((64, 96), 48, vgg("vgg16"), {"relu1_2": 0}, wrap=Wrap(True, True))
     >>> tiling.region, tiling.tiles[0]
     ((36, 52), Tile(core=((0, 32), (0, 48)), start=(-2, -2)))
     """
@@ -193,12 +194,14 @@ class Tiling:
         architecture: Architecture,
         reaches: Mapping[str, int],
         *,
-        wrap: bool,
+        wrap: Wrap,
         alignment: int = 1,
     ) -> None:
         pixel = 2 ** architecture.pools(architecture.deepest(reaches))
-        if wrap and any(length % pixel for length in size):
-            height, width = (-(-length // pixel) * pixel for length in size)
+        height, width = (
+            -(-length // pixel) * pixel if wraps else length for length, wraps in zip(size, wrap, strict=True)
+        )
+        if size != (height, width):
             raise PyengineError(
                 f"size {size[1]}x{size[0]}: this memory holds it in tiles only, and tiles need sides that are "
                 f"multiples of {pixel}: make it {width}x{height}"
@@ -207,18 +210,18 @@ class Tiling:
         self.size = size
         self.architecture = architecture
         spans, starts, lengths = [], [], []
-        for length in size:
+        for length, wraps in zip(size, wrap, strict=True):
             units = -(-length // unit)
             count = -(-units // max(side // unit, 1))
             bounds = [units * k // count * unit for k in range(count)] + [length]
             longest = -(-units // count) * unit + 2 * halo
-            if wrap and count == 1:
+            if wraps and count == 1:
                 longest = length  # which wraps round as the image does
-            elif not wrap:
+            elif not wraps:
                 longest = min(longest + length % unit, length)  # so that the last region may begin at a whole unit
             spans.append(list(pairwise(bounds)))
             lengths.append(longest)
-            free = wrap and count > 1  # to begin beyond the border
+            free = wraps and count > 1  # to begin beyond the border
             starts.append([b - halo if free else min(max(b - halo, 0), length - longest) for b in bounds[:-1]])
         self.region = lengths[0], lengths[1]
         rows, columns = (list(zip(*axis, strict=True)) for axis in zip(spans, starts, strict=True))
@@ -268,7 +271,7 @@ class TiledNetwork:
     reaches : dict of str to int
         The feature maps to give out, each with its reach, as in `margins`.
     padding, pooling, gradient
-        See `Network`; they are for the whole image. Default: "wrap", "average" and True.
+        See `Network`; they are for the whole image. Default: "wrap" in both axes, "average" and True.
     channels : int
         How many of the first map's channels each of the `channel_groups` has, by default 1.
 
@@ -301,7 +304,7 @@ class TiledNetwork:
         side: int,
         reaches: Mapping[str, int],
         *,
-        padding: Padding = "wrap",
+        padding: Padding = WRAPPED,
         pooling: Pooling = "average",
         gradient: bool = True,
         channels: int = 1,
@@ -310,8 +313,8 @@ class TiledNetwork:
         self.first = architecture.first
         self.channels = channels
         self._sessions, self._side, self._padding = sessions, min(side, FIRST_MAP_TILE), padding
-        wrap = padding == "wrap"
-        self.tiling = Tiling(size, side, architecture, reaches, wrap=wrap, alignment=sessions.alignment(size))
+        alignment = sessions.alignment(size)
+        self.tiling = Tiling(size, side, architecture, reaches, wrap=padding.wrap, alignment=alignment)
         # Where the image wraps round, a smaller region does not; but what it sees beyond its border does not matter.
         self._network = Network(
             sessions,

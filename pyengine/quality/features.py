@@ -128,9 +128,10 @@ def _sessions() -> ModelSessions:
 
 def _features(image: Float32, layers: tuple[str, ...]) -> dict[str, Float32]:
     """The features at all positions of some layers, of an image's own reflection beyond its border: (N, C) each."""
+    from pyengine.network.graphs import Padding
     from pyengine.network.network import Network
 
-    network = Network(_sessions(), image.shape[:2], layers, padding="reflect", gradient=False)
+    network = Network(_sessions(), image.shape[:2], layers, padding=Padding("reflect", "reflect"), gradient=False)
     network.forward(np.ascontiguousarray(image))
     return {layer: network.features[layer].reshape(len(network.features[layer]), -1).T for layer in layers}
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import get_args
 
 import numpy as np
 
+from pyengine.checks import check_choice
+from pyengine.errors import PyengineError
 from pyengine.images.reading import Source, load, load_mask
 from pyengine.images.resampling import resize
 from pyengine.inputs import seamless_band, style_sizes
@@ -16,6 +19,7 @@ from pyengine.quality.layouts import layout_similarity
 from pyengine.quality.order import order
 from pyengine.quality.patches import realism
 from pyengine.quality.seams import edge_ratio, seam_ratio
+from pyengine.wrap import Axes
 
 FORMATS = {
     "patch_distance": ".3f",
@@ -26,7 +30,8 @@ FORMATS = {
     "order": ".2f",
     "copied": ".1%",
     "copied_layout": ".1%",
-    "seam_ratio": ".2f",
+    "seam_ratio_x": ".2f",
+    "seam_ratio_y": ".2f",
     "edge_ratio": ".2f",
     "style_distance": ".3f",
     "layout_similarity": ".2f",
@@ -59,8 +64,8 @@ class Comparison:
     copied, copied_layout : float or None
         The share that stands in the exemplar as it is, and that at a quarter of the size; None where a side has less
         than 24 pixels, or 96. See `copied`.
-    seam_ratio : float
-        The image's alone: above 1, its border is a seam. See `seam_ratio`.
+    seam_ratio_x, seam_ratio_y : float
+        The image's alone: above 1, there is a seam where left and right meet, or top and bottom. See `seam_ratio`.
     edge_ratio : float or None
         The same of a mask's edge; None without a mask. See `edge_ratio`.
     style_distance : float or None
@@ -82,7 +87,8 @@ class Comparison:
     order: float | None
     copied: float | None
     copied_layout: float | None
-    seam_ratio: float
+    seam_ratio_x: float
+    seam_ratio_y: float
     edge_ratio: float | None
     style_distance: float | None = None
     layout_similarity: float | None = None
@@ -93,8 +99,8 @@ class Comparison:
 
         Examples
         --------
-        >>> Comparison(0.1, 2.0, 3.0, 4.0, 5.0, None, 0.0625, 0.5, 0.75, None).shown()
-        {'patch distance': '0.100', ..., 'order': '-', 'copied': '6.2%', ..., 'seam ratio': '0.75', ...}
+        >>> Comparison(0.1, 2.0, 3.0, 4.0, 5.0, None, 0.0625, 0.5, 0.75, 1.0, None).shown()
+        {'patch distance': '0.100', ..., 'order': '-', 'copied': '6.2%', ..., 'seam ratio x': '0.75', ...}
         """
         figures = asdict(self)
         return {
@@ -104,7 +110,12 @@ class Comparison:
 
 
 def compare(
-    exemplar: Source, image: Source, *, mask: Source | None = None, content: Source | None = None
+    exemplar: Source,
+    image: Source,
+    *,
+    mask: Source | None = None,
+    seamless: Axes | None = None,
+    content: Source | None = None,
 ) -> Comparison:
     """Measure how much an image looks like an exemplar, by figures that the synthesis does not optimise.
 
@@ -120,8 +131,9 @@ def compare(
       image's, from 0 to 1. A figure of our own.
     - Copied is the share of the image, in pieces of 24x24 pixels and more, that stands in the exemplar as it is, within
       4 levels; copied_layout is the same of both at a quarter of the size. Figures of our own.
-    - The seam ratio is the mean step across the border to the sharpest inside: above 1, the image does not tile. The
-      edge ratio is the same of the edge of a mask: above 1, what was made again shows there. Figures of our own.
+    - The seam ratios are the mean step across the border to the sharpest inside: above 1, the image does not tile, side
+      by side (x) or one above the other (y). The edge ratio is the same of the edge of a mask: above 1, what was made
+      again shows there. Figures of our own.
     - Of a transfer, the style distance is the sliced Wasserstein distance of features on layers of the network that the
       losses do not match: 0 for the same. The layout similarity is the correlation of the content's and the image's
       edges at a quarter of the size: 1 for all of the content's outlines. A figure of our own. The self-similarity
@@ -134,9 +146,11 @@ def compare(
     ----------
     exemplar, image : path, PIL image, or array
         Anything that `pyengine.synthesize` takes; of any sizes from 16x16 pixels, but of one scale.
-    mask : mask or "seamless", optional
-        Where the image was made again, as by `fill`: what is white on a grey image of its size; or "seamless", the band
-        that `seamless=True` makes again. Default: None, no edge is measured.
+    mask : mask, optional
+        Where the image was made again, as by `fill`: what is white on a grey image of its size. Default: None, no edge
+        is measured.
+    seamless : {"x", "y", "xy"}, optional
+        Take for a mask the band that this argument of `pyengine.synthesize` makes again. Default: None, there is none.
     content : path, PIL image, or array, optional
         The picture that the image shows in the exemplar's style; it is scaled to the image's size. An exemplar of more
         pixels than the image is reduced to as many first, as in a transfer. Default: None, the image is a texture.
@@ -155,8 +169,12 @@ def compare(
     >>> grey = np.full((64, 64, 3), 100, np.uint8)
     >>> compare(grey, grey + np.uint8(10))
     Comparison(patch_distance=..., brightness_drift=10.0, contrast_drift=0.0, realism=10.0, left_out=10.0, order=None,
-        copied=0.0, copied_layout=None, seam_ratio=0.0, edge_ratio=None, ...)
+        copied=0.0, copied_layout=None, seam_ratio_x=0.0, seam_ratio_y=0.0, edge_ratio=None, ...)
     """
+    if seamless is not None:
+        check_choice("seamless", seamless, get_args(Axes))
+        if mask is not None:
+            raise PyengineError("mask and seamless: give one of them, an edge is measured of one")
     expected, found = load(exemplar), load(image, "image")
     transfer = {}
     if content is not None:
@@ -169,8 +187,8 @@ def compare(
             "self_similarity_distance": self_similarity_distance(shown, found),
         }
     edge = None
-    if isinstance(mask, str) and mask == "seamless":
-        edge = edge_ratio(found, seamless_band(found.shape[:2]).astype(np.float32))
+    if seamless is not None:
+        edge = edge_ratio(found, seamless_band(found.shape[:2], seamless).astype(np.float32))
     elif mask is not None:
         edge = edge_ratio(found, load_mask(mask, "mask"))
     brightness, contrast = drift(expected, found)
@@ -184,7 +202,8 @@ def compare(
         order(expected, found),
         copied(expected, found),
         copied(*layouts),
-        seam_ratio(found),
+        seam_ratio(found, "x"),
+        seam_ratio(found, "y"),
         edge,
         **transfer,
     )

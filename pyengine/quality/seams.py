@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from pyengine.arrays import Float32
@@ -12,15 +14,17 @@ NEAR, FAR = 4, 16
 """How far from an edge, in pixels, the lines lie that it is compared with: beyond what a joint is smeared over."""
 
 
-def seam_ratio(image: Float32) -> float:
+def seam_ratio(image: Float32, axis: Literal["x", "y"]) -> float:
     """Mean step across the border, the image wrapped round, to the sharpest inside: above 1, the border is a seam.
 
-    A step is the mean difference of two neighbouring rows or columns; the ratio is the larger of the two directions'.
-    Compared with the sharpest rather than with the mean, a line of mortar that falls on the border is no seam.
+    A step is the mean difference of two neighbouring columns, or rows. Compared with the sharpest rather than with the
+    mean, a line of mortar that falls on the border is no seam.
 
     Parameters
     ----------
     image : float32 (H, W, 3) in [0, 1]
+    axis : {"x", "y"}
+        Where left and right meet, or top and bottom.
 
     Raises
     ------
@@ -30,17 +34,14 @@ def seam_ratio(image: Float32) -> float:
     Examples
     --------
     >>> ramp = np.linspace(0, 1, 21, dtype=np.float32)
-    >>> round(seam_ratio(np.broadcast_to(ramp[:, None, None], (21, 21, 3))), 3)
-    20.0
+    >>> [round(seam_ratio(np.broadcast_to(ramp[:, None, None], (21, 21, 3)), axis), 3) for axis in ("x", "y")]
+    [0.0, 20.0]
     """
     check_size(image, "image")
-    ratios = []
-    for axis in (0, 1):
-        others = (1 - axis, 2)
-        sharpest = float(np.abs(np.diff(image, axis=axis)).mean(axis=others).max())
-        across = float(np.abs(np.take(image, 0, axis) - np.take(image, -1, axis)).mean())
-        ratios.append(across / max(sharpest, 1e-6))
-    return max(ratios)
+    along, other = (1, 0) if axis == "x" else (0, 1)
+    sharpest = float(np.abs(np.diff(image, axis=along)).mean(axis=(other, 2)).max())
+    across = float(np.abs(np.take(image, 0, along) - np.take(image, -1, along)).mean())
+    return across / max(sharpest, 1e-6)
 
 
 def edge_ratio(image: Float32, mask: Float32) -> float:

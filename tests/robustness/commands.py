@@ -57,7 +57,7 @@ FITTING = {
     "--content": ("exemplar.png",), "--init": ("noise", "board.png"), "--keep": ("mask.png",),
     "--fill": ("mask.png", "alpha"), "--content-strength": ("2",), "--style-scale": ("0.5", "2"), "--seed": ("7",),
     "--memory-limit": ("2GB",), "--device": ("cpu",), "--exemplar-weights": ("1,2",), "--augment": ("flips",),
-    "--gram-layers": ("relu0",), "--recipe": ("recipe.json",), "--mask": ("mask.png", "seamless"), "--name": ("mine",),
+    "--gram-layers": ("relu0",), "--recipe": ("recipe.json",), "--mask": ("mask.png",), "--name": ("mine",),
     "--preprocessing": ("torchvision",), "--deepest": ("relu0",), "--exemplar-regions": ("mask.png",),
     "--output-regions": ("mask.png",),
 }  # fmt: skip

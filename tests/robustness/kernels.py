@@ -120,6 +120,9 @@ def calls(draw: Callable[[st.SearchStrategy[Any]], Any]) -> tuple[str, dict[str,
     return name, arguments
 
 
+axes = st.tuples(st.booleans(), st.booleans())
+
+
 def _relu(c: int, n: int, r: int) -> dict[str, st.SearchStrategy[Any]]:
     c, n, border = c % 6, n % 100, r % 4
     mask = filled(c, -(-n // 4), -(-r // 4), dtype="u2")
@@ -129,7 +132,7 @@ def _relu(c: int, n: int, r: int) -> dict[str, st.SearchStrategy[Any]]:
         "above": filled(c, n, r) | filled(c, (n + 1) // 2, (r + 1) // 2),
         "loss": st.none() | filled(c, n, r),
         "pooling": st.sampled_from(["none", "average", "max", "", "median"]),
-        "wrap": st.booleans(),
+        "wrap": axes,
         "measure": st.booleans(),
         "threads": threads,
         "border": st.just(border) | st.sampled_from([-1, 1025, 2**63, 2**64]),
@@ -159,7 +162,7 @@ FUNCTIONS: dict[str, Callable[[int, int, int], dict[str, st.SearchStrategy[Any]]
         "coverage": coverage(n), "accumulate": st.booleans(), "threads": threads, "mass": st.none() | numbers,
     },
     "variation": lambda c, n, r: {
-        "image": filled(c, r, 3), "gradient": st.none() | filled(c, r, 3), "scale": numbers, "wrap": st.booleans(),
+        "image": filled(c, r, 3), "gradient": st.none() | filled(c, r, 3), "scale": numbers, "wrap": axes,
         "accumulate": st.booleans(), "threads": threads,
     },
     "relu_gradient": _relu,

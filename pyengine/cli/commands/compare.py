@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,14 +12,20 @@ from pyengine.cli.checks import check_not_an_input
 from pyengine.cli.output import Output, reports
 from pyengine.cli.pipes import with_stdin
 
+if TYPE_CHECKING:
+    from pyengine.wrap import Axes
+
 
 @click.command()
 @options.exemplar
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=options.file)
 @click.option(
-    "--mask", metavar="FILE",
-    help="Measure the seam along the edge of this mask too, as of a hole that was filled; 'seamless' is the band that "
-    "--seamless makes again.",
+    "--mask", type=options.file, metavar="FILE",
+    help="Measure the seam along the edge of this mask too, as of a hole that was filled.",
+)  # fmt: skip
+@options.of("pyengine.quality.measures:compare")(
+    "--seamless", unset="none",
+    help="Measure the seam along the edge of the band that this option of synthesize makes again.",
 )  # fmt: skip
 @click.option(
     "--content", type=options.file, metavar="FILE",
@@ -32,7 +39,8 @@ from pyengine.cli.pipes import with_stdin
 def command(
     exemplar: Path,
     images: tuple[Path, ...],
-    mask: str | None,
+    mask: Path | None,
+    seamless: Axes | None,
     content: Path | None,
     picture: Path | None,
     out: Output,
@@ -49,8 +57,9 @@ def command(
     exemplar's distances, 1 for all. Copied is the share that stands in the exemplar as it is, copied layout the same at
     a quarter of the size.
 
-    The seam ratio is the step across the border to the sharpest inside, at most 1 where the image tiles; the edge ratio
-    is that of the mask's edge. A figure that there is not, such as the order of gravel, is left out.
+    The seam ratios are the step across the border to the sharpest inside, at most 1 where the image tiles side by side
+    (x), or one above the other (y); the edge ratio is that of the mask's edge. A figure that there is not, such as the
+    order of gravel, is left out.
 
     With --content, EXEMPLAR is a style, and reduced to the area of IMAGE where it is larger. The style distance is that
     of a network's features, 0 for the same. The layout similarity says how much of the content's outlines is left, 1
@@ -65,14 +74,14 @@ def command(
 
     if picture is not None:
         check_output(picture)
-        others = [Path(path) for path in (mask, content) if path is not None]
+        others = [path for path in (mask, content) if path is not None]
         check_not_an_input(picture, exemplar, *images, *others)
     given = with_stdin({"exemplar": exemplar, "images": images, "mask": mask, "content": content})
     expected = load(given["exemplar"])
     loaded = [load(source, "image") for source in given["images"]]
     shown = None if content is None else load(given["content"], "content")
     found = [
-        (path, measures.compare(expected, image, mask=given["mask"], content=shown))
+        (path, measures.compare(expected, image, mask=given["mask"], seamless=seamless, content=shown))
         for path, image in zip(images, loaded, strict=True)
     ]
     if picture is not None:

@@ -99,8 +99,9 @@ recipe = options.together(
             help="Make again what is white in this mask, or with alpha what is transparent, and keep the rest.",
         ),
         _of(
-            "--seamless/--no-seamless",
-            help="Make a band at the borders again, so that the picture tiles.",
+            "--seamless", unset="no border is made again",
+            help="Make a band at the borders again, so that the picture tiles: on the left and right (x), at top and "
+            "bottom (y), or all around.",
         ),
         _of(
             "--method",
@@ -132,8 +133,12 @@ recipe = options.together(
             help="Match the content on these feature maps.",
         ),
         _of(
-            "--padding", unset="reflect with content, a hole or painted regions, else wrap; with gatys zeros",
-            help="Continue images beyond their borders in this way; only with wrap does the result tile.",
+            "--wrap", unset="as --seamless; none with content, a hole, painted regions or gatys; else xy",
+            help="Make a result that tiles with itself side by side (x), one above the other (y), or both ways.",
+        ),
+        _of(
+            "--padding", unset="reflect, but zeros for gatys",
+            help="Continue images in this way beyond borders that do not tile, as the exemplars' never do.",
         ),
         _of(
             "--pooling", unset="max with content, else average",
