@@ -326,7 +326,7 @@ class Recipe:
         pictures = load_exemplars(opened["exemplar"], opened["exemplars"], profile)
         shown = None if content is None else load_picture(opened["content"], "content", profile)
         begun = load_init(opened["init"], shown, profile)
-        has_hole = bool(seamless) or keep is not None or fill is not None
+        has_hole = seamless is not None or keep is not None or fill is not None
         pictures, shown, begun, encoding = alike(pictures, shown, begun, has_hole=has_hole)
         hole = Hole.create(pictures, begun, opened["keep"], opened["fill"], seamless, follows=start == "patches")
         if hole:

@@ -147,6 +147,8 @@ def test_hdr(tmp_path: Path) -> None:
     np.testing.assert_array_equal(raw(tmp_path / "out.hdr"), raw(tmp_path / "in.hdr"))
     greatest = BRIGHT.max(axis=2, keepdims=True)
     assert (np.abs(raw(tmp_path / "out.hdr") - BRIGHT) / greatest).max() < 1 / 120
+    writing.save(image[:, :, :1], tmp_path / "grey.hdr", encoding)
+    np.testing.assert_array_equal(raw(tmp_path / "grey.hdr")[:, :, 2], raw(tmp_path / "grey.hdr")[:, :, 0])
 
 
 @pytest.mark.parametrize("suffix", [".exr", ".tif"])

@@ -251,7 +251,7 @@ def encode(
     """
     library = _library(name)
     if suffix == ".hdr":
-        values = _rounded(values)
+        values = _rounded(np.broadcast_to(values, (*values.shape[:2], 3)))  # it has no room for one channel
     height, width, channels = values.shape
     kinds = {"uint16": library.UINT16, "float16": library.HALF, "float32": library.FLOAT}
     spec = library.ImageSpec(width, height, channels, kinds[str(values.dtype)])
