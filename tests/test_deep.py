@@ -141,12 +141,15 @@ def test_light_from_a_photograph(tmp_path: Path) -> None:
 
 
 def test_hdr(tmp_path: Path) -> None:
-    image, _, encoding = load_with_encoding(stored(tmp_path / "in.hdr", BRIGHT))
+    values = BRIGHT.copy()
+    values[0, 0], values[0, 1] = 0, (0.9999, 0.5, 0.0001)  # black, and what is rounded to the next exponent
+    image, _, encoding = load_with_encoding(stored(tmp_path / "in.exr", values))
+    writing.save(image, tmp_path / "in.hdr", encoding)
+    image, _, encoding = load_with_encoding(tmp_path / "in.hdr")
     assert encoding.depth == "float"
     writing.save(image, tmp_path / "out.hdr", encoding)
     np.testing.assert_array_equal(raw(tmp_path / "out.hdr"), raw(tmp_path / "in.hdr"))
-    greatest = BRIGHT.max(axis=2, keepdims=True)
-    assert (np.abs(raw(tmp_path / "out.hdr") - BRIGHT) / greatest).max() < 1 / 120
+    assert (np.abs(raw(tmp_path / "out.hdr") - values) <= values.max(axis=2, keepdims=True) / 255).all()
     writing.save(image[:, :, :1], tmp_path / "grey.hdr", encoding)
     np.testing.assert_array_equal(raw(tmp_path / "grey.hdr")[:, :, 2], raw(tmp_path / "grey.hdr")[:, :, 0])
 

@@ -409,8 +409,10 @@ def check_library(name: str) -> None:
 
 def _rounded(values: npt.NDArray[Any]) -> Float32:
     """Values that are cut off to the nearest in a file of shared exponents: half a step more than they were."""
-    exponents = np.frexp(values.max(axis=2, keepdims=True))[1]
-    rounded: Float32 = values + np.ldexp(np.float32(0.5), exponents - 8)
+    greatest = values.max(axis=2, keepdims=True)
+    exponents = np.frexp(greatest)[1]
+    exponents = np.frexp(greatest + np.ldexp(np.float32(0.5), exponents - 8))[1]  # it may be one more
+    rounded: Float32 = values + np.where(greatest > 0, np.ldexp(np.float32(0.5), exponents - 8), np.float32(0))
     return rounded
 
 
