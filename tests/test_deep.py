@@ -248,6 +248,7 @@ def test_as_deep_as_it_takes(tmp_path: Path, natural: Depth, suffix: str, expect
     [
         (16, ".jpg", "JPEG does not hold 16 bits, which the picture has: written in 8 bits"),
         ("float", ".png", "PNG does not hold float, which the picture has: written in 16 bits"),
+        ("half", ".png", "PNG does not hold half, which the picture has: written in 16 bits"),
         ("half", ".webp", "WEBP does not hold half, which the picture has: written in 8 bits"),
     ],
 )

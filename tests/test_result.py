@@ -168,6 +168,16 @@ def test_opacity_around_a_hole(engine):
     assert engine.synthesize(sprite, fill="alpha", iterations=0).image.shape == (70, 40, 3)
 
 
+def test_opacity_around_a_small_hole(engine):
+    """Of which only the surroundings are run."""
+    sprite = np.full((300, 400, 4), 255, np.uint8)
+    sprite[:, :100, 3] = 200
+    hole = np.zeros((300, 400), bool)
+    hole[140:150, 50:60] = True
+    result = engine.synthesize(sprite, fill=hole, iterations=0)
+    np.testing.assert_array_equal(result.image[:, :, 3], np.where(hole, 255, sprite[:, :, 3]))
+
+
 # ------------------------------------------------------------ what is said besides
 
 

@@ -216,7 +216,6 @@ def decode(content: bytes, suffix: str, name: str) -> Stored:
             raise _damaged(name, one_line(error)) from error
         finally:
             file.close()
-            _said(file)  # what nobody has asked for is printed
 
 
 def encode(
