@@ -15,33 +15,40 @@ from pyengine.inputs import Fit
 from pyengine.losses.options import Weights
 from pyengine.methods import Method
 from pyengine.network.graphs import Beyond, Pooling
+from pyengine.palette import Keep
+from pyengine.pictures import PictureSource
 from pyengine.pyramid import Start
-from pyengine.recipe import Augmentation, PreserveColor
+from pyengine.recipe import Alpha, Augmentation, PreserveColor
 from pyengine.result import Progress, Result
 from pyengine.wrap import Axes
 
 
 @names_checked
 def synthesize(
-    exemplar: Source | None = None,
+    exemplar: PictureSource | None = None,
     *,
-    exemplars: Sequence[Source] | None = None,
+    exemplars: Sequence[PictureSource] | None = None,
     exemplar_weights: Sequence[float] | None = None,
     augment: Sequence[Augmentation] | None = None,
     flatten_light: bool = False,
+    alpha: Alpha | None = None,
     size: tuple[int, int] | int | None = None,
     fit: Fit | None = None,
     content: Source | None = None,
     content_strength: float = 1.0,
-    init: Source | None = None,
+    init: PictureSource | None = None,
     start: Start | None = None,
     style_scale: float = 1.0,
     preserve_color: PreserveColor | None = None,
+    palette: Keep | None = None,
     profile: ProfileUse = "srgb",
     exemplar_regions: RegionSource | Sequence[RegionSource] | None = None,
     output_regions: RegionSource | None = None,
+    regions: int | None = None,
     keep: Source | None = None,
     fill: Source | None = None,
+    sample_mask: Source | Sequence[Source] | None = None,
+    mask_threshold: float | None = None,
     seamless: Axes | None = None,
     method: Method = "histogram",
     weights: Weights | None = None,
@@ -71,13 +78,17 @@ def synthesize(
     exemplar's. By default the result is a texture of the exemplar's size, and tiles with itself.
 
     Wherever an image is asked for, give a path, a PIL image, or an array: (H, W), (H, W, 3) or (H, W, 4), uint8,
-    uint16, or floats in [0, 1]. Files may have 16 bits or floating-point numbers of any size. Masks are grey images.
+    uint16, or floats in [0, 1]; or the bytes of a file, or a list of rows of numbers, whole ones from 0 to 255. Files
+    may have 16 bits or floating-point numbers of any size. Masks are grey images. How a mask or an index image was read
+    is told in a warning, if it is not black and white, or of few values, as it is.
 
     Parameters
     ----------
     exemplar : image
-        The picture that the result looks like, of at least 16x16 pixels. What is less than half opaque is not measured.
-        Default: None, where `exemplars` are given.
+        The picture that the result looks like, of at least 16x16 pixels; or the maps of a material, a dictionary of
+        images of one size by name: "albedo", "normal", "height", "roughness", "metalness", "occlusion", "orm" and so on
+        (`pyengine.maps.NAMES`). They are made together, aligned to the pixel. Default: None, where `exemplars` are
+        given.
     exemplars : list of images, optional
         Several pictures instead of one; their statistics are pooled, every pixel counting alike. Default: None.
     exemplar_weights : list of float, optional
@@ -90,6 +101,10 @@ def synthesize(
         Take what varies slowly in the exemplars' brightness out of them first, and out of the picture that is kept: a
         photograph that is brighter on one side, or dark in the corners, does not tile, and its parts do not fit to one
         another. `inspect` says how much that is. Default: False.
+    alpha : {"synthesize", "mask"}, optional
+        What an exemplar's opacity is: made with the colours, as that of leaves or decals, or what says what counts:
+        what is less than half opaque is not measured then, and the result is opaque. Default: None, made in textures,
+        and a mask with `content`, `init`, a hole or a layout.
     size : (width, height) or int, optional
         The result's size in pixels, both sides 16 to 16383. Default: None, that of the content, of the picture to fill,
         of `output_regions`, of `init`, or of the exemplar, the first of these that there is. A content of another shape
@@ -123,16 +138,30 @@ def synthesize(
         What becomes of the pictures' colours: by their profiles they are converted to sRGB, where those outside it are
         lost; or they are worked on as they are, and the result has their profile, which all must have in common.
         Default: "srgb".
+    palette : {"keep"}, optional
+        For pixel art: end on the exemplars' own colours, of which there may be 256, and on no others, so that pixels
+        agree with those around as they do in the exemplars. With patches, all is laid out at full size. Default: None,
+        colours are free.
     exemplar_regions, output_regions : index image, or list of masks, optional
         Painting by numbers: each region of the output is matched to the exemplar's region of the same number. An index
         image has whole numbers, of which 0 is no region, or flat colours, of which black is none; a list has one soft
         mask for each of regions 1, 2, ... With several exemplars, `exemplar_regions` is a list of one such for each.
         Where it is left out, all of the k-th exemplar is region k. With `content`, what is in no region is left as the
-        content. Default: None, there are no regions.
+        content. Where nothing else says what 0 or black is to be, but exemplars have it too, it is a region.
+        Default: None, there are no regions.
+    regions : int, optional
+        How many main values an index image has at most, to which all others are snapped: what antialiasing and JPEG
+        make of flat colours. Default: None, as many as there clearly are.
     keep, fill : mask, optional
         With `keep`, what is white is kept of a picture and the rest is filled; with `fill` it is the other way round.
         `fill="alpha"` fills what is less than half opaque. The picture is `init`, or else the exemplar, which is then
         not measured in the hole. What is kept stays the same to the last bit. Default: None, all of the result is made.
+    sample_mask : mask, or list of masks, optional
+        Measure only what is white of the exemplar; with several, a list has one mask for each. Default: None, all of it
+        is measured.
+    mask_threshold : float, optional
+        The level, from 0 to 1, above which `keep`, `fill` and `sample_mask` are white. Default: None, the middle
+        between a mask's dark and its light, where these clearly are two.
     seamless : {"x", "y", "xy"}, optional
         Make a band at the picture's borders again, an eighth of the shorter side wide, so that it tiles: "x" is on
         the left and right, "y" at top and bottom, "xy" all around. With `start="patches"`, it is half to one and a half
@@ -227,6 +256,7 @@ def synthesize(
             exemplar_weights=exemplar_weights,
             augment=augment,
             flatten_light=flatten_light,
+            alpha=alpha,
             size=size,
             fit=fit,
             content=content,
@@ -235,11 +265,15 @@ def synthesize(
             start=start,
             style_scale=style_scale,
             preserve_color=preserve_color,
+            palette=palette,
             profile=profile,
             exemplar_regions=exemplar_regions,
             output_regions=output_regions,
+            regions=regions,
             keep=keep,
             fill=fill,
+            sample_mask=sample_mask,
+            mask_threshold=mask_threshold,
             seamless=seamless,
             method=method,
             weights=weights,

@@ -44,12 +44,17 @@ def names_checked(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def checked(*arguments: P.args, **named: P.kwargs) -> R:
-        for name in named:
-            if name not in known:
-                raise PyengineError(f"there is no argument {in_short(name)}: {nearest(name, known)}")
+        check_names(named, known)
         return function(*arguments, **named)
 
     return checked
+
+
+def check_names(named: Iterable[str], known: Sequence[str]) -> None:
+    """Raise PyengineError for an argument of a name that is not known."""
+    for name in named:
+        if name not in known:
+            raise PyengineError(f"there is no argument {in_short(name)}: {nearest(name, known)}")
 
 
 def is_number(value: Any) -> bool:

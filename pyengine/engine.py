@@ -14,7 +14,6 @@ from pyengine.checkpoint import Checkpoint, described_run
 from pyengine.checks import check_choice, is_integer, names_checked
 from pyengine.devices import Precision, choose, gpus, warn_once
 from pyengine.errors import PyengineError, in_short
-from pyengine.images.reading import Source
 from pyengine.inspection import hint
 from pyengine.losses.options import LossOptions
 from pyengine.machine import SHARE, cores, default_threads, reading_within
@@ -24,6 +23,7 @@ from pyengine.network.modelfile import described, load
 from pyengine.network.network import ModelSessions
 from pyengine.network.pool import NetworkPool
 from pyengine.objective import Objective
+from pyengine.pictures import PictureSource
 from pyengine.recipe import Options, Recipe, takes_options
 from pyengine.result import Progress, Result
 from pyengine.synthesis import Synthesis
@@ -144,6 +144,7 @@ class Engine:
     ) -> None:
         self.close()
 
+    @names_checked
     def run(
         self,
         recipe: Recipe,
@@ -219,10 +220,11 @@ class Engine:
         with self.kernels.active():
             return Synthesis(recipe, losses, plans, self.pool, made_with, callback, kept).run()
 
+    @names_checked
     @takes_options
     def synthesize(
         self,
-        exemplar: Source | None = None,
+        exemplar: PictureSource | None = None,
         *,
         callback: Callable[[Progress], None] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -242,11 +244,12 @@ class Engine:
         recipe = self._read(exemplar, options)
         return self.run(recipe, callback, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
-    def _read(self, exemplar: Source | None, options: Options) -> Recipe:
+    def _read(self, exemplar: PictureSource | None, options: Options) -> Recipe:
         """Make a recipe of pictures that fit into the memory there is."""
         with reading_within(self.budget.limit if self.device.kind == "cpu" else None):
             return Recipe.create(exemplar, **options)
 
+    @names_checked
     def plans(self, recipe: Recipe) -> list[Plan]:
         """How each level of a synthesis is evaluated in the memory there is, coarsest first: whole or in tiles.
 
@@ -265,6 +268,7 @@ class Engine:
         """
         return self.budget.plans(recipe.focused(), self._on_model(recipe.losses))
 
+    @names_checked
     def needed_bytes(self, recipe: Recipe) -> int:
         """Bytes of memory that a synthesis takes, of the whole process on a CPU; the errors are those of `plans`.
 
@@ -278,8 +282,9 @@ class Engine:
         """
         return self.budget.needed(recipe.focused(), self._on_model(recipe.losses))
 
+    @names_checked
     @takes_options
-    def objective(self, exemplar: Source | None = None, **options: Unpack[Options]) -> Objective:
+    def objective(self, exemplar: PictureSource | None = None, **options: Unpack[Options]) -> Objective:
         """The paper's objective as a function of an image, for an optimiser of your own.
 
         ``sum_l alpha_l ||G(O_l) - G(S_l)||_F^2 / |G_l| + gamma_l ||O_l - R(O_l)||_F^2 / |O_l| + beta_l ||O_l -

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pyengine.checks import names_checked
 from pyengine.images.reading import Source
-from pyengine.inputs import load_picture
 from pyengine.lattice import Lattice
 from pyengine.network.graphs import LEAST_SIDE
 from pyengine.periods import find_lattice
+from pyengine.pictures import load_picture
 from pyengine.recipe import Recipe
 
 MULTIPLES = (1, 2, 4)
@@ -50,6 +51,7 @@ class Inspection:
     settings: dict[str, Any]
 
 
+@names_checked
 def inspect(exemplar: Source) -> Inspection:
     """Find an exemplar's periods, by its autocorrelation, and the sizes at which a texture of it can tile.
 
@@ -74,7 +76,7 @@ def inspect(exemplar: Source) -> Inspection:
     picture = load_picture(exemplar, "exemplar")
     width, height = picture.size
     sizes = tuple((n * width, n * height) for n in MULTIPLES)
-    lattice = find_lattice(picture.image, picture.opaque)
+    lattice = find_lattice(picture.guide, picture.opaque)
     if lattice is None:
         return Inspection(picture.size, (), (), 0.0, sizes, picture.light, {})
     return Inspection(

@@ -3,16 +3,61 @@
 from __future__ import annotations
 
 import os
+import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
+
+from pyengine.errors import PyengineError, printable
+from pyengine.images import reading
 
 needs_permissions = pytest.mark.skipif(
     hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may read and write everything"
 )
+
+
+ORIENTED = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda a: np.rot90(a),
+}
+"""What each orientation of EXIF does to an array to show it."""
+
+
+def refused(source: Any, *expected: str, load: Callable[..., Any] = reading.load) -> None:
+    """The error is one line that begins with the input's name and contains what is expected."""
+    with pytest.raises(PyengineError) as caught:
+        load(source, "content")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith("content")
+    if isinstance(source, (str, os.PathLike)):
+        assert printable(os.fspath(source)) in message
+    for text in expected:
+        assert text in message
+
+
+def srgb_profile() -> bytearray:
+    return bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+
+
+def rename_tag(profile: bytearray, old: bytes, new: bytes) -> int:
+    """Rename an entry of the profile's table of tags; returns where its data begin."""
+    (count,) = struct.unpack_from(">I", profile, 128)
+    for entry in range(132, 132 + 12 * count, 12):
+        if profile[entry : entry + 4] == old:
+            profile[entry : entry + 4] = new
+            return int(struct.unpack_from(">I", profile, entry + 4)[0])
+    raise AssertionError(old)
 
 
 def noise(height: int = 6, width: int = 5, channels: int = 3, seed: int = 0) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -163,6 +164,34 @@ def test_the_largest_weights_are_finite(engine: pyengine.Engine) -> None:
 def test_results_are_saved_by_names_that_are_some(engine: pyengine.Engine) -> None:
     result = engine.synthesize(IMAGE, iterations=0, levels=1)
     assert message_of(result.save, "a\0.png").startswith("a\\x00.png: cannot be written (")
+
+
+def test_names_that_are_not_known_suggest_one_that_is(engine: pyengine.Engine, tmp_path: Path) -> None:
+    """Whatever is public and takes arguments."""
+    recipe = pyengine.Recipe.create(IMAGE)
+    callables: dict[str, tuple[Any, tuple[Any, ...]]] = {
+        "contents": (pyengine.synthesize, (IMAGE,)),
+        "thread": (pyengine.Engine, ()),
+        "seeds": (pyengine.Recipe.create, (IMAGE,)),
+        "foldr": (pyengine.Recipe.from_json, ("{}",)),
+        "levls": (pyengine.Recipe.from_json, ("{}",)),
+        "calback": (engine.synthesize, (IMAGE,)),
+        "sed": (engine.synthesize, (IMAGE,)),
+        "weight": (engine.objective, (IMAGE,)),
+        "checkpoints": (engine.run, (recipe,)),
+        "recip": (engine.plans, ()),
+        "recipes": (engine.needed_bytes, ()),
+        "worker": (pyengine.run_batch, ([], tmp_path)),
+        "itterations": (pyengine.run_batch, ([], tmp_path)),
+        "masks": (pyengine.compare, (IMAGE, IMAGE)),
+        "exemplr": (pyengine.inspect, ()),
+        "nam": (pyengine.import_model, ("a.onnx",)),
+        "nme": (pyengine.remove_model, ()),
+    }
+    for name, (function, arguments) in callables.items():
+        message = message_of(function, *arguments, **{name: 1})
+        assert message.startswith(f"there is no argument '{name}': did you mean '"), message
+        assert message.split("'")[3] in {*inspect.signature(function).parameters, "levels"}
 
 
 def test_signatures_stay() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import struct
 import subprocess
@@ -261,6 +262,8 @@ def pictures(tmp_path: Path, exemplar: Path) -> dict[str, Path]:
         "layout": halves[:, None].repeat(32, axis=1),
         "left": left[None].repeat(32, axis=0),
         "right": right[None].repeat(32, axis=0),
+        "board": np.kron(np.indices((4, 4)).sum(0) % 2 * 200, np.ones((8, 8))),
+        "ramp": np.arange(0, 256, 8)[None].repeat(32, axis=0),
     }
     paths = {"exemplar": exemplar, **{name: tmp_path / f"{name}.png" for name in arrays}}
     for name, array in arrays.items():
@@ -311,11 +314,19 @@ SAME = [
         ("exemplar", "second"),
     ),
     Same("--exemplar-weights 2,0.5", {"exemplar_weights": [2, 0.5]}, ("exemplar", "second")),
+    Same("--palette keep --size 24", {"palette": "keep", "size": 24}, ("board",)),
     Same("--augment flips,turns", {"augment": ["flips", "turns"]}),
     Same("--augment turns --start patches", {"augment": ["turns"], "start": "patches"}),
     Same("--size 20", {"size": 20}, ("exemplar", "second", "content")),
     Same("--keep <rest>", {"keep": "<rest>"}),
     Same("--fill <hole> --init <second>", {"fill": "<hole>", "init": "<second>"}),
+    Same("--fill <ramp> --mask-threshold 0.75", {"fill": "<ramp>", "mask_threshold": 0.75}),
+    Same("--sample-mask <rest>", {"sample_mask": "<rest>"}),
+    Same("--sample-mask <left> --sample-mask <rest>", {"sample_mask": ["<left>", "<rest>"]}, ("exemplar", "second")),
+    Same(
+        "--exemplar-regions <layout> --output-regions <indices> --regions 2",
+        {"exemplar_regions": "<layout>", "output_regions": "<indices>", "regions": 2},
+    ),
     Same("--fill alpha", {"fill": "alpha"}, ("torn",)),
     Same("--seamless x --structure", {"seamless": "x", "structure": True}),
     Same("--start patches", {"start": "patches"}, ("exemplar", "second")),
@@ -448,7 +459,7 @@ def test_no_input_is_written_over(name: str, options: list[str], pictures: dict[
         (["--style-scale", "big"], "'big' is not a valid float"),
         (["--exemplar-regions", "<indices>"], "exemplar_regions without output_regions"),
         (["--output-regions", "<layout>"], "no exemplar has region 2: there are 1"),
-        (["--output-regions", "<content>"], "distinct values: paint regions in flat colours"),
+        (["--output-regions", "<content>"], "distinct values, and it is not clear which ones are meant"),
         (["--output-regions", "<left>", "--output-regions", "<content>"], "output_regions[1] "),
         (["--keep", "<rest>", "--fill", "<hole>"], "keep and fill: give one of them"),
         (["--keep", "<content>"], "a mask is grey, this is in colour"),
@@ -483,6 +494,21 @@ def test_no_input_is_written_over(name: str, options: list[str], pictures: dict[
 def test_bad_features(options: list[str], expected: str, pictures: dict[str, Path], output: Path) -> None:
     words = [pictures[word[1:-1]] if word.startswith("<") else word for word in options]
     refused(output, [pictures["exemplar"], *words, *FAST], expected)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("words", [(), ("--mask-threshold", "0.5")])
+def test_how_a_mask_was_read_is_told(words: tuple[str, ...], exemplar: Path, tmp_path: Path) -> None:
+    hole = Image.new("L", (64, 64))
+    hole.paste(255, (20, 20, 41, 41))
+    hole.resize((32, 32), Image.Resampling.BOX).save(tmp_path / "hole.jpg")
+    result = invoke(
+        "synthesize", exemplar, "-o", tmp_path / "out.png", "--fill", tmp_path / "hole.jpg", *FAST, "--quiet", *words
+    )
+    assert result.exit_code == 0, result.output
+    told = re.fullmatch(r"Warning: fill .*hole\.jpg: \d+ pixels are not black or white: .*\n", result.stderr)
+    assert bool(told) == (not words)
+    assert bool(result.stderr) == (not words)
 
 
 def test_thresholds(exemplar: Path, tmp_path: Path) -> None:

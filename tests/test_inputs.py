@@ -105,10 +105,10 @@ def test_white_is_kept_or_filled():
         assert level.init is None
 
 
-def test_masks_in_grey_are_taken_at_half():
+def test_masks_in_grey_are_taken_by_their_threshold():
     levels = np.full((48, 64), 127, np.uint8)
     levels[:20] = 128
-    assert np.array_equal(Recipe.create(EXEMPLAR, fill=levels).level.free, levels > 127)
+    assert np.array_equal(Recipe.create(EXEMPLAR, fill=levels, mask_threshold=0.5).level.free, levels > 127)
 
 
 def test_fill_alpha():
@@ -127,6 +127,45 @@ def test_what_is_transparent_is_made_as_well():
     assert np.array_equal(Recipe.create(image, fill=white).level.free, white | transparent)
     assert np.array_equal(Recipe.create(image, keep=white).level.free, ~white | transparent)
     assert Recipe.create(image, seamless="xy").level.free[transparent].all()
+
+
+def test_what_is_black_in_a_sample_mask_is_not_measured():
+    image = EXEMPLAR.copy()
+    image[:, :20] = (255, 0, 255)
+    white = np.zeros((48, 64), bool)
+    white[:, 20:] = True
+    (exemplar,) = Recipe.create(image, sample_mask=white).level.exemplars
+    assert np.array_equal(exemplar.masks, white[None])
+    assert not (exemplar.image == [1, 0, 1]).all(axis=2).any()  # nor do features at the border see it
+    assert np.array_equal(exemplar.image[white], Recipe.create(image).level.exemplars[0].image[white])
+    (left_out, whole) = Recipe.create(exemplars=[image, EXEMPLAR], sample_mask=[white, white | True]).level.exemplars
+    assert np.array_equal(left_out.masks, white[None])
+    assert whole.masks is None or whole.masks.all()
+
+
+def test_a_sample_mask_leaves_the_picture_of_a_hole_as_it_is():
+    """What is left out of the measuring is kept, and the hole is not measured either."""
+    hole, white = mask(64, 48), np.arange(64)[None].repeat(48, axis=0) > 10
+    level = Recipe.create(EXEMPLAR, fill=hole, sample_mask=white).level
+    assert np.array_equal(level.free, hole)
+    assert np.array_equal(level.picture[~hole], Recipe.create(EXEMPLAR, fill=hole).level.picture[~hole])
+    assert np.array_equal(level.exemplars[0].masks[0] > 0, white & ~hole)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sample_mask": np.zeros((48, 64))}, "sample_mask: nothing is left to measure: paint what"),
+        ({"sample_mask": np.ones((4, 4))}, "sample_mask of 4x4 pixels: the picture has 64x48"),
+        ({"sample_mask": [np.ones((48, 64))] * 2}, "sample_mask: give a list of 1, one for each exemplar"),
+        ({"mask_threshold": 0.5}, "mask_threshold without keep, fill or sample_mask"),
+        ({"mask_threshold": 1.0, "keep": mask(64, 48)}, "mask_threshold=1.0: give a level from 0 to below 1"),
+        ({"mask_threshold": "half", "keep": mask(64, 48)}, "mask_threshold='half': give a level"),
+    ],
+)
+def test_refused_sample_masks_and_thresholds(options, message):
+    with pytest.raises(PyengineError, match=f"^{message}"):
+        Recipe.create(EXEMPLAR, **options)
 
 
 @pytest.mark.parametrize(("size", "width"), [((64, 48), 6), ((100, 200), 12), ((16, 90), 2), ((23, 17), 2)])
@@ -172,7 +211,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"exemplar": None, "exemplars": []}, r"exemplars, a list: give a list of at least one picture"),
     ({"exemplar": None, "exemplars": "a.png"}, r"exemplars, a str: give a list"),
     ({"exemplar": None, "exemplars": [EXEMPLAR, picture(20, 15)]}, r"exemplars\[1\] of 20x15 pixels: both sides"),
-    ({"exemplar": None, "exemplars": [EXEMPLAR, None]}, r"exemplars\[1\]: pass a path, a PIL image or"),
+    ({"exemplar": None, "exemplars": [EXEMPLAR, None]}, r"exemplars\[1\]: pass a path, a PIL image, an"),
     ({"exemplar": picture(64, 15)}, r"exemplar of 64x15 pixels: both sides must be at least 16"),
     ({"exemplar": np.zeros((48, 64, 4))}, r"exemplar: fully transparent"),
     ({"exemplar": np.full((48, 64, 4), 0.5)}, r"exemplar: no pixel is more than half opaque"),

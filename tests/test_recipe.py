@@ -343,7 +343,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({**REGIONS, "output_regions": [RED, RED]}, r"output_regions\[0\]: a mask is grey"),
     ({**REGIONS, "output_regions": np.full((48, 64), 0.5)}, r"output_regions: .* whole numbers from 0, not 0.5"),
     ({**REGIONS, "output_regions": -halves(64, 48)}, r"output_regions: .* whole numbers from 0, not -1"),
-    ({**REGIONS, "output_regions": picture(64, 48)}, r"output_regions: \d+ distinct values: paint regions in flat"),
+    (
+        {**REGIONS, "output_regions": picture(64, 48)},
+        r"output_regions: \d+ distinct values, and it is not clear",
+    ),
     ({**REGIONS, "output_regions": halves(64, 48, 0, 1)}, r"output_regions: part of it is 0, no region, and nothing"),
     ({**REGIONS, "output_regions": [halves(64, 48, 0, 1) / 1.0]}, r"output_regions: part of it is 0"),
     ({"output_regions": np.ones((15, 40), int)}, r"size 40x15: both sides must be 16"),

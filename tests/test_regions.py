@@ -7,9 +7,11 @@ import warnings
 import numpy as np
 import pytest
 from conftest import KERNELS, VGG16
+from pictures import picture
 from PIL import Image
 
 from pyengine.engine import Engine
+from pyengine.errors import PyengineError
 from pyengine.images.regions import load_regions
 from pyengine.level import Exemplar, Level
 from pyengine.pyramid import add_detail, white_noise
@@ -69,6 +71,53 @@ def test_soft_masks_are_numbered_from_1_and_mix_with_indices():
     assert np.array_equal(painting.exemplars[0][:, 0], [[0, 1, 0], [1, 0, 0]])
     painting = load_regions([(2, 1)], masks, index([[3, 3, 1]]))
     assert np.allclose(painting.exemplars[0][:, 0], [[0.25, 0.5], [1, 0.2]])
+
+
+def test_black_is_a_region_where_nothing_else_says_what_is_there():
+    image = index([[0, 0, 2, 2]], 16)
+    with pytest.warns(UserWarning, match=r"^output_regions: 0, black, is a region: exemplars have it"):
+        recipe = Recipe.create(picture(32, 16), exemplar_regions=index([[2, 0], [2, 0]], 16)[:16], output_regions=image)
+    assert recipe.level.regions == ("0", "2")
+    assert np.array_equal(recipe.level.masks[0], image == 0)
+    assert np.array_equal(recipe.level.exemplars[0].masks[0], index([[0, 1]], 16))
+    assert recipe.level.free is None
+
+
+def test_black_is_no_region_where_something_else_is_there():
+    """A content, or what is kept of a picture; or where no exemplar has it, which is refused."""
+    layout, image = index([[0, 0, 2, 2]], 8), picture(32, 16)
+    layout = np.vstack([layout, layout])
+    options = {"exemplar_regions": layout, "output_regions": layout}
+    assert Recipe.create(picture(32, 16), content=image, **options).level.regions == ("2",)
+    recipe = Recipe.create(image, fill=layout == 2, **options | {"exemplar_regions": index([[2, 0]], 16)})
+    assert recipe.level.regions == ("2",)
+    with pytest.raises(PyengineError, match="part of it is 0, no region"):
+        Recipe.create(image, **options | {"exemplar_regions": np.full((16, 32), 2)})
+
+
+def test_maps_from_jpeg_name_regions_as_one_another(tmp_path):
+    """Red is 254 in a JPEG of one quality, and 255 elsewhere."""
+    layout = np.zeros((96, 128, 3), np.uint8)
+    layout[:, 60:] = (250, 10, 10)
+    layout[40:80, 20:100] = (20, 30, 240)
+    for quality, name in ((60, "a.jpg"), (80, "b.jpg")):
+        Image.fromarray(layout).save(tmp_path / name, quality=quality)
+    Image.fromarray(layout).save(tmp_path / "c.png")
+    for one, other in (("a.jpg", "b.jpg"), ("a.jpg", "c.png"), ("c.png", "b.jpg")):
+        with pytest.warns(UserWarning, match="are snapped to the 3 main ones, 0, #") as told:
+            painting = load_regions([(128, 96)], tmp_path / one, tmp_path / other)
+        texts = [str(warning.message) for warning in told]
+        assert len(texts) == sum(name.endswith(".jpg") for name in (one, other))
+        assert len(painting.names) == 2
+        assert painting.output.mean(axis=(1, 2)) == pytest.approx(painting.exemplars[0].mean(axis=(1, 2)), abs=0.02)
+
+
+@pytest.mark.parametrize("count", [0, 65, 2.5, "2", True])
+def test_refused_counts_of_regions(count):
+    with pytest.raises(PyengineError, match=r"^regions=.*: give a whole number from 1 to 64$"):
+        load_regions([(4, 4)], None, index([[1, 1]]), count)
+    with pytest.raises(PyengineError, match=r"^regions without output_regions: give the layout"):
+        load_regions([(4, 4)], None, None, 3)
 
 
 def test_no_regions_are_none():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import warnings
 
 import numpy as np
@@ -87,7 +89,7 @@ def test_brightness_is_the_exemplars(engine, tmp_path):
     with (
         pytest.warns(UserWarning, match="PNG does not hold float, which the picture has: written in 16 bits"),
         pytest.warns(
-            UserWarning, match=r"values from 0 to 1: those from 0 to 49\.\d* are written as a logarithm of them"
+            UserWarning, match=r"values from 0 to 1: those from 0\.\d* to 49\.\d* are written as a logarithm of them"
         ),
     ):
         result.save(tmp_path / "out.png")
@@ -216,3 +218,45 @@ def test_who_and_where_is_not_written(engine, tmp_path, suffix):
     with Image.open(tmp_path / f"out{suffix}") as image:
         assert not image.getexif().get_ifd(0x8825)
         assert suffix == ".webp" or round(image.info["dpi"][0]) == 300
+
+
+def test_a_result_shows_itself_in_a_notebook(engine, natural):
+    for exemplar, mode in ((natural[:32, :32], "RGB"), (natural[:32, :32, 0], "L")):
+        result = engine.synthesize(exemplar, iterations=1)
+        with Image.open(io.BytesIO(result._repr_png_())) as shown:
+            assert (shown.format, shown.mode, shown.size) == ("PNG", mode, result.recipe.size)
+            assert np.array_equal(np.asarray(shown.convert("RGB")), result.image)
+        assert result.pil.mode == mode
+        assert np.array_equal(np.asarray(result.pil), np.asarray(shown))
+
+
+def test_a_result_plots_its_terms(engine, natural):
+    pytest.importorskip("matplotlib")
+    result = engine.synthesize(natural[:64, :64], levels=3, iterations=[2, 0, 3], start="noise")
+    figure = result.plot()
+    first, last = figure.axes
+    assert [panel.get_title() for panel in figure.axes] == ["level 0, 16x16", "level 2, 64x64"]
+    for panel, level in ((first, 0), (last, 2)):
+        states = [state for state in result.history if state.level == level]
+        lines = {line.get_label(): line.get_ydata() for line in panel.get_lines()}
+        assert list(lines["value"]) == [state.value for state in states]
+        for name in states[0].terms:
+            assert list(lines[name]) == [state.terms[name] for state in states]
+    with Image.open(io.BytesIO(figure._repr_png_())) as shown:
+        assert shown.format == "PNG"
+    assert "matplotlib.pyplot" not in sys.modules  # which would open windows
+
+
+def test_a_plot_of_nothing(engine):
+    pytest.importorskip("matplotlib")
+    with pytest.raises(PyengineError, match=r"^plot: there was no iteration"):
+        engine.synthesize(np.full((16, 16), 0.5), iterations=0).plot()
+
+
+def test_a_plot_says_what_is_missing(engine, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = engine.synthesize(np.eye(16), iterations=1)
+    with pytest.raises(PyengineError, match=r"^plot: matplotlib is not installed: pip install 'pyengine\[plot\]'$"):
+        result.plot()

@@ -22,7 +22,7 @@ from pyengine.batch.manifest import Fault, Job, JobSource, read_jobs
 from pyengine.batch.pool import Answer, Pool, Start, Task
 from pyengine.batch.process import Process
 from pyengine.batch.report import Report
-from pyengine.checks import is_integer, is_number
+from pyengine.checks import is_integer, is_number, names_checked
 from pyengine.devices import Precision
 from pyengine.errors import PyengineError, in_short
 from pyengine.files import is_url
@@ -338,6 +338,7 @@ def _problem(answer: Answer) -> str:
     return f"{end} ({times} times: it is set aside)"
 
 
+@names_checked
 @takes_options
 def run_batch(
     jobs: JobSource | Iterable[JobSource],

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pyengine.bench.cold import peak_megabytes, python
-from pyengine.bench.figures import label_by_size, new_figure, pixels_of
 from pyengine.engine import Engine
 from pyengine.errors import PyengineError
+from pyengine.figures import label_by_size, new_figure, pixels_of
 from pyengine.images.writing import ByteImage
 from pyengine.optimizers.lbfgs import PAIRS
 from pyengine.recipe import Recipe

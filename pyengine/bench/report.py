@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from pyengine.bench.figures import new_figure, pixels_of
 from pyengine.checks import is_integer, is_number
 from pyengine.errors import PyengineError
+from pyengine.figures import new_figure, pixels_of
 from pyengine.images.writing import ByteImage
 
 Report: TypeAlias = dict[str, Any]

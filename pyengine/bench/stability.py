@@ -11,10 +11,10 @@ import numpy as np
 
 from pyengine.arrays import Float32
 from pyengine.bench import load_torch_baseline
-from pyengine.bench.figures import label_by_size, new_figure, pixels_of
 from pyengine.checks import is_integer
 from pyengine.engine import Engine
 from pyengine.errors import PyengineError
+from pyengine.figures import label_by_size, new_figure, pixels_of
 from pyengine.images.reading import Source, load
 from pyengine.images.writing import ByteImage, to_uint8
 from pyengine.methods import Method

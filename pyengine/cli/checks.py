@@ -18,7 +18,7 @@ def check_not_an_input(output: Path, *inputs: Path) -> None:
 
 def check_plot(plot: Path, *inputs: Path) -> None:
     """Raise PyengineError for a plot that can't be drawn or written, or would be written over what is read."""
-    from pyengine.bench import figures
+    from pyengine import figures
     from pyengine.images.writing import check_output
 
     check_output(plot)

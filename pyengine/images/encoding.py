@@ -34,8 +34,8 @@ LEAST_KNEE = 1e-6
 
 
 DARK = 0.02
-"""The share of a picture's values that are below the knee of its logarithmic curve. Of 0.02, 0.05 and 1/2, the least keeps
-the shares of values by decades best, in textures of four pictures."""
+"""The share of a picture's values that are below the knee of its logarithmic curve. Of 0.02, 0.05 and 1/2, the least
+keeps the shares of values by decades best, in textures of four pictures."""
 
 SAMPLED = 2**20
 """Values by which that is told, at most about twice as many: it is wanted to a digit or two."""

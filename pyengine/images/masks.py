@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyengine.arrays import Float32
-from pyengine.images.reading import Indices
+from pyengine.images.labels import Indices
 from pyengine.wrap import Wrap
 
 Flags: TypeAlias = NDArray[np.bool_]

@@ -1,8 +1,8 @@
 """Images at the files' edge: whatever the user brings becomes one kind of array.
 
-Inside the engine an image is float32 (H, W, 3), RGB in [0, 1], a mask float32 (H, W) in [0, 1], and an index image
-uint32 (H, W). Pillow does the reading, and OpenImageIO of what is deeper (`deep.py`); this module decides what is
-accepted and says what is wrong with the rest.
+Inside the engine an image is float32 (H, W, 3), RGB in [0, 1]. Pillow does the reading, and OpenImageIO of what is
+deeper (`deep.py`); this module decides what is accepted and says what is wrong with the rest. Masks and index images
+are read by it too, see `labels`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -30,11 +30,10 @@ from pyengine.images import deep
 from pyengine.images.deep import Stored
 from pyengine.images.encoding import ROWS, Curve, Data, Depth, Display, Encoding, Linear, Log, shared, under
 from pyengine.images.formats import KEYWORD, readable
+from pyengine.images.lists import NPY, from_list, saved_array
 from pyengine.images.profiles import Profile
 
 LOGGER = logging.getLogger(__name__)
-
-Indices: TypeAlias = NDArray[np.uint32]
 
 # Further frames of these are previews and layers; the first is the picture. Phones write MPO in .jpg files.
 _FIRST_FRAME_IS_THE_PICTURE = {"MPO", "PSD"}
@@ -44,12 +43,6 @@ _ROUNDING = 1e-5
 
 OPAQUE = 0.5
 """How opaque a pixel has to be to count, with the colour that it has: more than this."""
-
-MOST_INDICES = 64
-"""Distinct values of an index image, at most: more are the blended colours of edges, or of JPEG."""
-
-# Added to the numbers of colours, which so differ from those of grey levels and palette entries.
-FIRST_COLOR = 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +111,8 @@ class ImageFile:
 ProfileUse: TypeAlias = Literal["srgb", "keep"]
 """What becomes of a picture's colours: converted to sRGB by its profile, or left as they are."""
 
-Source: TypeAlias = str | os.PathLike[str] | ImageFile | Image.Image | NDArray[Any]
-"""Whatever an image can be read from."""
+Source: TypeAlias = str | os.PathLike[str] | ImageFile | Image.Image | NDArray[Any] | bytes | Sequence[Any]
+"""Whatever an image can be read from: bytes are a file's, and a sequence has numbers, row by row."""
 
 
 def load(source: Source, name: str = "exemplar") -> Float32:
@@ -227,11 +220,11 @@ def load_with_encoding(
     >>> image[0, :, 0], encoding.curve
     (array([0.  , 0.25, 1.  ], dtype=float32), Data(low=-2.0, high=6.0))
     """
-    stored, name = _stored(source, name, partial(_decode, managed=not data, keep=profile == "keep"))
+    stored, name = _stored(source, name, partial(decoded, managed=not data, keep=profile == "keep"))
     if stored.is_foreign and not data:
         raise PyengineError(f"{name}: its primaries are not those of sRGB (Rec. 709): convert it to linear sRGB")
     pixels, curve = _as_encoded(stored, data, name)
-    colors, alpha = _split(pixels)
+    colors, alpha = split(pixels)
     grey = stored.grey or colors.shape[2] == 1
     colors = colors[:, :, :1] if grey else colors
     kept, clipped = None, 0.0
@@ -267,8 +260,8 @@ def _as_encoded(stored: Stored, data: bool, name: str) -> tuple[Float32, Curve]:
     """The engine's values (H, W, C) of a picture's, not yet managed, and the curve that led to them."""
     array = stored.array
     if array.dtype.kind != "f" or not (data or stored.in_file):
-        return _as_pixels(array, name), Data() if data else Display()
-    _check_shape(array, name)
+        return as_pixels(array, name), Data() if data else Display()
+    check_shape(array, name)
     pixels = array.reshape(*array.shape[:2], -1).astype(np.float32, copy=not stored.in_file)
     if not np.isfinite([pixels.min(), pixels.max()]).all():
         raise _not_finite(pixels, name)
@@ -305,91 +298,6 @@ def _in_profile(colors: Float32, stored: Stored, use: ProfileUse, name: str) -> 
     return None, profile.to_srgb(colors)
 
 
-def load_mask(source: Source, name: str) -> Float32:
-    """Turn a file, a Pillow image or an array into a mask: float32 (H, W) in [0, 1], white is 1.
-
-    Levels are taken as they are stored: a colour profile doesn't apply to them. They may come as three equal
-    channels; an alpha channel is refused unless it is opaque, for there is no telling which of the two is the mask.
-
-    Parameters
-    ----------
-    source : str, os.PathLike, ImageFile, PIL.Image.Image or numpy.ndarray
-        An array is (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): bool, uint8, uint16, or floating point in [0, 1].
-    name : str
-        What the mask is to the caller; error messages begin with it.
-
-    Returns
-    -------
-    numpy.ndarray
-        A new float32 array (H, W).
-
-    Raises
-    ------
-    PyengineError
-        If the source cannot be read or is not one opaque grey image with finite values in range.
-
-    Examples
-    --------
-    >>> load_mask(np.array([[0, 51, 255]], np.uint8), "known")
-    array([[0. , 0.2, 1. ]], dtype=float32)
-    >>> load_mask(np.array([[True, False]]), "known")
-    array([[1., 0.]], dtype=float32)
-    """
-    array, name = _read(source, name, partial(_decode, managed=False))
-    pixels = _as_pixels(array.astype(np.float32) if array.dtype == bool else array, name)
-    levels, alpha = _split(pixels)
-    if alpha is not None:
-        raise _transparent(name)
-    if (levels != levels[:, :, :1]).any():
-        raise PyengineError(f"{name}: a mask is grey, this is in colour: convert it to greyscale, white for 1")
-    return levels[:, :, 0].copy()
-
-
-def load_indices(source: Source, name: str) -> Indices:
-    """Turn a file, a Pillow image or an array into an index image: a number for each pixel, uint32 (H, W).
-
-    Numbers are a palette image's indices, a grey image's levels or an array's integers, as they are stored. A layout
-    painted in flat colours will do as well: red, green and blue make ``0x1000000 + (red << 16) + (green << 8) + blue``,
-    except that a grey colour is its level.
-
-    Parameters
-    ----------
-    source : str, os.PathLike, ImageFile, PIL.Image.Image or numpy.ndarray
-        An array is bool, integer, or whole floating point of (H, W) or (H, W, 1), none negative; or uint8 of
-        (H, W, 3) or (H, W, 4), opaque.
-    name : str
-        What the index image is to the caller; error messages begin with it.
-
-    Returns
-    -------
-    numpy.ndarray
-        A new uint32 array (H, W).
-
-    Raises
-    ------
-    PyengineError
-        If the source cannot be read, is not one opaque image of whole numbers, or has more than 64 distinct ones.
-
-    Examples
-    --------
-    >>> load_indices(np.array([[0, 7]]), "layout")
-    array([[0, 7]], dtype=uint32)
-    >>> [hex(number) for number in load_indices(np.array([[[255, 0, 0], [9, 9, 9]]], np.uint8), "layout")[0]]
-    ['0x1ff0000', '0x9']
-    """
-    array, name = _read(source, name, _decode_indices)
-    _check_shape(array, name)
-    in_colors = array.ndim == 3 and array.shape[2] > 1
-    indices = _color_numbers(array, name) if in_colors else _whole_numbers(array.reshape(array.shape[:2]), name)
-    distinct = len(np.unique(indices))
-    if distinct > MOST_INDICES:
-        raise PyengineError(
-            f"{name}: {distinct} distinct values: paint regions in flat colours, without antialiasing, and save as "
-            f"PNG, not JPEG"
-        )
-    return indices
-
-
 def read_metadata(source: str | os.PathLike[str] | ImageFile) -> str | None:
     """The text that `writing.save` wrote into a PNG; None in any other file, and where there is none.
 
@@ -414,31 +322,54 @@ def read_metadata(source: str | os.PathLike[str] | ImageFile) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def _read(source: Source, name: str, decode: Callable[[Image.Image], Stored]) -> tuple[NDArray[Any], str]:
-    """Make an array of any source; with it comes the name, and the path where it has one, for error messages."""
+def read_array(source: Source, name: str, decode: Callable[[Image.Image], Stored]) -> tuple[NDArray[Any], str]:
+    """Make an array of any source; with it comes the name, and the path where it has one, for error messages.
+
+    Parameters
+    ----------
+    source : Source
+    name : str
+        What the image is to the caller.
+    decode : callable
+        What makes an array of a Pillow image, such as `decoded`.
+    """
     stored, name = _stored(source, name, decode)
     return stored.array, name
 
 
 def _stored(source: Source, name: str, decode: Callable[[Image.Image], Stored]) -> tuple[Stored, str]:
-    """A picture as any source has it, decoded so if it is Pillow that reads it, and its name as `_read` gives it."""
+    """A picture as any source has it, decoded so if it is Pillow that reads it; its name is that of `read_array`."""
     if isinstance(source, (str, os.PathLike)):
         source = ImageFile.read(source, name)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _from_content(bytes(source), name, decode), name
     if isinstance(source, ImageFile):
         name = f"{name} {source.path}"
-        suffix = deep.suffix_of(source.content)
-        if suffix is not None:
-            return deep.decode(source.content, suffix, name), name
-        if deep.is_deep_png(source.content):
-            decode = partial(_decode_png, content=source.content)
-        return _from_pillow(_open(source.content, name), name, decode), name
+        return _from_content(source.content, name, decode), name
     if isinstance(source, Image.Image):
         return replace(_from_pillow(source, name, decode), in_file=False), name
+    if isinstance(source, (list, tuple)):
+        source = from_list(source, name)
     if isinstance(source, np.ndarray):
-        # Arrays of floating-point numbers are what programs compute with: they say nothing of how deep a file is.
-        depth: Depth = 16 if source.dtype.kind == "u" and source.dtype.itemsize == 2 else 8
-        return Stored(plain(source, name), depth, source.ndim == 2, in_file=False), name
-    raise PyengineError(f"{name}: pass a path, a PIL image or a numpy array, not {type(source).__name__}")
+        return _from_array(plain(source, name)), name
+    raise PyengineError(f"{name}: pass a path, a PIL image, an array, bytes or a list, not {type(source).__name__}")
+
+
+def _from_content(content: bytes, name: str, decode: Callable[[Image.Image], Stored]) -> Stored:
+    if content.startswith(NPY):
+        return _from_array(saved_array(content, name))
+    suffix = deep.suffix_of(content)
+    if suffix is not None:
+        return deep.decode(content, suffix, name)
+    if deep.is_deep_png(content):
+        decode = partial(_decode_png, content=content)
+    return _from_pillow(_open(content, name), name, decode)
+
+
+def _from_array(array: NDArray[Any]) -> Stored:
+    # Arrays of floating-point numbers are what programs compute with: they say nothing of how deep a file is.
+    depth: Depth = 16 if array.dtype.kind == "u" and array.dtype.itemsize == 2 else 8
+    return Stored(array, depth, array.ndim == 2, in_file=False)
 
 
 @cache
@@ -514,7 +445,7 @@ def _from_pillow(image: Image.Image, name: str, decode: Callable[[Image.Image], 
     return stored
 
 
-def _decode(image: Image.Image, managed: bool = True, keep: bool = False) -> Stored:
+def decoded(image: Image.Image, managed: bool = True, keep: bool = False) -> Stored:
     """Upright pixels: (H, W) of a grey image that is deep, else uint8 RGB or RGBA.
 
     Of colour profiles, if managed, those are applied that `profiles.Profile` can't, unless they are to be kept; others
@@ -568,13 +499,6 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
     return None
 
 
-def _decode_indices(image: Image.Image) -> Stored:
-    """Upright numbers (H, W) as they are stored, whatever their colours in a palette, else uint8 RGB or RGBA."""
-    if image.mode in ("1", "L", "P"):
-        return Stored(np.asarray(ImageOps.exif_transpose(image)), 8, True)
-    return _decode(image, managed=False)
-
-
 def _to_srgb(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     return ImageCms.buildTransform(profile, srgb, image.mode, "RGB").apply(image)
@@ -589,7 +513,8 @@ def _undecodable(name: str, error: Exception) -> PyengineError:
     )
 
 
-def _check_shape(array: NDArray[Any], name: str) -> None:
+def check_shape(array: NDArray[Any], name: str) -> None:
+    """Raise PyengineError for what is no array of pixels."""
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         remedy = "pass (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
         if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] > 4:
@@ -599,9 +524,9 @@ def _check_shape(array: NDArray[Any], name: str) -> None:
         raise PyengineError(f"{name}: shape {array.shape} has no pixels: pass at least one")
 
 
-def _as_pixels(array: NDArray[Any], name: str) -> Float32:
+def as_pixels(array: NDArray[Any], name: str) -> Float32:
     """Turn an array of any accepted shape and type into a new one: float32 (H, W, C) in [0, 1]."""
-    _check_shape(array, name)
+    check_shape(array, name)
     if array.dtype.kind == "u" and array.dtype.itemsize <= 2:
         pixels = array.astype(np.float32)
         pixels /= np.float32(np.iinfo(array.dtype).max)
@@ -614,37 +539,12 @@ def _as_pixels(array: NDArray[Any], name: str) -> Float32:
     return pixels.reshape(*array.shape[:2], -1)
 
 
-def _split(pixels: Float32) -> tuple[Float32, Float32 | None]:
+def split(pixels: Float32) -> tuple[Float32, Float32 | None]:
     """Colours (H, W, 1 or 3) and opacity (H, W), None if it is 1 everywhere."""
     if pixels.shape[2] < 4:
         return pixels, None
     alpha = pixels[:, :, 3].copy()
     return pixels[:, :, :3], None if (alpha == 1).all() else alpha
-
-
-def _transparent(name: str) -> PyengineError:
-    return PyengineError(f"{name}: it is transparent in places: remove its alpha channel or make it opaque")
-
-
-def _color_numbers(array: NDArray[Any], name: str) -> Indices:
-    if array.dtype != np.uint8:
-        raise PyengineError(f"{name}: colours of type {array.dtype}: convert to uint8, or pass numbers as (H, W)")
-    if (array[:, :, 3:] < 255).any():
-        raise _transparent(name)
-    red, green, blue = (array[:, :, channel].astype(np.uint32) for channel in range(3))
-    numbers = FIRST_COLOR + (red << 16) + (green << 8) + blue
-    return np.where((red == green) & (green == blue), red, numbers)
-
-
-def _whole_numbers(array: NDArray[Any], name: str) -> Indices:
-    if array.dtype.kind not in "buif":
-        raise PyengineError(f"{name}: values of type {array.dtype}: convert to integers")
-    with np.errstate(invalid="ignore"):
-        numbers = array.astype(np.uint32)
-    wrong = array[numbers != array]  # negative, too large, a fraction or NaN
-    if wrong.size:
-        raise PyengineError(f"{name}: index images hold whole numbers from 0, not {wrong[0]}: renumber the regions")
-    return numbers
 
 
 def _in_range(array: NDArray[Any], name: str) -> Float32:

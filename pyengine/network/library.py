@@ -146,6 +146,7 @@ def import_model(
     return ModelInfo(name, target, False, len(content), model.architecture.name, model.architecture.names, model.origin)
 
 
+@names_checked
 def remove_model(name: str) -> Path:
     """Remove an installed model; returns the path of the file that is gone.
 

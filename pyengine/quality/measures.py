@@ -7,9 +7,10 @@ from typing import get_args
 
 import numpy as np
 
-from pyengine.checks import check_choice
+from pyengine.checks import check_choice, names_checked
 from pyengine.errors import PyengineError
-from pyengine.images.reading import Source, load, load_alike, load_mask
+from pyengine.images.labels import load_mask
+from pyengine.images.reading import Source, load, load_alike
 from pyengine.images.resampling import resize
 from pyengine.inputs import seamless_band, style_sizes
 from pyengine.quality.copies import copied
@@ -109,6 +110,7 @@ class Comparison:
         }
 
 
+@names_checked
 def compare(
     exemplar: Source,
     image: Source,

@@ -59,7 +59,8 @@ FITTING = {
     "--memory-limit": ("2GB",), "--device": ("cpu",), "--exemplar-weights": ("1,2",), "--augment": ("flips",),
     "--gram-layers": ("relu0",), "--recipe": ("recipe.json",), "--mask": ("mask.png",), "--name": ("mine",),
     "--preprocessing": ("torchvision",), "--deepest": ("relu0",), "--exemplar-regions": ("mask.png",),
-    "--output-regions": ("mask.png",),
+    "--output-regions": ("mask.png",), "--regions": ("2",), "--sample-mask": ("mask.png",),
+    "--mask-threshold": ("0.5",),
 }  # fmt: skip
 """What fits behind an option; behind one that is not here, its choices do."""
 

@@ -48,6 +48,8 @@ class Kind:
             warnings.filterwarnings(
                 "ignore", message=r"threads=\d+ are more|the recipe is of pyengine"
             )  # as they should
+            for told in ("not black or white", "read as grey", "snapped to", "is a region"):  # how something was read
+                warnings.filterwarnings("ignore", f".*{told}")
             warnings.filterwarnings("ignore", module=r"PIL\b")  # or it would be an error of the picture's
             try:
                 self.act(value, folder)

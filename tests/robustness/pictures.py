@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, features
 
 from pyengine.images.encoding import Encoding, Log
-from pyengine.images.reading import load, load_indices, load_mask, load_with_alpha, read_metadata
+from pyengine.images.labels import load_flags, load_indices, load_mask
+from pyengine.images.reading import load, load_with_alpha, read_metadata
 from pyengine.images.writing import encode, save
 from pyengine.machine import LOADED_BYTES, reading_within
 from robustness.damage import Damaged, damaged
@@ -202,6 +203,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "load": load,
     "load_with_alpha": load_with_alpha,
     "load_mask": partial(load_mask, name="mask"),
+    "load_flags": partial(load_flags, name="fill"),
     "load_indices": partial(load_indices, name="layout"),
     "read_metadata": read_metadata,
 }

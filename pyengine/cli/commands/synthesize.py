@@ -81,6 +81,10 @@ recipe = options.together(
             help="Convert colours to sRGB, or work on them as they are and write the pictures' own colour profile.",
         ),
         _of(
+            "--palette", unset="any colours",
+            help="Keep the exemplar's own colours, and make no others, for pixel art of up to 256.",
+        ),
+        _of(
             "--exemplar-regions", multiple=True, metavar="FILE", unset="all of the k-th exemplar is region k",
             help="Divide the exemplar into the regions of this index image. Give it again for each exemplar, or for a "
             "soft mask of each region.",
@@ -91,12 +95,24 @@ recipe = options.together(
             "mask of each region.",
         ),
         _of(
+            "--regions", metavar="N", unset="as many as there clearly are",
+            help="Snap index images to their N main values, at most: what antialiasing and JPEG make of flat colours.",
+        ),
+        _of(
             "--keep", metavar="FILE", unset="nothing is kept",
             help="Keep what is white in this mask, and make the rest again.",
         ),
         _of(
             "--fill", metavar="FILE", unset="all is made",
             help="Make again what is white in this mask, or with alpha what is transparent, and keep the rest.",
+        ),
+        _of(
+            "--sample-mask", multiple=True, metavar="FILE", unset="all of it",
+            help="Measure only what is white in this mask of the exemplar. Give it again for each exemplar.",
+        ),
+        _of(
+            "--mask-threshold", metavar="T", unset="the middle between a mask's dark and its light",
+            help="Take what is above this level, from 0 to 1, as white in --keep, --fill and --sample-mask.",
         ),
         _of(
             "--seamless", unset="no border is made again",
@@ -328,7 +344,7 @@ def typed_arguments(exemplars: tuple[Path, ...], thresholds: bool) -> dict[str, 
         arguments["weights"] = "thresholds"
     elif "weights" in arguments:
         arguments["weights"] = dict(arguments["weights"])
-    for name in ("exemplar_regions", "output_regions"):
+    for name in ("exemplar_regions", "output_regions", "sample_mask"):
         if name in arguments:
             files = arguments[name]
             arguments[name] = files[0] if len(files) == 1 else list(files)
