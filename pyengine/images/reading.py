@@ -247,7 +247,7 @@ def load_alike(*sources: tuple[Source, str]) -> list[Float32]:
 
     Examples
     --------
-    >>> [image.max() for image in load_alike((np.zeros((2, 2)), "exemplar"), (np.ones((2, 2)), "image"))]
+    >>> [float(image.max()) for image in load_alike((np.zeros((2, 2)), "exemplar"), (np.ones((2, 2)), "image"))]
     [0.0, 1.0]
     """
     loaded = [load_with_encoding(source, name) for source, name in sources]
