@@ -17,7 +17,9 @@ from PIL import Image
 from pyengine.arrays import Float32
 from pyengine.document import to_document
 from pyengine.images.encoding import Depth
+from pyengine.images.formats import format_of
 from pyengine.images.writing import encode, save, to_uint8
+from pyengine.palette import check_format
 from pyengine.recipe import Recipe
 from pyengine.versions import versions
 
@@ -205,12 +207,17 @@ class Result:
         """What a file gets: one channel, if there is no colour and it is opaque."""
         return self.pixels[:, :, :1] if self.recipe.grey and self.pixels.shape[2] == 3 else self.pixels
 
+    def _check_format(self, path: str | os.PathLike[str]) -> None:
+        if self.recipe.palette is not None:
+            check_format(format_of(path).name, str(path))
+
     def save(self, path: str | os.PathLike[str], depth: Depth | None = None) -> None:
         """Write the picture; the suffix says the format, one of `images.formats.FORMATS`. A grey one has one channel.
 
         It is written as deep as what it is made from was: as the content, the picture with a hole, or the deepest
         exemplar; if the format does not hold that, as deep as it does, with a warning. Resolution and colour profile
-        are written as well.
+        are written as well. A palette's colours that were kept are the same in a file, but for formats that change them
+        a little, such as JPEG, of which a warning tells.
 
         The file is complete or not there: an existing one is replaced in one step. A PNG carries its recipe, from which
         `Recipe.from_json` and `pyengine synthesize --recipe` make it again.
@@ -226,6 +233,7 @@ class Result:
         PyengineError
             The suffix is unknown, its format does not hold the depth, or the folder is missing or can't be written to.
         """
+        self._check_format(path)
         save(self._channels(), path, self.recipe.encoding, depth=depth, metadata=json.dumps(self._provenance()))
 
     def encode(self, suffix: str = ".png", depth: Depth | None = None) -> bytes:
@@ -244,6 +252,7 @@ class Result:
         >>> pyengine.synthesize(np.eye(20), iterations=1).encode(".jpg")[:2].hex()
         'ffd8'
         """
+        self._check_format(f"result{suffix}")
         metadata = json.dumps(self._provenance())
         encoded = encode(self._channels(), f"result{suffix}", self.recipe.encoding, depth=depth, metadata=metadata)
         return bytes(encoded)
