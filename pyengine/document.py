@@ -29,7 +29,7 @@ PICTURES: dict[str, tuple[str, ...]] = {
     "fill": ("alpha",),
     "sample_mask": (),
 }
-"""The arguments that are pictures, or lists of them, and the words that may stand in the place of one."""
+"""The arguments that are pictures, or lists of them, or maps by name, and the words that may stand in their place."""
 
 SEVERAL = ("exemplar_regions", "output_regions", "sample_mask")
 """Those of which a list may hold lists of pictures."""
@@ -58,6 +58,8 @@ def open_files(arguments: Mapping[str, Any]) -> dict[str, Any]:
             if is_nested(value) or not (name == "exemplars" or name.partition("[")[0] in SEVERAL):
                 return from_list(value, name)
             return [opened(f"{name}[{k}]", item, ()) for k, item in enumerate(value)]
+        if isinstance(value, Mapping):  # the maps of a material
+            return {key: opened(f"{name}[{key!r}]", item, ()) for key, item in value.items()}
         if isinstance(value, (str, os.PathLike)) and value not in keywords:
             return ImageFile.read(value, name)
         return value
@@ -75,6 +77,8 @@ def without_pictures(opened: Mapping[str, Any]) -> dict[str, Any]:
     def reference(value: Any) -> Any:
         if isinstance(value, list):
             return [reference(item) for item in value]
+        if isinstance(value, Mapping):
+            return {key: reference(item) for key, item in value.items()}
         if isinstance(value, ImageFile):
             return FileReference(value.path.absolute(), value.sha256)
         if isinstance(value, str):
@@ -98,6 +102,8 @@ def files_of(arguments: Mapping[str, Any]) -> tuple[Path, ...]:
     def paths(value: Any) -> list[Path]:
         if isinstance(value, list):
             return [path for item in value for path in paths(item)]
+        if isinstance(value, Mapping):
+            return paths([*value.values()])
         return [value.path] if isinstance(value, FileReference) else []
 
     return tuple(path for name in PICTURES for path in paths(arguments.get(name)))
@@ -132,6 +138,8 @@ def to_document(arguments: Mapping[str, Any], *, for_result: bool) -> dict[str, 
     def entry(name: str, value: Any) -> Any:
         if isinstance(value, list) and name.partition("[")[0] in PICTURES:
             return [entry(f"{name}[{k}]", item) for k, item in enumerate(value)]
+        if isinstance(value, Mapping) and name.partition("[")[0] in PICTURES:
+            return {key: entry(f"{name}[{key!r}]", item) for key, item in value.items()}
         if isinstance(value, FileReference):
             return {"file": value.path.name if for_result else str(value.path), "sha256": value.sha256}
         if isinstance(value, InMemory):
@@ -197,6 +205,8 @@ def _found(name: str, value: Any, folder: Path) -> Any:
     if isinstance(value, str):
         return value if value in PICTURES.get(name, ()) else ImageFile.read(folder / value, name)
     argument = name.partition("[")[0]
+    if isinstance(value, dict) and value and not {"file", "in_memory"} & value.keys():
+        return {key: _found(f"{name}[{key!r}]", item, folder) for key, item in value.items()}
     if not isinstance(value, dict) or not ({"file", "in_memory"} & value.keys()):
         raise PyengineError(f"recipe: {name}={in_short(value)}: give a file's path")
     if "in_memory" in value:

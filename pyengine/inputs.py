@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from pyengine.arrays import Float32
 from pyengine.checks import is_number
 from pyengine.errors import PyengineError, in_short
 from pyengine.images.encoding import DEPTHS, Encoding, shared, under
 from pyengine.images.labels import check_threshold, load_flags
-from pyengine.images.light import flattened, light_of, variation
 from pyengine.images.masks import band, fill_by_reflection
-from pyengine.images.reading import OPAQUE, ProfileUse, Source, load_with_encoding
+from pyengine.images.reading import ProfileUse, Source
+from pyengine.maps import PICTURE
 from pyengine.network.graphs import LEAST_SIDE
 from pyengine.periods import find_lattice
+from pyengine.pictures import Flags, Picture, PictureSource, load_picture
 from pyengine.wrap import Axes, Wrap
 
 LARGEST_SIDE = 16383
@@ -31,113 +30,58 @@ LARGEST_SCALE = 8.0
 BAND_SHARE = 8
 """With `seamless`, how many times the width of the band that is made again at each border the shorter side is."""
 
-TOLD = 1e-3
-"""The share of a picture's pixels that may lie outside sRGB without a word."""
-
 Fit = Literal["size", "scale"]
-
-Flags = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """A picture as it was given.
-
-    Attributes
-    ----------
-    image : float32 (H, W, 3)
-        RGB in [0, 1].
-    opaque : bool (H, W), optional
-        Which of its pixels are more than half opaque; None if all are.
-    alpha : float32 (H, W), optional
-        How opaque they are. Default: None, all of them altogether.
-    encoding : Encoding
-        How it was in its file. Default: 8 bits and sRGB.
-    """
-
-    image: Float32
-    opaque: Flags | None
-    alpha: Float32 | None = None
-    encoding: Encoding = field(default_factory=Encoding)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """The (width, height) in pixels."""
-        return self.image.shape[1], self.image.shape[0]
-
-    @property
-    def light(self) -> float:
-        """By how much of its mean the light over it varies."""
-        light = light_of(self.image, self.opaque)
-        return variation(light if self.opaque is None else light[self.opaque])
-
-    def flattened(self) -> Picture:
-        """The same under even light."""
-        return replace(self, image=flattened(self.image, light_of(self.image, self.opaque)))
-
-
-def load_picture(source: Source, name: str, profile: ProfileUse = "srgb") -> Picture:
-    """Read a picture.
-
-    Raises
-    ------
-    PyengineError
-        The picture can't be read, is too small, or nowhere opaque; the message begins with `name`.
-
-    Examples
-    --------
-    >>> load_picture(np.zeros((20, 30), np.uint8), "content").size
-    (30, 20)
-    """
-    image, alpha, encoding = load_with_encoding(source, name, profile=profile)
-    height, width = image.shape[:2]
-    if min(width, height) < LEAST_SIDE:
-        raise PyengineError(
-            f"{name} of {width}x{height} pixels: both sides must be at least {LEAST_SIDE}; enlarge it first"
-        )
-    opaque = None if alpha is None else alpha > OPAQUE
-    if opaque is not None and not opaque.any():
-        raise PyengineError(f"{name}: no pixel is more than half opaque: remove its alpha channel")
-    if encoding.clipped > TOLD:
-        warnings.warn(
-            f"{name}: {encoding.clipped:.1%} of its pixels are outside sRGB, and the nearest colour in it is taken: "
-            f"profile='keep' leaves colours as they are",
-            stacklevel=2,
-        )
-    return Picture(image, opaque, alpha, encoding)
 
 
 def alike(
     exemplars: list[Picture], content: Picture | None, init: Picture | None, *, has_hole: bool
-) -> tuple[list[Picture], Picture | None, Picture | None, Encoding]:
-    """Pictures in which equal values of files are equal, and how what is made of them is to be in a file.
+) -> tuple[list[Picture], Picture | None, Picture | None, tuple[Encoding, ...]]:
+    """Pictures in which equal values of files are equal, and how what is made of them is to be in files, by map.
 
     That is as the content is, or the picture with a hole, or else the deepest exemplar.
 
     Raises
     ------
     PyengineError
-        Their profiles differ, which happens only where they are kept.
+        Their maps differ, or their profiles do, which happens only where they are kept.
     """
     pictures = [*exemplars, *(p for p in (content, init) if p is not None)]
     if len({picture.encoding.profile for picture in pictures}) > 1:
         raise PyengineError(
             "profile='keep': the pictures have different colour profiles: convert them to one, or leave profile out"
         )
-    deepest = max(exemplars, key=lambda picture: DEPTHS.index(picture.encoding.depth))
-    natural = (content or (init if has_hole else None) or deepest).encoding
-    curve = shared([picture.encoding.curve for picture in pictures], natural.curve)
+    maps = exemplars[0].maps
+    if any(picture.maps != maps for picture in pictures):
+        raise PyengineError(
+            f"exemplars of {_maps_of(exemplars[0])} beside a picture of "
+            f"{_maps_of(next(p for p in pictures if p.maps != maps))}: give all of them the same maps"
+        )
+    encodings = []
+    for k in range(len(maps)):
+        deepest = max(exemplars, key=lambda picture: DEPTHS.index(picture.encodings[k].depth))
+        natural = (content or (init if has_hole else None) or deepest).encodings[k]
+        curve = shared([picture.encodings[k].curve for picture in pictures], natural.curve)
+        encodings.append(replace(natural, curve=curve))
     made: dict[int, Picture] = {}  # the init may be the content
 
+    curves = [encoding.curve for encoding in encodings]
+
     def brought(picture: Picture) -> Picture:
-        image = under(picture.image, picture.encoding.curve, curve)
-        return made.setdefault(id(picture), picture if image is picture.image else replace(picture, image=image))
+        own = [encoding.curve for encoding in picture.encodings]
+        if own == curves:
+            return picture
+        parts = [under(picture.image[:, :, one.channels], *pair) for one, *pair in zip(maps, own, curves, strict=True)]
+        return made.setdefault(id(picture), replace(picture, image=np.concatenate(parts, axis=2)))
 
     content, init = (None if picture is None else brought(picture) for picture in (content, init))
-    return [brought(picture) for picture in exemplars], content, init, replace(natural, curve=curve)
+    return [brought(picture) for picture in exemplars], content, init, tuple(encodings)
 
 
-def load_exemplars(exemplar: Source | None, exemplars: Any, profile: ProfileUse) -> list[Picture]:
+def _maps_of(picture: Picture) -> str:
+    return "colours alone" if picture.maps == PICTURE else " and ".join(repr(one.name) for one in picture.maps)
+
+
+def load_exemplars(exemplar: PictureSource | None, exemplars: Any, profile: ProfileUse) -> list[Picture]:
     """Read the only exemplar, or all of several."""
     if (exemplar is None) == (exemplars is None):
         raise PyengineError("give either one exemplar, or a list of exemplars")
@@ -225,7 +169,7 @@ def fitted(
         Exemplars would have to be scaled by more than a tenth.
     """
     found = (
-        (picture, size, find_lattice(picture.image, picture.opaque))
+        (picture, size, find_lattice(picture.guide, picture.opaque))
         for picture, size in zip(pictures, scaled, strict=True)
     )
     for picture, size, lattice in found:

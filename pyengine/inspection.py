@@ -7,10 +7,10 @@ from typing import Any
 
 from pyengine.checks import names_checked
 from pyengine.images.reading import Source
-from pyengine.inputs import load_picture
 from pyengine.lattice import Lattice
 from pyengine.network.graphs import LEAST_SIDE
 from pyengine.periods import find_lattice
+from pyengine.pictures import load_picture
 from pyengine.recipe import Recipe
 
 MULTIPLES = (1, 2, 4)
@@ -76,7 +76,7 @@ def inspect(exemplar: Source) -> Inspection:
     picture = load_picture(exemplar, "exemplar")
     width, height = picture.size
     sizes = tuple((n * width, n * height) for n in MULTIPLES)
-    lattice = find_lattice(picture.image, picture.opaque)
+    lattice = find_lattice(picture.guide, picture.opaque)
     if lattice is None:
         return Inspection(picture.size, (), (), 0.0, sizes, picture.light, {})
     return Inspection(

@@ -14,7 +14,7 @@ from pyengine.images.masks import dilate, reduce
 from pyengine.images.resampling import resize
 from pyengine.kernels import Coverage, Kernels
 from pyengine.losses.base import EVERYWHERE, IMAGE, Region, Sample
-from pyengine.maps import PICTURE, Map
+from pyengine.maps import PICTURE, Map, points_down, turned_normals
 from pyengine.network.architecture import Architecture
 from pyengine.wrap import BOTH, NEITHER, Wrap
 
@@ -84,6 +84,11 @@ class Exemplar:
         if not (quarters or mirrored):
             return self  # not a copy: a picture may be as large as all the rest
         image = np.ascontiguousarray(turn(self.image.transpose(2, 0, 1)).transpose(1, 2, 0))
+        for one in self.maps:
+            if one.kind == "normal":
+                down = points_down(self.image[:, :, one.channels])
+                own = turned_normals(image[:, :, one.channels], quarters, mirrored=mirrored, down=down)
+                image[:, :, one.channels] = own
         return replace(self, image=image, masks=None if self.masks is None else turn(self.masks))
 
     def coverage(self, region: int, halvings: int = 0) -> Float32 | None:
@@ -199,7 +204,7 @@ class Level:
         for channels in (some for one in self.maps for some in one.ranges):
             values = [image[:, :, channels] for image in images]
             least, most = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
-            low[list(channels)], width[list(channels)] = least, most - least
+            low[channels], width[channels] = least, most - least
         return low, width
 
     def stretched(self, low: Float32, width: Float32) -> Level:

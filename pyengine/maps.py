@@ -1,32 +1,49 @@
 """Maps: the pictures that a material is made of, aligned to the pixel, as channels of one image.
 
-A picture alone is an image of one map. A network sees each map by itself. What holds them together is
-`losses.JointLoss`, and that they begin, laid out from patches of all of them, where they belong.
+A network sees each map by itself. What holds them together is `losses.JointLoss`, and that they begin where they
+belong: laid out from patches of all of them.
 """
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
 
 from pyengine.arrays import Float32
+from pyengine.checks import nearest
+from pyengine.errors import PyengineError, in_short
+from pyengine.images.formats import suffixes
 
-Kind = Literal["color", "normal", "data"]
+Kind = Literal["color", "normal", "data", "packed"]
 
-KINDS: dict[str, Kind] = {
-    "albedo": "color",
-    "emissive": "color",
-    "specular": "color",
-    "normal": "normal",
-    "height": "data",
-    "roughness": "data",
-    "metalness": "data",
-    "occlusion": "data",
-    "opacity": "data",
-    "orm": "data",
+NAMES: dict[str, tuple[Kind, tuple[str, ...]]] = {
+    "albedo": ("color", ("basecolor", "base_color", "diffuse", "diff", "color", "colour", "col")),
+    "emissive": ("color", ("emission", "emit")),
+    "specular": ("color", ("spec",)),
+    "normal": ("normal", ("normals", "nrm", "nor", "norm", "normalgl", "normaldx", "nor_gl", "nor_dx")),
+    "height": ("data", ("displacement", "disp", "bump")),
+    "roughness": ("data", ("rough", "rgh")),
+    "glossiness": ("data", ("gloss", "smoothness")),
+    "metalness": ("data", ("metallic", "metal", "mtl")),
+    "occlusion": ("data", ("ao", "ambientocclusion", "ambient_occlusion", "occ")),
+    "opacity": ("data", ("mask",)),
+    "orm": ("packed", ("arm", "occlusionroughnessmetallic", "occlusionroughnessmetalness")),
 }
-"""The maps that are known by name. What is a colour has one in a file's colour space; normals have three parts; what is
-data is as it is stored."""
+"""The maps that are known: what each is, and how else it is called. Colours have a file's colour space, all else is as
+it is stored; normals have three parts; data is one channel; what is packed has three channels that are three maps, such
+as glTF's occlusion, roughness and metalness."""
+
+ALPHA = "alpha"
+"""The map of a picture's own opacity, which is no file of its own."""
+
+MOST_TINT = 8 / 255
+"""How much the channels of a map of one may differ, as a JPEG's do."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +54,7 @@ class Map:
     ----------
     name : str
         Its name; empty for a picture alone.
-    kind : {"color", "normal", "data"}
+    kind : {"color", "normal", "data", "packed"}
     first, count : int
         Its first channel, and how many it has.
 
@@ -53,9 +70,9 @@ class Map:
     count: int
 
     @property
-    def channels(self) -> tuple[int, ...]:
-        """The numbers of its channels."""
-        return tuple(range(self.first, self.first + self.count))
+    def channels(self) -> slice:
+        """Its channels, to index with."""
+        return slice(self.first, self.first + self.count)
 
     @property
     def view(self) -> tuple[int, int, int]:
@@ -63,13 +80,13 @@ class Map:
         return (self.first,) * 3 if self.count == 1 else (self.first, self.first + 1, self.first + 2)
 
     @property
-    def ranges(self) -> tuple[tuple[int, ...], ...]:
+    def ranges(self) -> tuple[slice, ...]:
         """Channels that have a range of values in common."""
         if self.kind == "color":
             return (self.channels,)
         if self.kind == "normal":
-            return self.channels[:2], self.channels[2:]
-        return tuple((channel,) for channel in self.channels)
+            return slice(self.first, self.first + 2), slice(self.first + 2, self.first + 3)
+        return tuple(slice(k, k + 1) for k in range(self.first, self.first + self.count))
 
     def of(self, image: Float32) -> Float32:
         """What a network sees of it in an image (H, W, C), on whatever device: (H, W, 3)."""
@@ -81,3 +98,177 @@ class Map:
 
 PICTURE = (Map("", "color", 0, 3),)
 """The maps of a picture alone."""
+
+
+def canonical(name: Any, what: str) -> str:
+    """The name that a map is known by.
+
+    Raises
+    ------
+    PyengineError
+        It is none; the message begins with `what`.
+
+    Examples
+    --------
+    >>> canonical("BaseColor", "exemplar"), canonical("AO", "exemplar")
+    ('albedo', 'occlusion')
+    >>> canonical("normall", "exemplar")
+    Traceback (most recent call last):
+    ...
+    pyengine.errors.PyengineError: exemplar: there is no map 'normall': did you mean 'normal'?
+    """
+    text = name.lower() if isinstance(name, str) else ""
+    for known, (_, others) in NAMES.items():
+        if text == known or text in others:
+            return known
+    raise PyengineError(f"{what}: there is no map {in_short(name)}: {nearest(text, sorted(NAMES))}")
+
+
+def name_in(path: str | os.PathLike[str]) -> tuple[str, str | None]:
+    """What a file is called without the name of its map at the end, and that map; None if it names none.
+
+    Examples
+    --------
+    >>> name_in("rock_Rough.png"), name_in("normal.exr"), name_in("rock-2k-AO.jpg"), name_in("rock.png")
+    (('rock', 'roughness'), ('', 'normal'), ('rock-2k', 'occlusion'), ('rock', None))
+    """
+    stem = Path(path).stem
+    words = sorted((word for known, (_, others) in NAMES.items() for word in (known, *others)), key=len, reverse=True)
+    found = re.fullmatch(rf"(?:(.*)[_\-. ])?({'|'.join(map(re.escape, words))})", stem, re.IGNORECASE)
+    return (found[1] or "", canonical(found[2], "map")) if found else (stem, None)
+
+
+def found_in(folder: str | os.PathLike[str]) -> dict[str, Path]:
+    """The maps of a material in a folder, by the ends of the files' names: rock_albedo.png, rock_normal.png, ...
+
+    Raises
+    ------
+    PyengineError
+        There is no such folder, none of its pictures is named so, or two are one map.
+    """
+    place = Path(folder)
+    try:
+        files = sorted(path for path in place.iterdir() if path.suffix.lower() in suffixes())
+    except OSError as error:
+        raise PyengineError(f"set {folder}: cannot be read ({error.strerror}): name a folder of maps") from None
+    found: dict[str, Path] = {}
+    for path in files:
+        _, name = name_in(path)
+        if name is None:
+            continue
+        if name in found:
+            raise PyengineError(
+                f"set {folder}: both {found[name].name} and {path.name} are the map {name!r}: leave one in the folder"
+            )
+        found[name] = path
+    if not found:
+        raise PyengineError(
+            f"set {folder}: no picture there is named as a map, such as rock_albedo.png: maps are {', '.join(NAMES)}"
+        )
+    return found
+
+
+def beside(path: str | os.PathLike[str], first: str, name: str, suffix: str | None) -> Path:
+    """Where another map of a material is written whose first map is written to a path.
+
+    Examples
+    --------
+    >>> str(beside("out.png", "albedo", "normal", None)), str(beside("rock_albedo.png", "albedo", "height", ".exr"))
+    ('out_normal.png', 'rock_height.exr')
+    """
+    place = Path(path)
+    stem, named = name_in(place)
+    if named != first:
+        stem = place.stem
+    return place.with_name(f"{stem}_{name}" if stem else name).with_suffix(suffix or place.suffix)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a channel's values are in the exemplars.
+
+    Attributes
+    ----------
+    low, high : float
+        The least and the greatest.
+    two : bool
+        Whether there are no others.
+    """
+
+    low: float
+    high: float
+    two: bool
+
+    @classmethod
+    def of(cls, values: Sequence[Float32]) -> Limits:
+        """Those of a channel of all exemplars."""
+        low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
+        two = all(bool(((v == np.float32(low)) | (v == np.float32(high))).all()) for v in values)
+        return cls(low, high, two)
+
+    def of_these(self, channel: Float32) -> Float32:
+        """A channel within these limits; the nearer of two values, if there are but two."""
+        if self.two:
+            return np.where(channel > (self.low + self.high) / 2, np.float32(self.high), np.float32(self.low))
+        return channel.clip(np.float32(self.low), np.float32(self.high))
+
+
+def unit(normals: Float32) -> Float32:
+    """Normals (H, W, 3), of which 0 stands for -1, at unit length.
+
+    Examples
+    --------
+    >>> unit(np.float32([[[0.5, 0.5, 0.75]]]))
+    array([[[0.5, 0.5, 1. ]]], dtype=float32)
+    """
+    vectors = normals.astype(np.float64) * 2 - 1
+    lengths = np.sqrt((vectors**2).sum(axis=2, keepdims=True))
+    flat = np.array([0.0, 0.0, 1.0])
+    vectors = np.where(lengths > 0, vectors / np.maximum(lengths, 1e-12), flat)
+    made: Float32 = (vectors / 2 + 0.5).astype(np.float32)
+    return made
+
+
+def points_down(normals: Float32) -> bool:
+    """Whether the second part of normals (H, W, 3) points down, as in DirectX, and not up, as in OpenGL.
+
+    Slopes of a surface have no curl: of the two ways to read them, the right one has less.
+
+    Examples
+    --------
+    >>> y, x = np.mgrid[:32, :32] * np.pi / 8
+    >>> right, down = np.cos(x) * np.cos(y), -np.sin(x) * np.sin(y)  # slopes of sin(x) cos(y)
+    >>> normals = unit((np.dstack([-right, down, np.ones((32, 32))]) / 2 + 0.5).astype(np.float32))
+    >>> points_down(normals)
+    False
+    """
+    x, y, z = (normals.astype(np.float64) * 2 - 1).transpose(2, 0, 1)
+    across, along = -x / np.maximum(z, 0.1), y / np.maximum(z, 0.1)
+    turned, slant = np.gradient(across, axis=0), np.gradient(along, axis=1)
+    return float(((slant - turned) ** 2).sum()) > float(((slant + turned) ** 2).sum())
+
+
+def turned_normals(normals: Float32, quarters: int, *, mirrored: bool, down: bool) -> Float32:
+    """What normals (H, W, 3) point to when their picture is mirrored left to right or not, and then turned.
+
+    Parameters
+    ----------
+    normals : float32 (H, W, 3)
+        Of the picture that is turned already; 0 stands for -1.
+    quarters : int
+        How often by 90 degrees to the left.
+    mirrored : bool
+    down : bool
+        Whether their second part points down.
+
+    Examples
+    --------
+    >>> turned_normals(np.float32([[[1, 0.5, 0.5]]]), 1, mirrored=False, down=False)
+    array([[[0.5, 1. , 0.5]]], dtype=float32)
+    """
+    x, y, z = normals.transpose(2, 0, 1)
+    if mirrored:
+        x = 1 - x
+    for _ in range(quarters % 4):
+        x, y = (y, 1 - x) if down else (1 - y, x)
+    return np.ascontiguousarray(np.stack([x, y, z], axis=-1))

@@ -587,7 +587,7 @@ def _scales(maps: tuple[Map, ...], sources: Sources) -> Float32:
     scales = np.ones(sources.pixels.shape[1], np.float32)
     first, *others = (float(sources.pixels[:, one.channels].var(0).sum()) for one in maps)
     for one, own in zip(maps[1:], others, strict=True):
-        scales[list(one.channels)] = (OTHERS / len(others) * first / own) ** 0.5 if own else 0
+        scales[one.channels] = (OTHERS / len(others) * first / own) ** 0.5 if own else 0
     return scales
 
 

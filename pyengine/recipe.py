@@ -19,6 +19,7 @@ from pyengine.errors import PyengineError, in_short
 from pyengine.files import check_path
 from pyengine.images.color import is_grey, luminance, match_colors, match_luminance
 from pyengine.images.encoding import Encoding
+from pyengine.images.formats import suffixes
 from pyengine.images.masks import fill_by_reflection
 from pyengine.images.reading import ProfileUse, Source
 from pyengine.images.regions import Painting, RegionSource, load_regions
@@ -26,25 +27,24 @@ from pyengine.images.resampling import resize
 from pyengine.inputs import (
     LARGEST_SIDE,
     Fit,
-    Flags,
     Hole,
-    Picture,
     alike,
     check_thresholds,
     exemplar_factors,
     fitted,
     load_exemplars,
     load_init,
-    load_picture,
     sampled,
     style_sizes,
 )
 from pyengine.level import Exemplar, Level
-from pyengine.losses import KINDS
+from pyengine.losses import KINDS, JointLoss
 from pyengine.losses.options import USUAL, LossOptions, Weights
+from pyengine.maps import ALPHA, PICTURE, Limits, Map, beside, unit
 from pyengine.methods import PRESETS, Method, Preset
 from pyengine.network.graphs import LEAST_SIDE, Beyond, Pooling
 from pyengine.palette import Keep, Palette, check_palette, usual_plan
+from pyengine.pictures import Flags, Picture, PictureSource, limits_of, load_picture
 from pyengine.pyramid import (
     MULTIPLE,
     Start,
@@ -57,6 +57,7 @@ from pyengine.pyramid import (
 from pyengine.wrap import NEITHER, Axes, Wrap
 
 PreserveColor = Literal["luminance", "match"]
+Alpha = Literal["synthesize", "mask"]
 Augmentation = Literal["flips", "turns"]
 
 MOST_SEEDS = 2**128
@@ -66,15 +67,16 @@ MOST_SEEDS = 2**128
 class Options(TypedDict, total=False):
     """The keyword arguments of `Recipe.create`, for type checkers; `pyengine.synthesize` explains them."""
 
-    exemplars: Sequence[Source] | None
+    exemplars: Sequence[PictureSource] | None
     exemplar_weights: Sequence[float] | None
     augment: Sequence[Augmentation] | None
     flatten_light: bool
+    alpha: Alpha | None
     size: tuple[int, int] | int | None
     fit: Fit | None
     content: Source | None
     content_strength: float
-    init: Source | None
+    init: PictureSource | None
     start: Start | None
     style_scale: float
     preserve_color: PreserveColor | None
@@ -158,9 +160,14 @@ class Recipe:
         The arguments that the recipe was made from, with references in the place of pictures. Default: none.
     frame : Frame, optional
         The picture around what is made, if that is only a part of it; see `focused`. Default: None.
-    encoding : Encoding
-        How the result is to be in a file: as the content, the picture with a hole, or the deepest exemplar. Default: 8
-        bits and sRGB.
+    encodings : tuple of Encoding
+        How the result's maps are to be in files: as the content, the picture with a hole, or the deepest exemplar.
+        Default: of one picture, 8 bits and sRGB.
+    suffixes : tuple of str or None
+        How the names of the files end that the exemplar's maps were read from, if they were. Default: of one picture,
+        none.
+    limits : tuple of Limits
+        What the values of each channel are in the exemplars. Default: not known, and not needed for a picture alone.
     alpha : float32 (H, W), optional
         How opaque the result is: the content's, or that of a picture with a hole. Default: None, altogether.
     palette : Palette, optional
@@ -178,7 +185,9 @@ class Recipe:
     light: float | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
     frame: Frame | None = field(default=None, repr=False)
-    encoding: Encoding = field(default_factory=Encoding)
+    encodings: tuple[Encoding, ...] = (Encoding(),)
+    suffixes: tuple[str | None, ...] = (None,)
+    limits: tuple[Limits, ...] = field(default=(), repr=False)
     alpha: Float32 | None = field(default=None, repr=False)
     palette: Palette | None = field(default=None, repr=False)
 
@@ -253,10 +262,50 @@ class Recipe:
             frame=Frame(self.level.picture, left, top),
         )
 
-    def finished(self, image: Float32) -> Float32:
-        """The result's pixels (H, W, 3) in [0, 1], or with opacity (H, W, 4), for an image of its size."""
-        pixels: Float32 = image.clip(0, 1)
-        return pixels if self.alpha is None else np.dstack([pixels, self.alpha])
+    @property
+    def encoding(self) -> Encoding:
+        """How the result, or its first map, is to be in a file."""
+        return self.encodings[0]
+
+    def map(self, name: str) -> Map:
+        """The map of a name."""
+        return next(one for one in self.level.maps if one.name == name)
+
+    def places(self, path: str | os.PathLike[str]) -> dict[str, Path]:
+        """Where the result's maps are written, by name, whose first is written to a path; see `Result.files`."""
+        names = [one.name for one in self.level.maps if one.name != ALPHA]
+        written = [suffix if suffix in suffixes() else None for suffix in self.suffixes]
+        others = {name: beside(path, names[0], name, suffix) for name, suffix in zip(names, written, strict=False)}
+        return {**others, names[0]: Path(path)}
+
+    def within_limits(self, image: Float32) -> Float32:
+        """An image (H, W, C) of which normals have unit length, and data no values that exemplars do not have."""
+        if self.level.maps == PICTURE:
+            return image
+        image = image.copy()
+        for one in self.level.maps:
+            if one.kind == "normal":
+                image[:, :, one.channels] = unit(image[:, :, one.channels])
+            elif one.kind != "color":
+                for k in range(one.first, one.first + one.count):
+                    image[:, :, k] = self.limits[k].of_these(image[:, :, k])
+        return image
+
+    def finished(self, image: Float32) -> dict[str, Float32]:
+        """The result's maps by name, in [0, 1], for an image of its size; a picture alone has no name.
+
+        Data is (H, W), the others are (H, W, 3); where the first is not opaque altogether, it is (H, W, 4).
+        """
+        image = image.clip(0, 1)
+        made = {
+            one.name: np.ascontiguousarray(image[:, :, one.first] if one.kind == "data" else one.of(image))
+            for one in self.level.maps
+        }
+        alpha = made.pop(ALPHA, self.alpha)
+        if alpha is not None:
+            first = next(iter(made))
+            made[first] = np.dstack([made[first], alpha])
+        return made
 
     def at(self, level: int) -> Level:
         """What the output is made from at a level of the pyramid."""
@@ -266,17 +315,18 @@ class Recipe:
     @names_checked
     def create(
         cls,
-        exemplar: Source | None = None,
+        exemplar: PictureSource | None = None,
         *,
-        exemplars: Sequence[Source] | None = None,
+        exemplars: Sequence[PictureSource] | None = None,
         exemplar_weights: Sequence[float] | None = None,
         augment: Sequence[Augmentation] | None = None,
         flatten_light: bool = False,
+        alpha: Alpha | None = None,
         size: tuple[int, int] | int | None = None,
         fit: Fit | None = None,
         content: Source | None = None,
         content_strength: float = 1.0,
-        init: Source | None = None,
+        init: PictureSource | None = None,
         start: Start | None = None,
         style_scale: float = 1.0,
         preserve_color: PreserveColor | None = None,
@@ -339,10 +389,15 @@ class Recipe:
                 raise PyengineError(f"fit={fit!r} with wrap='none': nothing has to tile: leave one of them out")
         opened = open_files(given)
         pictures = load_exemplars(opened["exemplar"], opened["exemplars"], profile)
+        if isinstance(content, Mapping):
+            raise PyengineError("content, a dictionary: a style transfer shows one picture: give that")
         shown = None if content is None else load_picture(opened["content"], "content", profile)
         begun = load_init(opened["init"], shown, profile)
         has_hole = seamless is not None or keep is not None or fill is not None
-        pictures, shown, begun, encoding = alike(pictures, shown, begun, has_hole=has_hole)
+        pictures = _with_alpha(pictures, given)
+        if len(pictures[0].maps) > 1:
+            losses = replace(losses, kinds=(*losses.kinds, JointLoss.kind))
+        pictures, shown, begun, encodings = alike(pictures, shown, begun, has_hole=has_hole)
         check_thresholds(mask_threshold, [keep, fill, sample_mask])
         follows = start == "patches"
         hole = Hole.create(
@@ -406,7 +461,7 @@ class Recipe:
         planned = _planned_iterations([final, *scaled], *usual_plan(given, start), PRESETS[method], start)
         check_seed(seed)
         sizes = tuple(level_sizes(final, len(planned), MULTIPLE))
-        alpha = hole.alpha if hole else None if shown is None else shown.alpha
+        opacity = hole.alpha if hole else None if shown is None else shown.alpha
         return cls(
             level,
             sizes,
@@ -418,8 +473,10 @@ class Recipe:
             colors,
             light,
             without_pictures(opened),
-            encoding=encoding,
-            alpha=None if alpha is None else resize(alpha, final).clip(0, 1),
+            encodings=encodings,
+            limits=limits_of(pictures),
+            suffixes=pictures[0].suffixes,
+            alpha=None if opacity is None else resize(opacity, final).clip(0, 1),
             palette=few_colors,
         )
 
@@ -613,8 +670,22 @@ def _masked_exemplars(pictures: list[Picture], factors: list[float], painting: P
         if known is not None and not known.all():
             image = fill_by_reflection(image, known)
             masks = known[None].astype(np.float32) if masks is None else masks * known
-        made.append(Exemplar(image, masks, factor))
+        made.append(Exemplar(image, masks, factor, picture.maps))
     return made
+
+
+def _with_alpha(pictures: list[Picture], given: Mapping[str, Any]) -> list[Picture]:
+    """The exemplars with opacity as a map, if it is to be made."""
+    others = [name for name in ("content", "keep", "fill", "seamless", "init", "output_regions") if given[name]]
+    alpha = given["alpha"]
+    if alpha is not None:
+        check_choice("alpha", alpha, get_args(Alpha))
+    if alpha == "synthesize" and others:
+        raise PyengineError(f"alpha='synthesize' with {others[0]}: opacity is made in textures: leave one of them out")
+    made = alpha == "synthesize" or (alpha is None and not others)
+    if not made or all(picture.alpha is None for picture in pictures):
+        return pictures
+    return [picture.with_alpha() for picture in pictures]
 
 
 def _augmented(exemplar: Exemplar, augment: Any) -> list[Exemplar]:

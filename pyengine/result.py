@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,8 +63,8 @@ class Progress:
         The iteration that has just ended.
     recipe : Recipe
         What is made; its `sizes` and `iterations` say how much is to come.
-    pixels : float32 (H, W, 3)
-        The image so far, at the size of its level; of a hole that is a small part of a picture, with its surroundings.
+    pixels : float32 (H, W, C)
+        The image so far, of 3 channels or those of all maps, at the size of its level; of a hole that is a small part of a picture, with its surroundings.
     finish : callable
         What `result` calls with this object.
     stopped : bool
@@ -78,8 +79,8 @@ class Progress:
 
     @property
     def image(self) -> npt.NDArray[np.uint8]:
-        """The image so far, uint8 (H, W, 3)."""
-        return to_uint8(self.pixels)
+        """The image so far, or its first map, uint8 (H, W, 3)."""
+        return to_uint8(self.recipe.level.maps[0].of(self.pixels))
 
     def stop(self) -> None:
         """End the run after this iteration; the image so far, enlarged to the full size, is the result.
@@ -109,9 +110,9 @@ class Result:
 
     Attributes
     ----------
-    pixels : float32 (H, W, 3) or (H, W, 4)
-        The picture, RGB in [0, 1], and how opaque it is, if it is not altogether. It is grey, to the last bit, if all
-        that it is made from is.
+    maps : dict of str to float32 array
+        The maps of a material by name, in [0, 1]: colours, normals and what is packed (H, W, 3), all else (H, W); of a
+        picture alone, it under no name.
     history : list of Iteration
         Every iteration of every level.
     timings : dict of str to float
@@ -126,12 +127,21 @@ class Result:
         The engine's "model", the hash of its file as "sha256", the "device" and the "precision". Default: none.
     """
 
-    pixels: Float32 = field(repr=False)
+    maps: Mapping[str, Float32] = field(repr=False)
     history: list[Iteration] = field(repr=False)
     timings: dict[str, float]
     recipe: Recipe
     stopped: bool
     made_with: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def pixels(self) -> Float32:
+        """The picture, or the first map: float32 (H, W, 3), RGB in [0, 1], or (H, W, 4) if it is not opaque altogether.
+
+        It is grey, to the last bit, if all that it is made from is.
+        """
+        first = next(iter(self.maps.values()))
+        return first if first.ndim == 3 else np.repeat(first[:, :, None], 3, axis=2)
 
     def _repr_png_(self) -> bytes:
         """What a notebook shows."""
@@ -142,7 +152,8 @@ class Result:
     @property
     def pil(self) -> Image.Image:
         """The picture in 8 bits as a PIL image; one channel, if there is no colour."""
-        return Image.fromarray(to_uint8(self._channels()).squeeze(2) if self._channels().shape[2] == 1 else self.image)
+        channels = to_uint8(self._channels(next(iter(self.maps))))
+        return Image.fromarray(channels.squeeze(2) if channels.shape[2] == 1 else channels)
 
     def plot(self) -> Figure:
         """Draw the objective's terms, weighted, over the iterations of each level; it needs the extra `[plot]`.
@@ -203,9 +214,25 @@ class Result:
         document = {**to_document(self.recipe.arguments, for_result=True), "engine": dict(self.made_with)}
         return {**document, "stopped": True} if self.stopped else document
 
-    def _channels(self) -> Float32:
-        """What a file gets: one channel, if there is no colour and it is opaque."""
-        return self.pixels[:, :, :1] if self.recipe.grey and self.pixels.shape[2] == 3 else self.pixels
+    def _channels(self, name: str) -> Float32:
+        """What a file gets of a map: one channel, if there is no colour and it is opaque."""
+        values = self.maps[name]
+        if values.ndim == 2:
+            return values[:, :, None]
+        is_grey = self.recipe.grey or self.recipe.map(name).count == 1
+        return values[:, :, :1] if is_grey and values.shape[2] == 3 else values
+
+    def files(self, path: str | os.PathLike[str]) -> dict[str, Path]:
+        """Where `save` writes each map: the first to the path, the others beside it, each in the format it was read in.
+
+        Examples
+        --------
+        >>> import pyengine
+        >>> result = pyengine.synthesize({"albedo": np.eye(20), "height": np.eye(20)}, iterations=1)
+        >>> [str(path) for path in result.files("rock_albedo.png").values()]
+        ['rock_albedo.png', 'rock_height.png']
+        """
+        return self.recipe.places(path)
 
     def _check_format(self, path: str | os.PathLike[str]) -> None:
         if self.recipe.palette is not None:
@@ -217,9 +244,9 @@ class Result:
         It is written as deep as what it is made from was: as the content, the picture with a hole, or the deepest
         exemplar; if the format does not hold that, as deep as it does, with a warning. Resolution and colour profile
         are written as well. A palette's colours that were kept are the same in a file, but for formats that change them
-        a little, such as JPEG, of which a warning tells.
+        a little, such as JPEG, of which a warning tells. Of a material, all maps are written: `files` says where.
 
-        The file is complete or not there: an existing one is replaced in one step. A PNG carries its recipe, from which
+        A file is complete or not there: an existing one is replaced in one step. A PNG carries its recipe, from which
         `Recipe.from_json` and `pyengine synthesize --recipe` make it again.
 
         Parameters
@@ -234,7 +261,9 @@ class Result:
             The suffix is unknown, its format does not hold the depth, or the folder is missing or can't be written to.
         """
         self._check_format(path)
-        save(self._channels(), path, self.recipe.encoding, depth=depth, metadata=json.dumps(self._provenance()))
+        metadata = json.dumps(self._provenance())
+        for (name, place), encoding in zip(self.files(path).items(), self.recipe.encodings, strict=False):
+            save(self._channels(name), place, encoding, depth=depth, metadata=metadata)
 
     def encode(self, suffix: str = ".png", depth: Depth | None = None) -> bytes:
         """What `save` would write to a file with this suffix, for what is no file, such as a web server's answer.
@@ -254,5 +283,6 @@ class Result:
         """
         self._check_format(f"result{suffix}")
         metadata = json.dumps(self._provenance())
-        encoded = encode(self._channels(), f"result{suffix}", self.recipe.encoding, depth=depth, metadata=metadata)
+        first = next(iter(self.maps))
+        encoded = encode(self._channels(first), f"result{suffix}", self.recipe.encoding, depth=depth, metadata=metadata)
         return bytes(encoded)

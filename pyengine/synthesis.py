@@ -16,6 +16,7 @@ from pyengine.images.masks import Flags
 from pyengine.level import Level
 from pyengine.losses.options import LossOptions
 from pyengine.losses.weighting import REFRESHED_AFTER, threshold_weights
+from pyengine.maps import PICTURE
 from pyengine.measuring import measure
 from pyengine.memory import Plan
 from pyengine.network.pool import NetworkPool
@@ -160,6 +161,8 @@ class Synthesis:
             image = with_colors_of(image, colors)
         elif colors is not None and not self._grey:
             image = self._level(len(self._recipe.sizes) - 1).keep(without_cast(image, colors))
+        if self._recipe.level.maps != PICTURE:
+            image = self._level(len(self._recipe.sizes) - 1).keep(self._recipe.within_limits(image))
         if self._recipe.palette is not None:
             image = self._recipe.palette.applied(image, self._level(len(self._recipe.sizes) - 1), self._kernels)
         if self._recipe.frame is not None:

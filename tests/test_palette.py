@@ -78,7 +78,9 @@ def test_a_grey_tile(engine, tmp_path):
         assert image.mode == "L"
 
 
-@pytest.mark.parametrize("options", [{"start": "noise"}, {"levels": 2}, {"levels": 2, "iterations": [0, 1]}, {"method": "gatys"}])
+@pytest.mark.parametrize(
+    "options", [{"start": "noise"}, {"levels": 2}, {"levels": 2, "iterations": [0, 1]}, {"method": "gatys"}]
+)
 def test_any_other_way_ends_on_the_same_colours(options, engine):
     exemplar = np.tile(bricks(), (2, 2, 1))
     usual = {"iterations": 1} | options
