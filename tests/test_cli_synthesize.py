@@ -262,7 +262,7 @@ def pictures(tmp_path: Path, exemplar: Path) -> dict[str, Path]:
         "layout": halves[:, None].repeat(32, axis=1),
         "left": left[None].repeat(32, axis=0),
         "right": right[None].repeat(32, axis=0),
-        "board": np.kron(np.indices((4, 4)).sum(0) % 2 * 200, np.ones((8, 8))),
+        "board": np.kron(np.indices((4, 4)).sum(0) % 2, np.ones((8, 8)))[:, :, None] * [200, 100, 50],
         "ramp": np.arange(0, 256, 8)[None].repeat(32, axis=0),
     }
     paths = {"exemplar": exemplar, **{name: tmp_path / f"{name}.png" for name in arrays}}
