@@ -189,8 +189,8 @@ def _as_map(picture: Picture, name: str, what: str) -> Picture:
         if is_grey(image):
             raise PyengineError(f"{what}: it is grey, and a normal has three parts: give a height map as 'height'")
         curve = picture.encoding.curve
-        if isinstance(curve, Data) and curve != Data():  # 0 has to be in the middle
-            most = max(abs(curve.low), abs(curve.high))
+        if isinstance(curve, Data) and curve != Data():  # 0 has to be in the middle, and 1 its length
+            most = max(abs(curve.low), abs(curve.high), 1.0)
             centred = Data(-most, most)
             encoding = replace(picture.encoding, curve=centred)
             return replace(picture, image=under(image, curve, centred), encodings=(encoding,))

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from pyengine.arrays import Float32
+from pyengine.checks import check_choice
 from pyengine.document import to_document
 from pyengine.images.encoding import Depth
 from pyengine.images.formats import format_of
@@ -288,5 +289,6 @@ class Result:
         metadata = json.dumps(self._provenance())
         names = list(self.maps)
         name = names[0] if map is None else map
+        check_choice("map", name, names)
         encoding = self.recipe.encodings[names.index(name)]
         return bytes(encode(self._channels(name), f"result{suffix}", encoding, depth=depth, metadata=metadata))
