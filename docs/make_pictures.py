@@ -164,7 +164,15 @@ def mix(engine: pyengine.Engine) -> None:
     save("mix", [[pair[0], mixed.image, pair[1]]])
 
 
-SHEETS = (textures, gatys, transfer, options, regions, layout, hole, structure, mix)
+def material(engine: pyengine.Engine) -> None:
+    """The maps of a material, and those of a larger one."""
+    maps = {name: example(f"cobbles_{name}") for name in ("albedo", "normal", "height", "roughness", "occlusion")}
+    result = engine.synthesize(maps, size=256)
+    row("cobbles", "material", maps["albedo"], result)
+    save("material", [[*maps.values()], [*result.maps.values()]], [list(maps)] * 2)
+
+
+SHEETS = (textures, gatys, transfer, options, regions, layout, hole, structure, mix, material)
 
 
 def main() -> None:
