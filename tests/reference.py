@@ -505,7 +505,7 @@ def variation(image: ArrayLike, wrap: Wrap = (True, True)) -> Term:
 
 
 def slopes(side: int, wrap: bool) -> Array:
-    """A matrix: half the difference of both neighbours, in a row of pixels of which the last has itself for the next."""
+    """A matrix: half the difference of both neighbours, where a pixel at an end that does not wrap is its own."""
     following, before = np.roll(np.eye(side), 1, axis=1), np.roll(np.eye(side), -1, axis=1)
     if not wrap:
         following[-1], before[0] = np.eye(side)[-1], np.eye(side)[0]

@@ -286,7 +286,8 @@ SIGNATURES = """
 
 # Of those, the methods of the same signature.
 METHODS = (
-    "all any argmax argmin cumsum diagonal dot max mean min nonzero prod ravel repeat squeeze std sum swapaxes take trace var"
+    "all any argmax argmin cumsum diagonal dot max mean min nonzero prod ravel repeat squeeze std sum swapaxes take "
+    "trace var"
 )
 
 
