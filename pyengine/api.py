@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 from pyengine.checks import names_checked
 from pyengine.devices import Precision
@@ -20,7 +19,7 @@ from pyengine.pictures import PictureSource
 from pyengine.pyramid import Start
 from pyengine.recipe import Alpha, Augmentation, PreserveColor
 from pyengine.result import Progress, Result
-from pyengine.wrap import Axes
+from pyengine.wrap import Axes, AxesIfAny
 
 
 @names_checked
@@ -56,7 +55,7 @@ def synthesize(
     gram_layers: Sequence[str] | None = None,
     histogram_layers: Sequence[str] | None = None,
     content_layers: Sequence[str] | None = None,
-    wrap: Axes | Literal["none"] | None = None,
+    wrap: AxesIfAny | None = None,
     padding: Beyond | None = None,
     pooling: Pooling | None = None,
     seed: int = 0,

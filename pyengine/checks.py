@@ -78,10 +78,10 @@ def check_flag(name: str, value: object) -> None:
 
     Examples
     --------
-    >>> check_flag("seamless", "no")
+    >>> check_flag("structure", "no")
     Traceback (most recent call last):
     ...
-    pyengine.errors.PyengineError: seamless='no': give True or False
+    pyengine.errors.PyengineError: structure='no': give True or False
     """
     if not isinstance(value, (bool, np.bool_)):
         raise PyengineError(f"{name}={in_short(value)}: give True or False")

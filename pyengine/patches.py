@@ -219,7 +219,7 @@ def _used(exemplar: Exemplar, taken: Numbers, part: float) -> Float32:
 
 def _lattice(level: Level) -> Float64 | None:
     """Vectors (right, down) by which the exemplar repeats itself, in parts of its sides; None where that is no help."""
-    if len(level.exemplars) > 1 or level.free is not None or level.masks is not None or not any(level.wrap):
+    if len(level.exemplars) > 1 or level.free is not None or level.masks is not None:
         return None
     (exemplar,) = level.exemplars
     found = find_lattice(exemplar.guide, None if exemplar.masks is None else exemplar.masks[0] > COUNTS)

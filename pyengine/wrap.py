@@ -10,6 +10,9 @@ import numpy.typing as npt
 Axes = Literal["x", "y", "xy"]
 """Axes by name: x from left to right, y from top to bottom."""
 
+AxesIfAny = Literal["x", "y", "xy", "none"]
+"""The same, or none."""
+
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
@@ -36,7 +39,7 @@ class Wrap(NamedTuple):
     x: bool
 
     @classmethod
-    def of(cls, axes: Axes | Literal["none"]) -> Wrap:
+    def of(cls, axes: AxesIfAny) -> Wrap:
         """The axes of a name."""
         return cls(axes in ("y", "xy"), axes in ("x", "xy"))
 

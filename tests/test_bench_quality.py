@@ -131,7 +131,7 @@ def test_pictures(stub, folder, tmp_path):
 
 
 def run_of(variant: str, seed: int) -> QualityRun:
-    figures = Comparison(0.1, 1.0, 1.0, 10.0, 10.0, None, 0.0, None, 0.9, None)
+    figures = Comparison(0.1, 1.0, 1.0, 10.0, 10.0, None, 0.0, None, 0.9, 0.9, None)
     return QualityRun("gravel", variant, seed, figures, 1.0, np.zeros((20, 20, 3), np.uint8))
 
 
@@ -144,7 +144,7 @@ def test_a_sheet_has_a_column_for_each_variant_and_a_row_for_each_seed(folder):
 
 
 def test_means_are_of_the_figures_that_there_are():
-    one = Comparison(0.1, 2.0, 3.0, 4.0, 5.0, None, 0.0, 0.5, 0.75, None)
+    one = Comparison(0.1, 2.0, 3.0, 4.0, 5.0, None, 0.0, 0.5, 0.75, 0.5, None)
     other = replace(one, patch_distance=0.3, order=0.5, copied_layout=None)
     found = quality.mean([one, other])
     assert (found.patch_distance, found.order, found.copied_layout, found.edge_ratio) == (0.2, 0.5, 0.5, None)

@@ -168,24 +168,29 @@ def test_refused_sample_masks_and_thresholds(options, message):
         Recipe.create(EXEMPLAR, **options)
 
 
+@pytest.mark.parametrize("seamless", ["xy", "x", "y"])
 @pytest.mark.parametrize(("size", "width"), [((64, 48), 6), ((100, 200), 12), ((16, 90), 2), ((23, 17), 2)])
-def test_tiling_makes_a_band_again(size, width):
-    level = Recipe.create(picture(*size), start="noise", seamless="xy").level
-    assert np.array_equal(level.free, band_of(size, width))
+def test_tiling_makes_a_band_again(size, width, seamless):
+    level = Recipe.create(picture(*size), start="noise", seamless=seamless).level
+    assert np.array_equal(level.free, band_of(size, width, seamless))
     assert level.needed is None
 
 
 @pytest.mark.parametrize(("size", "width", "needed"), [((64, 48), 9, 3), ((100, 200), 18, 6), ((23, 17), 3, 1)])
 def test_patches_choose_where_in_a_wider_band(size, width, needed):
-    level = Recipe.create(picture(*size), seamless="xy").level
-    assert np.array_equal(level.free, band_of(size, width))
-    assert np.array_equal(level.needed, band_of(size, needed))
+    for seamless in ("xy", "x", "y"):
+        level = Recipe.create(picture(*size), seamless=seamless).level
+        assert np.array_equal(level.free, band_of(size, width, seamless))
+        assert np.array_equal(level.needed, band_of(size, needed, seamless))
 
 
-def band_of(size: tuple[int, int], width: int) -> np.ndarray:
-    """What is so near to the borders of a picture of a (width, height)."""
-    marked = np.ones(size[::-1], bool)
-    marked[width:-width, width:-width] = False
+def band_of(size: tuple[int, int], width: int, axes: str) -> np.ndarray:
+    """What is so near to the borders of a picture of a (width, height) where some axes end."""
+    marked = np.zeros(size[::-1], bool)
+    if "y" in axes:
+        marked[:width] = marked[-width:] = True
+    if "x" in axes:
+        marked[:, :width] = marked[:, -width:] = True
     return marked
 
 

@@ -38,9 +38,9 @@ def test_an_exemplar_that_can_not_be_read():
 def test_a_hint_where_the_size_does_not_fit():
     text = hint(Recipe.create(BOARD, size=(81, 72)))
     assert "18" not in text
-    assert hint(Recipe.create(BOARD, size=(83, 72))).endswith(
-        "fit='size' makes it 90x72, fit='scale' scales the exemplar"
-    )
+    for size, wrap, fitting in (((83, 72), "xy", "90x72"), ((81, 83), "y", "81x90")):
+        advice = f"fit='size' makes it {fitting}, fit='scale' scales the exemplar"
+        assert hint(Recipe.create(BOARD, size=size, wrap=wrap)).endswith(advice)
     assert hint(Recipe.create(BOARD, size=(28, 72))).endswith(" fit='size' makes it 36x72")  # that would be too much
     assert text.startswith("the exemplar repeats itself every 12.7 and 12.7 pixels, which do not fit into 81x72: ")
     assert "\n" not in text

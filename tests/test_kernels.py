@@ -500,7 +500,7 @@ def test_relu_gradient_of_nan(pooling):
     above[1, 1, 1] = np.nan
     F[1, 1, 1] = F[1, 2, 3] = 5
     _core.relu_gradient(F, out, above, loss, pooling)
-    expected = np.isnan(reference.relu_gradient(F, above, loss, pooling, True))
+    expected = np.isnan(reference.relu_gradient(F, above, loss, pooling, (True, True)))
     np.testing.assert_array_equal(np.isnan(out), expected)
     assert expected.any()
     F[0, 4, 3] = np.nan

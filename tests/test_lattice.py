@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pyengine.lattice import Lattice, Peak, autocorrelation, peaks, reduced
+from pyengine.wrap import Wrap
 
 
 @pytest.mark.parametrize("shape", [(20, 30), (17, 16), (9, 40)])
@@ -113,3 +114,13 @@ def test_where_it_shows_that_a_size_does_not_tile():
     assert not BRICKS.shows((1208, 1200))  # less than a hundredth
     assert not STRIPES.shows((120, 133))
     assert STRIPES.shows((130, 133))
+
+
+def test_only_the_axes_that_wrap_round_have_to_fit():
+    """Bricks after 30 and 24 pixels."""
+    x, y, none = (Wrap.of(axes) for axes in ("x", "y", "none"))
+    assert [BRICKS.fitting_size((28, 25), wrap=wrap) for wrap in (x, y, none)] == [(30, 25), (28, 24), (28, 25)]
+    assert BRICKS.fitting_scale((100, 133), x) == (pytest.approx(10 / 9), 1)
+    assert BRICKS.fitting_scale((100, 133), y) == (1, pytest.approx(133 / 144))
+    assert [BRICKS.shows((120, 128), wrap) for wrap in (x, y, none)] == [False, True, False]
+    assert [BRICKS.may_be_scaled((40, 120), wrap) for wrap in (x, y, none)] == [False, True, True]

@@ -18,7 +18,7 @@ from pyengine.kernels.cpu import CpuKernels
 from pyengine.level import Exemplar, Level
 from pyengine.patches import Layout, lay_out
 from pyengine.quality.order import order
-from pyengine.wrap import NEITHER
+from pyengine.wrap import BOTH, NEITHER, Wrap
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -107,6 +107,17 @@ def test_a_layout_begins_in_phase_with_a_lattice(seed):
     bricks = ((y % 12 > 1) & ((x + y // 12 * 12) % 24 > 1))[:, :, None]
     image = np.float32(0.6) * bricks + np.float32(0.4) * resize(noise(24, 24), (96, 96))
     assert order(image, lay((96, 96), image, seed=seed).image) > 0.9
+
+
+@pytest.mark.parametrize(("wrap", "size"), [(NEITHER, (89, 103)), (Wrap.of("x"), (96, 103)), (Wrap.of("y"), (89, 96))])
+def test_periods_need_not_fit_where_a_layout_does_not_wrap_round(wrap, size):
+    """Of the same bricks, which a side that does not tile cuts anywhere."""
+    y, x = np.mgrid[:96, :96]
+    bricks = ((y % 12 > 1) & ((x + y // 12 * 12) % 24 > 1))[:, :, None]
+    image = np.float32(0.6) * bricks + np.float32(0.4) * resize(noise(24, 24), (96, 96))
+    level = Level(size, (Exemplar(image),), wrap=wrap)
+    for seed in (0, 1, 2):
+        assert order(image, lay_out(level, np.random.default_rng(seed), CpuKernels(1)).image) > 0.9
 
 
 def test_of_several_beginnings_the_best_goes_on():
@@ -280,7 +291,7 @@ def test_a_hole_of_a_pixel_and_all_but_one(natural):
 
 
 def test_a_band_leaves_the_picture_where_it_has_to():
-    free, needed = band((64, 80), 12), band((64, 80), 4)
+    free, needed = band((64, 80), 12, BOTH), band((64, 80), 4, BOTH)
     tiles = lay_around(lattice(64, 80), free, needed).made
     assert tiles is not None
     assert tiles[needed].all()
@@ -364,13 +375,13 @@ def test_a_hole_is_filled_and_a_band_made_in_a_run(natural, engine):
     np.testing.assert_array_equal(filled.image[mask == 0], picture[mask == 0])
     assert (filled.image[mask == 1] != picture[mask == 1]).any()
 
-    level = Recipe.create(picture, seamless="xy").level
     height, width = picture.shape[:2]
     side = min(height, width) // 8
-    np.testing.assert_array_equal(level.needed, band((height, width), side // 2))
-    np.testing.assert_array_equal(level.free, band((height, width), side + side // 2))
-    for levels in (1, 2):
-        made = engine.synthesize(picture, seamless="xy", levels=levels, iterations=1).image
+    for levels, seamless in ((1, "xy"), (2, "xy"), (2, "x")):
+        level, axes = Recipe.create(picture, seamless=seamless).level, Wrap.of(seamless)
+        np.testing.assert_array_equal(level.needed, band((height, width), side // 2, axes))
+        np.testing.assert_array_equal(level.free, band((height, width), side + side // 2, axes))
+        made = engine.synthesize(picture, seamless=seamless, levels=levels, iterations=1).image
         same = (made == picture).all(2)
         assert same[~level.free].all()
         assert same[level.free & ~level.needed].mean() > 0.05  # where the patches agree with it, it is kept

@@ -418,6 +418,8 @@ TALL = np.kron(np.indices((8, 8)).sum(0) % 2, np.full((12, 9), 200)).astype(np.u
         ({"exemplar": EXEMPLAR, "size": 79, "fit": "size"}, (79, 79), [(64, 48)]),
         ({"exemplars": [EXEMPLAR, BOARD, TALL], "size": 79, "fit": "size"}, (72, 72), [(64, 48), (72, 72), (72, 96)]),
         ({"exemplars": [EXEMPLAR, BOARD], "size": 79, "fit": "scale"}, (79, 79), [(70, 53), (79, 79)]),
+        ({"exemplar": BOARD, "size": 79, "fit": "size", "wrap": "x"}, (72, 79), [(72, 72)]),
+        ({"exemplar": BOARD, "size": 79, "fit": "scale", "wrap": "y"}, (79, 79), [(72, 79)]),
     ],
 )
 def test_periods_fit(options, output, measured):

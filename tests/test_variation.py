@@ -31,5 +31,5 @@ def test_variation_has_a_name_without_a_layer_and_the_exemplars_as_unit():
     images = [np.random.default_rng(seed).random((5, 6 + seed, 3)).astype(np.float32) for seed in (0, 1)]
     loss = VariationLoss.measure(IMAGE, [Sample(images[0], None, 3.0), Sample(images[1])], KERNELS)
     assert loss.name == "variation"
-    values = [reference.variation(image, False)[0] for image in images]
+    values = [reference.variation(image, (False, False))[0] for image in images]
     assert loss.magnitude == pytest.approx(np.average(values, weights=[3 * 30, 35]), rel=1e-5)
