@@ -87,7 +87,7 @@ def test_two_files_of_one_map(tmp_path):
 
 def test_a_folder_without_maps(tmp_path):
     (tmp_path / "rock.png").write_bytes(b"")
-    with pytest.raises(PyengineError, match="no picture there is named as a map, such as rock_albedo.png"):
+    with pytest.raises(PyengineError, match=r"no picture there is named as a map, such as rock_albedo\.png"):
         found_in(tmp_path)
     for place in (tmp_path / "none", tmp_path / "rock.png"):
         with pytest.raises(PyengineError, match=f"^set {place}: cannot be read .*: name a folder of maps") as error:
