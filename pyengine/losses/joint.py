@@ -17,7 +17,8 @@ ROWS = 128
 """How many rows of the image are looked at together, for want of memory."""
 
 FLAT = 1e-4
-"""The deviation of what counts as flat, which is not to be amplified."""
+"""The deviation of what counts as flat, with which nothing goes: it is left to the maps' own losses, for what deviates
+from it would be more than all else."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +94,7 @@ class JointLoss(Loss):
         ]
         mean = (xp.stack(sums).sum(axis=0) / total).astype(np.float32).reshape(-1, 1, 1)
         deviations = mean_of_products(mean, one).diagonal() ** 0.5
-        scale = (1 / xp.maximum(deviations, FLAT)).astype(np.float32).reshape(-1, 1, 1)
+        scale = xp.where(deviations > FLAT, 1 / xp.maximum(deviations, FLAT), 0).astype(np.float32).reshape(-1, 1, 1)
         target = mean_of_products(mean, scale)
         (magnitude,) = kernels.fetch([(target**2).mean()])
         return cls(layer, target, mean, scale, magnitude, region, wrap)
