@@ -279,8 +279,8 @@ class Level:
     def loss_regions(self, maps: tuple[str, ...], architecture: Architecture, kernels: Kernels) -> list[Region]:
         """The regions, as losses see them on some of a network's feature maps.
 
-        What is kept does not count, but for a rim of a few pixels, where it meets what is made; nor do the pixels at a
-        region's border.
+        What is kept does not count, but for a rim of a few pixels, where it meets what is made; nor do, on maps after a
+        pool, the pixels at a region's border.
         """
         if self.masks is None and self.free is None:
             return [EVERYWHERE]
@@ -291,7 +291,8 @@ class Level:
         halvings = {layer: 0 if layer == IMAGE else architecture.pools(layer) for layer in maps}
 
         def coverage(mask: Float32, count: int) -> Coverage:
-            inner = _inner(reduce(mask, count), reduce(mask * near, count), 1, wrap=self.wrap)
+            # Before a pool all count: a pixel at which none is measured may have any colour, and narrow parts vanish.
+            inner = _inner(reduce(mask, count), reduce(mask * near, count), min(count, 1), wrap=self.wrap)
             return kernels.cover(inner.ravel())
 
         by_halvings = {count: [coverage(mask, count) for mask in masks] for count in {*halvings.values()}}

@@ -8,6 +8,7 @@ and so on until they agree: what is left is made of the exemplar's own edges, ou
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -33,9 +34,9 @@ Codes = npt.NDArray[np.int16]
 MOST_COLORS = 256
 """Colours of a palette, at most: as many as a file's palette may have."""
 
-SIDES = (7, 5)
+SIDES = (9, 7, 5)
 """Pixels on a side of the patches, one after the other. With 7 alone, thin lines end; with 5 alone, bricks get longer
-than any of the exemplar's; with 3, single pixels stay that mean nothing."""
+than any of the exemplar's, and with 7 and 5 now and then; with 3, single pixels stay that mean nothing."""
 
 ROUNDS = 6
 """How often pixels of patches of a side agree, at most: after four, one in two thousand changes."""
@@ -43,9 +44,9 @@ ROUNDS = 6
 FALLOFF = 2.0
 """A patch's side over the standard deviation of the Gaussian by which its pixels have a say."""
 
-WORK = 2**37
+WORK = 2**38
 """Multiplications of a search, at most: of more, fewer of the exemplars' patches are looked at, evenly spread. That is
-512x512 pixels of a 64x64 exemplar."""
+512x512 pixels of a 64x64 exemplar, with the largest patches."""
 
 ITERATIONS = 20
 """Iterations after a layout at full size, where it isn't said how many: they close what gapes between its patches, and
@@ -54,8 +55,8 @@ more of them only add colours that are taken away again."""
 AT_A_TIME = 2**14
 """Patches that are in memory at a time."""
 
-LOSSY = ("JPEG", "AVIF")
-"""Formats of files, by Pillow's names, that don't keep colours exactly."""
+LOSSY = ("JPEG", "HDR", "AVIF")
+"""Formats of files, by their names in `formats.FORMATS`, that don't keep colours exactly."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,6 +191,17 @@ class Palette:
                 votes[own + shown[patches, k]] += says[k] * (patches >= 0)
             voted[top : top + high] = votes.reshape(high, width, count).argmax(axis=2)
         return voted
+
+
+def check_format(name: str, path: str) -> None:
+    """Warn of a file in a format that does not keep colours exactly.
+
+    Examples
+    --------
+    >>> check_format("PNG", "out.png")
+    """
+    if name in LOSSY:
+        warnings.warn(f"{path}: {name} does not keep the palette's colours exactly: write a PNG", stacklevel=3)
 
 
 def check_palette(given: Mapping[str, Any]) -> None:

@@ -245,7 +245,9 @@ class Recipe:
             return self
         assert self.level.picture is not None
         given = self.arguments
-        level = self.level.cropped(box)
+        ways = _ways(given.get("augment"))
+        level = replace(self.level, exemplars=self.level.exemplars[:: len(ways)]).cropped(box)
+        level = replace(level, exemplars=_turned(level.exemplars, ways))
         levels, iterations = usual_plan(given, self.start)
         preset = PRESETS[given.get("method", "histogram")]
         sizes = [level.size, *(exemplar.size for exemplar in level.exemplars)]
@@ -448,9 +450,10 @@ class Recipe:
                 kept = None if kept is None else background
                 begun = None if begun is None else replace(begun, image=luminance(begun.image))
         made = [e.resized(size) for e, size in zip(made, scaled, strict=True)]
+        ways = _ways(augment)
         level = Level(
             final,
-            tuple(turned for e in made for turned in _augmented(e, augment)),
+            _turned([replace(e, factor=e.factor / len(ways)) for e in made], ways),
             names,
             painting.output if painting else None,
             background,
@@ -691,8 +694,8 @@ def _with_alpha(pictures: list[Picture], given: Mapping[str, Any]) -> list[Pictu
     return [picture.with_alpha() for picture in pictures]
 
 
-def _augmented(exemplar: Exemplar, augment: Any) -> list[Exemplar]:
-    """An exemplar, and what flips and turns make of it, which share its weight."""
+def _ways(augment: Any) -> list[tuple[int, bool]]:
+    """What flips and turns make of an exemplar: quarters of a turn, and whether mirrored first; itself is the first."""
     asked_for = () if augment is None else augment
     allowed = get_args(Augmentation)
     if not isinstance(asked_for, (list, tuple)) or not all(
@@ -702,12 +705,14 @@ def _augmented(exemplar: Exemplar, augment: Any) -> list[Exemplar]:
             f"augment={in_short(augment)}: give a list of {' and '.join(map(repr, allowed))}, or of one of them"
         )
     turns = range(4) if "turns" in asked_for else (0, 2) if "flips" in asked_for else (0,)
-    made = [
-        exemplar.turned(quarters, mirrored=mirrored)
-        for quarters in turns
-        for mirrored in ((False, True) if "flips" in asked_for else (False,))
+    return [
+        (quarters, mirrored) for quarters in turns for mirrored in ((False, True) if "flips" in asked_for else (False,))
     ]
-    return [replace(one, factor=exemplar.factor / len(made)) for one in made]
+
+
+def _turned(exemplars: Sequence[Exemplar], ways: Sequence[tuple[int, bool]]) -> tuple[Exemplar, ...]:
+    """What each of the ways makes of each exemplar, one exemplar's after the other's."""
+    return tuple(e.turned(quarters, mirrored=mirrored) for e in exemplars for quarters, mirrored in ways)
 
 
 def _check_regions(names: tuple[str, ...], exemplars: list[Exemplar]) -> None:

@@ -18,7 +18,9 @@ from PIL import Image
 from pyengine.arrays import Float32
 from pyengine.document import to_document
 from pyengine.images.encoding import Depth
+from pyengine.images.formats import format_of
 from pyengine.images.writing import encode, save, to_uint8
+from pyengine.palette import check_format
 from pyengine.recipe import Recipe
 from pyengine.versions import versions
 
@@ -233,12 +235,17 @@ class Result:
         """
         return self.recipe.places(path)
 
+    def _check_format(self, path: str | os.PathLike[str]) -> None:
+        if self.recipe.palette is not None:
+            check_format(format_of(path).name, str(path))
+
     def save(self, path: str | os.PathLike[str], depth: Depth | None = None) -> None:
         """Write the picture; the suffix says the format, one of `images.formats.FORMATS`. A grey one has one channel.
 
         It is written as deep as what it is made from was: as the content, the picture with a hole, or the deepest
         exemplar; if the format does not hold that, as deep as it does, with a warning. Resolution and colour profile
-        are written as well. Of a material, all maps are written: `files` says where.
+        are written as well. A palette's colours that were kept are the same in a file, but for formats that change them
+        a little, such as JPEG, of which a warning tells. Of a material, all maps are written: `files` says where.
 
         A file is complete or not there: an existing one is replaced in one step. A PNG carries its recipe, from which
         `Recipe.from_json` and `pyengine synthesize --recipe` make it again.
@@ -254,6 +261,7 @@ class Result:
         PyengineError
             The suffix is unknown, its format does not hold the depth, or the folder is missing or can't be written to.
         """
+        self._check_format(path)
         metadata = json.dumps(self._provenance())
         for (name, place), encoding in zip(self.files(path).items(), self.recipe.encodings, strict=False):
             save(self._channels(name), place, encoding, depth=depth, metadata=metadata)
@@ -274,6 +282,7 @@ class Result:
         >>> pyengine.synthesize(np.eye(20), iterations=1).encode(".jpg")[:2].hex()
         'ffd8'
         """
+        self._check_format(f"result{suffix}")
         metadata = json.dumps(self._provenance())
         first = next(iter(self.maps))
         encoded = encode(self._channels(first), f"result{suffix}", self.recipe.encoding, depth=depth, metadata=metadata)

@@ -21,12 +21,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from command_line import FAST, finish, invoke, program
+from deep_pictures import LEVELS, WIDE, profile_attribute, raw, stored
 from PIL import Image
 
 import pyengine
 from pyengine import Engine
 from pyengine.images.encoding import Depth, Encoding
-from pyengine.images.reading import load
+from pyengine.images.reading import load, read_metadata
 from pyengine.images.writing import save
 from pyengine.memory import Plan
 from pyengine.recipe import Recipe
@@ -261,7 +262,7 @@ def pictures(tmp_path: Path, exemplar: Path) -> dict[str, Path]:
         "layout": halves[:, None].repeat(32, axis=1),
         "left": left[None].repeat(32, axis=0),
         "right": right[None].repeat(32, axis=0),
-        "board": np.kron(np.indices((4, 4)).sum(0) % 2 * 200, np.ones((8, 8))),
+        "board": np.kron(np.indices((4, 4)).sum(0) % 2, np.ones((8, 8)))[:, :, None] * [200, 100, 50],
         "ramp": np.arange(0, 256, 8)[None].repeat(32, axis=0),
     }
     paths = {"exemplar": exemplar, **{name: tmp_path / f"{name}.png" for name in arrays}}
@@ -857,3 +858,57 @@ def test_bar_on_a_terminal(flags: tuple[str, ...], exemplar: Path, tmp_path: Pat
     assert stdout.count("\n") == 1
     if flags:
         json.loads(stdout)
+
+
+# ------------------------------------------------------------------ depth
+
+
+def test_depth(exemplar: Path, output: Path) -> None:
+    for depth, name, dtype in (("16", "out.png", "uint16"), ("half", "out.exr", "float16"), ("8", "out.tif", "uint8")):
+        path = output.with_name(name)
+        result = invoke("synthesize", exemplar, "-o", path, "--depth", depth, "--iterations", 0, "--quiet")
+        assert (result.exit_code, result.output) == (0, "")
+        assert raw(path).dtype == dtype
+    assert result_of_metadata(output.with_name("out.png"))
+
+
+def result_of_metadata(path: Path) -> bool:
+    """Whether a picture carries its recipe."""
+    return json.loads(read_metadata(path) or "{}").get("recipe", {}).get("iterations") == 0
+
+
+def test_depths_are_refused_before_the_work(exemplar: Path, output: Path) -> None:
+    for options, message in (
+        (["-o", output.with_suffix(".jpg"), "--depth", "16"], "JPEG does not hold depth=16: give 8, or a file in .png"),
+        (["-o", output, "--depth", "float"], "PNG does not hold depth=float"),
+        (["-o", output, "--depth", "12"], "depth='12': choose 8, 16, 'half' or 'float'"),
+        (["-o", "-", "--depth", "half"], "PNG does not hold depth=half"),
+    ):
+        result = invoke("synthesize", exemplar, *options)
+        assert result.exit_code == 2
+        assert message in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def said_of(*options: object) -> str:
+    """What a program of its own says on standard error, where warnings are no errors."""
+    status, _, stderr = finish(program("synthesize", *options, "--iterations", 0, "--quiet"))
+    assert status == 0
+    return stderr
+
+
+def test_a_word_where_a_format_is_not_as_deep(output: Path) -> None:
+    deep = stored(output.with_name("deep.png"), LEVELS[:, :, :3])
+    said = said_of(deep, "-o", output.with_suffix(".jpg"))
+    assert said.startswith("Warning: ")
+    assert said.endswith(": JPEG does not hold 16 bits, which the picture has: written in 8 bits\n")
+    assert said_of(deep, "-o", output) == ""
+    assert raw(output).dtype == "uint16"
+
+
+def test_profiles(output: Path) -> None:
+    wide = stored(output.with_name("wide.png"), LEVELS[:, :, :3], ICCProfile=profile_attribute(WIDE))
+    assert "of its pixels are outside sRGB" in said_of(wide, "-o", output)
+    assert said_of(wide, "-o", output, "--profile", "keep") == ""
+    with Image.open(output) as image:
+        assert image.info["icc_profile"] == WIDE

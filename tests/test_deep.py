@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import OpenImageIO as oiio
 import pytest
+from deep_pictures import BRIGHT, HEIGHTS, LEVELS, RANDOM, WIDE, profile, profile_attribute, raw, stored
 from PIL import Image, PngImagePlugin, TiffImagePlugin
-from test_profiles import WIDE, profile
 
 from pyengine.errors import PyengineError
 from pyengine.images import formats, reading, writing
@@ -23,41 +23,6 @@ from pyengine.images.deep import PNG
 from pyengine.images.encoding import Curve, Data, Depth, Display, Encoding, Linear, Log
 from pyengine.images.reading import load_with_encoding
 from pyengine.machine import reading_within
-
-RANDOM = np.random.default_rng(0)
-LEVELS = RANDOM.integers(0, 65536, (70, 40, 4), np.uint16)
-LEVELS[:, :, 3] = np.maximum(LEVELS[:, :, 3], 40000)  # its colour counts
-HEIGHTS = RANDOM.normal(3, 5, (70, 40, 1)).astype(np.float32)
-BRIGHT = (10 ** RANDOM.uniform(-3, np.log10(50), (70, 40, 3))).astype(np.float32)
-
-
-def stored(path: Path, values: np.ndarray, **attributes: Any) -> Path:
-    """Write a file by OpenImageIO, as others do."""
-    height, width, channels = values.shape
-    spec = oiio.ImageSpec(width, height, channels, {"u2": "uint16", "f2": "half", "f4": "float"}[values.dtype.str[1:]])
-    spec.attribute("oiio:UnassociatedAlpha", 1)
-    for name, value in attributes.items():
-        if isinstance(value, tuple):
-            spec.attribute(name, *value)
-        else:
-            spec.attribute(name, value)
-    file = oiio.ImageOutput.create(str(path))
-    assert file.open(str(path), spec), file.geterror()
-    assert file.write_image(np.ascontiguousarray(values)), file.geterror()
-    assert file.close()
-    return path
-
-
-def raw(path: Path) -> np.ndarray:
-    """What is in a file, as OpenImageIO has it."""
-    config = oiio.ImageSpec()
-    config.attribute("oiio:UnassociatedAlpha", 1)
-    file = oiio.ImageInput.open(str(path), config)
-    assert file, oiio.geterror()
-    spec = file.spec()
-    array = file.read_image(0, 0, 0, spec.nchannels, spec.format)
-    file.close()
-    return np.asarray(array).reshape(spec.height, spec.width, spec.nchannels)
 
 
 def refused(path: Path, *expected: str) -> None:
@@ -176,12 +141,17 @@ def test_light_from_a_photograph(tmp_path: Path) -> None:
 
 
 def test_hdr(tmp_path: Path) -> None:
-    image, _, encoding = load_with_encoding(stored(tmp_path / "in.hdr", BRIGHT))
+    values = BRIGHT.copy()
+    values[0, 0], values[0, 1] = 0, (0.9999, 0.5, 0.0001)  # black, and what is rounded to the next exponent
+    image, _, encoding = load_with_encoding(stored(tmp_path / "in.exr", values))
+    writing.save(image, tmp_path / "in.hdr", encoding)
+    image, _, encoding = load_with_encoding(tmp_path / "in.hdr")
     assert encoding.depth == "float"
     writing.save(image, tmp_path / "out.hdr", encoding)
     np.testing.assert_array_equal(raw(tmp_path / "out.hdr"), raw(tmp_path / "in.hdr"))
-    greatest = BRIGHT.max(axis=2, keepdims=True)
-    assert (np.abs(raw(tmp_path / "out.hdr") - BRIGHT) / greatest).max() < 1 / 120
+    assert (np.abs(raw(tmp_path / "out.hdr") - values) <= values.max(axis=2, keepdims=True) / 255).all()
+    writing.save(image[:, :, :1], tmp_path / "grey.hdr", encoding)
+    np.testing.assert_array_equal(raw(tmp_path / "grey.hdr")[:, :, 2], raw(tmp_path / "grey.hdr")[:, :, 0])
 
 
 @pytest.mark.parametrize("suffix", [".exr", ".tif"])
@@ -278,6 +248,7 @@ def test_as_deep_as_it_takes(tmp_path: Path, natural: Depth, suffix: str, expect
     [
         (16, ".jpg", "JPEG does not hold 16 bits, which the picture has: written in 8 bits"),
         ("float", ".png", "PNG does not hold float, which the picture has: written in 16 bits"),
+        ("half", ".png", "PNG does not hold half, which the picture has: written in 16 bits"),
         ("half", ".webp", "WEBP does not hold half, which the picture has: written in 8 bits"),
     ],
 )
@@ -333,11 +304,6 @@ def test_opacity(tmp_path: Path, row: formats.Format) -> None:
 
 
 # ---------------------------------------------------- what is said besides
-
-
-def profile_attribute(content: bytes) -> tuple[Any, ...]:
-    kind = oiio.TypeDesc(oiio.UINT8, oiio.SCALAR, oiio.NOSEMANTICS, len(content))
-    return kind, np.frombuffer(content, np.uint8)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])

@@ -47,11 +47,12 @@ def test_decades_get_room() -> None:
     assert steps.max() < 0.3
 
 
-def test_a_picture_hardly_brighter_than_white() -> None:
-    """Its curve is nearly that of all others."""
-    values = (RANDOM.beta(1, 3.2, (200, 200, 3)) * 1.2).astype(np.float32)
-    grey = np.float32([[0.05, 0.2, 0.5, 1]])
-    np.testing.assert_allclose(Log.of(values).encode(grey), Linear().encode(grey), atol=0.08)
+def test_the_dark_is_in_proportion() -> None:
+    """All but a fiftieth of a picture is above the knee, and what is below has steps of its own."""
+    curve = Log.of(BRIGHT)
+    np.testing.assert_allclose(curve.knee + curve.low, np.quantile(BRIGHT, 0.02), rtol=0.2)
+    steps = np.diff(curve.encode(curve.low + np.float32([[0, 0.02, 0.04]]) * curve.knee))
+    np.testing.assert_allclose(steps[0, 0], steps[0, 1], rtol=0.05)
 
 
 @pytest.mark.parametrize(

@@ -49,3 +49,10 @@ def test_a_row_is_all_that_a_format_needs(tmp_path: Path, monkeypatch: pytest.Mo
 def test_help_names_all_formats() -> None:
     text = " ".join(invoke("synthesize", "--help").stdout.split())
     assert f"Its suffix says the format: {formats.choices()}; - is a PNG on standard output." in text
+
+
+def test_a_pillow_that_was_built_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.init()
+    monkeypatch.delitem(Image.SAVE, "AVIF")
+    with pytest.raises(PyengineError, match=r"out\.avif: this Pillow does not write AVIF: end the name in \.png"):
+        check_output(tmp_path / "out.avif")

@@ -3,52 +3,14 @@
 from __future__ import annotations
 
 import io
-import struct
 
 import numpy as np
 import pytest
+from deep_pictures import ADOBE, GAMMA, P3, SRGB, WIDE, parametric, profile, table
 from pictures import smooth
 from PIL import Image, ImageCms
 
 from pyengine.images.profiles import Profile, srgb_profile
-
-P3 = [[0.515102, 0.291965, 0.157153], [0.241182, 0.692236, 0.066582], [-0.001049, 0.041882, 0.784378]]
-ADOBE = [[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]]
-"""Primaries of Display P3 and of Adobe RGB, adapted to D50: rows are X, Y and Z."""
-
-
-def parametric(kind: int, *numbers: float) -> bytes:
-    return b"para" + bytes(4) + struct.pack(">HH", kind, 0) + b"".join(number_of(n) for n in numbers)
-
-
-def number_of(value: float) -> bytes:
-    return struct.pack(">i", round(value * 65536))
-
-
-def table(values: np.ndarray) -> bytes:
-    return b"curv" + bytes(4) + struct.pack(">I", len(values)) + np.round(values * 65535).astype(">u2").tobytes()
-
-
-GAMMA = b"curv" + bytes(4) + struct.pack(">IH", 1, round(2.19921875 * 256))
-SRGB = parametric(3, 2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
-
-
-def profile(matrix: list[list[float]], curve: bytes, space: bytes = b"RGB ") -> bytes:
-    tags = {b"rTRC": curve, b"gTRC": curve, b"bTRC": curve} if space == b"RGB " else {b"kTRC": curve}
-    tags[b"wtpt"] = b"XYZ " + bytes(4) + number_of(0.9642) + number_of(1) + number_of(0.8249)
-    for column, name in enumerate((b"rXYZ", b"gXYZ", b"bXYZ")):
-        tags[name] = b"XYZ " + bytes(4) + b"".join(number_of(row[column]) for row in matrix)
-    content, entries = b"", b""
-    for name, data in tags.items():
-        entries += struct.pack(">4sII", name, 132 + 12 * len(tags) + len(content), len(data))
-        content += data.ljust(len(data) + -len(data) % 4, b"\0")
-    header = bytearray(srgb_profile()[:128])
-    header[8:12], header[16:20] = b"\x02\x40\0\0", space
-    whole = bytes(header) + struct.pack(">I", len(tags)) + entries + content
-    return struct.pack(">I", len(whole)) + whole[4:]
-
-
-WIDE = profile(ADOBE, GAMMA)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 from conftest import EXAMPLES
+from deep_pictures import BRIGHT, HEIGHTS, stored
 from PIL import Image
 
 from pyengine.errors import PyengineError
@@ -449,3 +450,13 @@ def test_pictures_too_small_for_features(content, shape):
             figure(content, small)
         with pytest.raises(PyengineError, match=f"^{first} {size}"):
             figure(small, content)
+
+
+def test_light_and_heights_are_compared_by_their_values(tmp_path):
+    """Not by how each file's range was brought to [0, 1]."""
+    bright = stored(tmp_path / "bright.exr", BRIGHT)
+    dim = stored(tmp_path / "dim.exr", BRIGHT / 10)
+    assert compare(bright, bright).brightness_drift == 0
+    assert compare(bright, dim).brightness_drift > 20
+    heights = [stored(tmp_path / f"{k}.exr", HEIGHTS + k) for k in (0, 10)]
+    assert compare(*heights).brightness_drift > 20

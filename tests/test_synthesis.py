@@ -247,6 +247,10 @@ def test_a_small_hole_costs_what_is_around_it(engine, rng):
     again = Recipe.create(picture, init=np.zeros_like(picture), fill=hole, iterations=[3, 2], levels=2).focused()
     assert again.iterations == (3, 2)
     assert again.level.exemplars[0].size == (420, 400)  # it is another picture
+    turned = Recipe.create(picture, fill=hole, augment=["turns"]).focused().level
+    assert {e.size for e in turned.exemplars} == {(286, 228), (228, 286)}
+    np.testing.assert_array_equal(turned.exemplars[1].image, np.rot90(turned.exemplars[0].image))
+    assert [e.factor for e in turned.exemplars] == [0.25] * 4
 
 
 def test_regions_in_a_hole(engine, natural):

@@ -216,7 +216,6 @@ def decode(content: bytes, suffix: str, name: str) -> Stored:
             raise _damaged(name, one_line(error)) from error
         finally:
             file.close()
-            _said(file)  # what nobody has asked for is printed
 
 
 def encode(
@@ -251,7 +250,7 @@ def encode(
     """
     library = _library(name)
     if suffix == ".hdr":
-        values = _rounded(values)
+        values = _rounded(np.broadcast_to(values, (*values.shape[:2], 3)))  # it has no room for one channel
     height, width, channels = values.shape
     kinds = {"uint16": library.UINT16, "float16": library.HALF, "float32": library.FLOAT}
     spec = library.ImageSpec(width, height, channels, kinds[str(values.dtype)])
@@ -409,8 +408,10 @@ def check_library(name: str) -> None:
 
 def _rounded(values: npt.NDArray[Any]) -> Float32:
     """Values that are cut off to the nearest in a file of shared exponents: half a step more than they were."""
-    exponents = np.frexp(values.max(axis=2, keepdims=True))[1]
-    rounded: Float32 = values + np.ldexp(np.float32(0.5), exponents - 8)
+    greatest = values.max(axis=2, keepdims=True)
+    exponents = np.frexp(greatest)[1]
+    exponents = np.frexp(greatest + np.ldexp(np.float32(0.5), exponents - 8))[1]  # it may be one more
+    rounded: Float32 = values + np.where(greatest > 0, np.ldexp(np.float32(0.5), exponents - 8), np.float32(0))
     return rounded
 
 

@@ -33,8 +33,12 @@ LEAST_KNEE = 1e-6
 """The least knee of a logarithmic curve, as a part of the greatest value: float32 has not many more digits."""
 
 
+DARK = 0.02
+"""The share of a picture's values that are below the knee of its logarithmic curve. Of 0.02, 0.05 and 1/2, the least
+keeps the shares of values by decades best, in textures of four pictures."""
+
 SAMPLED = 2**20
-"""Values by which a median is told, at most about twice as many: it is wanted to a digit or two."""
+"""Values by which that is told, at most about twice as many: it is wanted to a digit or two."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +105,7 @@ class Log:
     """Values in proportion to light that exceed 1, or are negative: the engine's are a logarithm of them.
 
     A value v is log(1 + (v - low) / knee) / log(1 + (high - low) / knee): equal ratios above the knee are equal steps,
-    so that each decade gets room. The knee puts the median at 1/2, where pictures made for a display have theirs; of a
-    picture that hardly exceeds 1, the curve so is nearly sRGB's.
+    so that each decade gets room, and what is darker, down to 0 and below, is in proportion.
 
     Attributes
     ----------
@@ -116,7 +119,7 @@ class Log:
     >>> values = np.float32([[0, 0.02, 0.2, 20]])
     >>> curve = Log.of(values)
     >>> curve.encode(values).round(2)
-    array([[0.  , 0.26, 0.5 , 1.  ]], dtype=float32)
+    array([[0.  , 0.08, 0.32, 1.  ]], dtype=float32)
     >>> curve.decode(curve.encode(values)).round(5)
     array([[ 0.  ,  0.02,  0.2 , 20.  ]], dtype=float32)
     """
@@ -128,12 +131,12 @@ class Log:
     @classmethod
     def of(cls, values: Float32) -> Log:
         """The curve for a picture of these values."""
-        low, high = min(float(values.min()), 0.0), float(values.max())
+        low, high = float(values.min()), float(values.max())
+        high = high if high > low else low + 1
         span = high - low
         some = values.reshape(-1)[:: max(values.size // SAMPLED, 1)]
-        median = float(np.median(some[some > low])) - low if (some > low).any() else span
-        knee = median**2 / (span - 2 * median) if span > 2 * median else span
-        return cls(low, high, min(max(knee, LEAST_KNEE * span), span))
+        knee = float(np.quantile(some[some > low], DARK)) - low if (some > low).any() else span
+        return cls(low, high, max(knee, LEAST_KNEE * span))
 
     def encode(self, values: Float32) -> Float32:
         """The engine's values for a file's."""

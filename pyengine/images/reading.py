@@ -28,7 +28,7 @@ from pyengine.errors import PyengineError
 from pyengine.files import one_line, pieces
 from pyengine.images import deep
 from pyengine.images.deep import Stored
-from pyengine.images.encoding import ROWS, Curve, Data, Depth, Display, Encoding, Linear, Log
+from pyengine.images.encoding import ROWS, Curve, Data, Depth, Display, Encoding, Linear, Log, shared, under
 from pyengine.images.formats import KEYWORD, readable
 from pyengine.images.lists import NPY, from_list, saved_array
 from pyengine.images.profiles import Profile
@@ -235,6 +235,25 @@ def load_with_encoding(
     encoding = Encoding(stored.depth, grey, curve, kept, stored.dpi, clipped)
     # They are a new array already, which is not to be there twice: a picture may be as large as all the rest.
     return np.repeat(colors, 3, axis=2) if grey else np.ascontiguousarray(colors), alpha, encoding
+
+
+def load_alike(*sources: tuple[Source, str]) -> list[Float32]:
+    """Load images, each with its name, so that equal values of files are equal in all: as the first has them.
+
+    Raises
+    ------
+    PyengineError
+        The errors of `load`.
+
+    Examples
+    --------
+    >>> [float(image.max()) for image in load_alike((np.zeros((2, 2)), "exemplar"), (np.ones((2, 2)), "image"))]
+    [0.0, 1.0]
+    """
+    loaded = [load_with_encoding(source, name) for source, name in sources]
+    curves = [encoding.curve for _, _, encoding in loaded]
+    curve = shared(curves, curves[0])
+    return [under(image, encoding.curve, curve) for image, _, encoding in loaded]
 
 
 def _as_encoded(stored: Stored, data: bool, name: str) -> tuple[Float32, Curve]:

@@ -71,6 +71,8 @@ def check_depth(path: str | os.PathLike[str], depth: Depth | None) -> None:
     form = format_of(path)
     if 8 not in form.depths or depth not in (None, 8):
         deep.check_library(str(path))
+    elif not _is_written(form):
+        raise PyengineError(f"{path}: this Pillow does not write {form.name}: end the name in .png, or install another")
     if depth is None:
         return
     if not (isinstance(depth, (int, str)) and depth in DEPTHS):
@@ -79,6 +81,14 @@ def check_depth(path: str | os.PathLike[str], depth: Depth | None) -> None:
         holding = ", ".join(suffix for row in FORMATS if depth in row.depths for suffix in row.suffixes)
         depths = " or ".join(map(str, form.depths))
         raise PyengineError(f"{path}: {form.name} does not hold depth={depth}: give {depths}, or a file in {holding}")
+
+
+def _is_written(form: Format) -> bool:
+    """Whether Pillow writes a format: not each was built with all of them."""
+    Image.preinit()  # the few that are usual; to import all takes as long as to read a picture
+    if form.name not in Image.SAVE:
+        Image.init()
+    return form.name in Image.SAVE
 
 
 def save(

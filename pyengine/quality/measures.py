@@ -10,7 +10,7 @@ import numpy as np
 from pyengine.checks import check_choice, names_checked
 from pyengine.errors import PyengineError
 from pyengine.images.labels import load_mask
-from pyengine.images.reading import Source, load
+from pyengine.images.reading import Source, load, load_alike
 from pyengine.images.resampling import resize
 from pyengine.inputs import seamless_band, style_sizes
 from pyengine.quality.copies import copied
@@ -177,7 +177,7 @@ def compare(
         check_choice("seamless", seamless, get_args(Axes))
         if mask is not None:
             raise PyengineError("mask and seamless: give one of them, an edge is measured of one")
-    expected, found = load(exemplar), load(image, "image")
+    expected, found = load_alike((exemplar, "exemplar"), (image, "image"))
     transfer = {}
     if content is not None:
         shown = load(content, "content")

@@ -182,6 +182,7 @@ def usual(shape: tuple[int, int]) -> dict[str, st.SearchStrategy[Any]]:
         "style_scale": st.sampled_from([0.5, 0.8, 1, 1.01, 2, 8, 1e-9]),
         "palette": st.just("keep"),
         "preserve_color": st.sampled_from(["luminance", "match"]),
+        "profile": st.sampled_from(["srgb", "keep"]),
         "exemplar_regions": layout | st.lists(mask, min_size=1, max_size=2),
         "output_regions": layout | st.lists(mask, min_size=1, max_size=2),
         "regions": st.sampled_from([1, 2, 64]),

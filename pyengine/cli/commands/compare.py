@@ -67,7 +67,7 @@ def command(
     """
     from dataclasses import asdict
 
-    from pyengine.images.reading import load
+    from pyengine.images.reading import load, load_alike
     from pyengine.images.writing import check_output, save
     from pyengine.quality import measures
     from pyengine.quality.sheet import sheet
@@ -77,8 +77,8 @@ def command(
         others = [path for path in (mask, content) if path is not None]
         check_not_an_input(picture, exemplar, *images, *others)
     given = with_stdin({"exemplar": exemplar, "images": images, "mask": mask, "content": content})
-    expected = load(given["exemplar"])
-    loaded = [load(source, "image") for source in given["images"]]
+    compared = [(given["exemplar"], "exemplar"), *((source, "image") for source in given["images"])]
+    expected, *loaded = load_alike(*compared)
     shown = None if content is None else load(given["content"], "content")
     found = [
         (path, measures.compare(expected, image, mask=given["mask"], seamless=seamless, content=shown))
