@@ -134,7 +134,7 @@ def name_in(path: str | os.PathLike[str]) -> tuple[str, str | None]:
     """
     stem = Path(path).stem
     words = sorted((word for known, (_, others) in NAMES.items() for word in (known, *others)), key=len, reverse=True)
-    found = re.fullmatch(rf"(?:(.*)[_\-. ])?({'|'.join(map(re.escape, words))})", stem, re.IGNORECASE)
+    found = re.fullmatch(rf"(?:(.*?)[_\-. ])??({'|'.join(map(re.escape, words))})", stem, re.IGNORECASE)
     return (found[1] or "", canonical(found[2], "map")) if found else (stem, None)
 
 
@@ -180,7 +180,7 @@ def beside(path: str | os.PathLike[str], first: str, name: str, suffix: str | No
     stem, named = name_in(place)
     if named != first:
         stem = place.stem
-    return place.with_name(f"{stem}_{name}" if stem else name).with_suffix(suffix or place.suffix)
+    return place.with_name((f"{stem}_{name}" if stem else name) + (suffix or place.suffix))
 
 
 @dataclass(frozen=True)

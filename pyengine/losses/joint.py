@@ -73,7 +73,7 @@ class JointLoss(Loss):
     ) -> JointLoss:
         """Take the correlations of all samples' images (H, W, C) together, which do not wrap round, as target."""
         xp = kernels.xp
-        total = sum(sample.mass for sample in samples)
+        total = sum(sample.factor * _total(sample.features, sample.coverage) for sample in samples)
 
         def mean_of_products(mean: Float32, scale: Float32) -> Float64:
             grams = [
@@ -125,6 +125,11 @@ class JointLoss(Loss):
             _add_adjoint(own * self.scale, rows, self.wrap, kernels, gradient)
 
 
+def _total(image: Float32, coverage: Coverage | None) -> float:
+    """What all pixels of an image (H, W, C) count together."""
+    return image.shape[0] * image.shape[1] if coverage is None else coverage.total
+
+
 def _strips(
     image: Float32, coverage: Coverage | None, wrap: Wrap, kernels: Kernels
 ) -> Iterator[tuple[Float32, Coverage, tuple[int, int]]]:
@@ -135,7 +140,7 @@ def _strips(
     xp = kernels.xp
     height, width, _ = image.shape
     values = xp.ones(height * width, np.float32) if coverage is None else coverage.values
-    total = height * width if coverage is None else coverage.total
+    total = _total(image, coverage)
     columns = _neighbours(0, width, width, wrap.x)
     for begin in range(0, height, ROWS):
         end = min(begin + ROWS, height)
