@@ -431,8 +431,6 @@ class Recipe:
             scaled, final = fitted(fit, pictures, scaled, final, losses.wrap)
         factors = exemplar_factors(pictures, scaled, exemplar_weights)
         made = _masked_exemplars(pictures, factors, painting)
-        if palette is not None and len(pictures[0].maps) > 1:
-            raise PyengineError(f"palette={palette!r} with several maps: colours are counted in one: leave palette out")
         few_colors = None if palette is None else Palette.of(made)
         names = painting.names if painting else ("",)
         _check_regions(names, made)

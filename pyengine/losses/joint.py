@@ -13,7 +13,7 @@ from pyengine.losses.base import EVERYWHERE, IMAGE, Loss, Region, Sample
 from pyengine.network.architecture import Architecture
 from pyengine.wrap import NEITHER, Wrap
 
-ROWS = 128
+ROWS = 64
 """How many rows of the image are looked at together, for want of memory."""
 
 FLAT = 1e-4
