@@ -45,6 +45,10 @@ def alike(
     PyengineError
         Their maps differ, or their profiles do, which happens only where they are kept.
     """
+    given = [p for p in (*exemplars, content, init) if p is not None]
+    colored = {one.name for picture in given for one in picture.maps if one.kind == "color" and one.count == 3}
+    exemplars = [picture.in_color(colored) for picture in exemplars]
+    content, init = (None if picture is None else picture.in_color(colored) for picture in (content, init))
     pictures = [*exemplars, *(p for p in (content, init) if p is not None)]
     if len({picture.encoding.profile for picture in pictures}) > 1:
         raise PyengineError(
@@ -57,11 +61,12 @@ def alike(
             f"{_maps_of(next(p for p in pictures if p.maps != maps))}: give all of them the same maps"
         )
     encodings = []
-    for k in range(len(maps)):
+    for k, one in enumerate(maps):
         deepest = max(exemplars, key=lambda picture: DEPTHS.index(picture.encodings[k].depth))
         natural = (content or (init if has_hole else None) or deepest).encodings[k]
-        curve = shared([picture.encodings[k].curve for picture in pictures], natural.curve)
-        encodings.append(replace(natural, curve=curve))
+        if one.kind != "normal":  # whose values are the same vectors under every curve
+            natural = replace(natural, curve=shared([p.encodings[k].curve for p in pictures], natural.curve))
+        encodings.append(natural)
     made: dict[int, Picture] = {}  # the init may be the content
 
     curves = [encoding.curve for encoding in encodings]
@@ -70,7 +75,12 @@ def alike(
         own = [encoding.curve for encoding in picture.encodings]
         if own == curves:
             return picture
-        parts = [under(picture.image[:, :, one.channels], *pair) for one, *pair in zip(maps, own, curves, strict=True)]
+        parts = [
+            picture.image[:, :, one.channels]
+            if one.kind == "normal"
+            else under(picture.image[:, :, one.channels], *pair)
+            for one, *pair in zip(maps, own, curves, strict=True)
+        ]
         return made.setdefault(id(picture), replace(picture, image=np.concatenate(parts, axis=2)))
 
     content, init = (None if picture is None else brought(picture) for picture in (content, init))
@@ -78,7 +88,9 @@ def alike(
 
 
 def _maps_of(picture: Picture) -> str:
-    return "colours alone" if picture.maps == PICTURE else " and ".join(repr(one.name) for one in picture.maps)
+    if picture.maps == PICTURE:
+        return "colours alone"
+    return " and ".join(repr(one.name) if one.name else "colours" for one in picture.maps)
 
 
 def load_exemplars(exemplar: PictureSource | None, exemplars: Any, profile: ProfileUse) -> list[Picture]:

@@ -157,7 +157,7 @@ def name_in(path: str | os.PathLike[str]) -> tuple[str, str | None]:
     """
     stem = Path(path).stem
     words = sorted((word for known, (_, others) in NAMES.items() for word in (known, *others)), key=len, reverse=True)
-    found = re.fullmatch(rf"(?:(.*)[_\-. ])?({'|'.join(map(re.escape, words))})", stem, re.IGNORECASE)
+    found = re.fullmatch(rf"(?:(.*?)[_\-. ])??({'|'.join(map(re.escape, words))})", stem, re.IGNORECASE)
     return (found[1] or "", canonical(found[2], "map")) if found else (stem, None)
 
 

@@ -14,6 +14,7 @@ from pyengine.losses import KINDS
 from pyengine.losses.base import ChannelLoss
 from pyengine.losses.options import LossOptions
 from pyengine.machine import check_room
+from pyengine.maps import PICTURE, Map
 from pyengine.network.architecture import Architecture
 from pyengine.network.footprint import IMAGE_BYTES, map_bytes, network_bytes
 from pyengine.network.graphs import LEAST_SIDE, WINOGRAD_TILE
@@ -93,6 +94,8 @@ class Demand:
         Bytes for each pixel of the output that are kept all the time.
     whole_map_bytes : float
         Bytes for each pixel of the output of the maps that tiles do without only as a whole.
+    image_bytes : int
+        Bytes for each pixel of an image. Default: those of a picture.
     """
 
     maps: tuple[str, ...]
@@ -100,10 +103,17 @@ class Demand:
     measured_bytes: int
     pixel_bytes: float
     whole_map_bytes: float
+    image_bytes: int = IMAGE_BYTES
 
     @classmethod
     def of(
-        cls, losses: LossOptions, architecture: Architecture, exemplar_pixels: int, regions: int = 0, pictures: int = 0
+        cls,
+        losses: LossOptions,
+        architecture: Architecture,
+        exemplar_pixels: int,
+        regions: int = 0,
+        pictures: int = 0,
+        maps: tuple[Map, ...] = PICTURE,
     ) -> Demand:
         """The demand of losses that are measured on so many pixels.
 
@@ -120,6 +130,8 @@ class Demand:
         pictures : int
             Pictures of the output's size that are kept besides: a start, a content, what is left of a picture.
             Default: 0.
+        maps : tuple of Map
+            What images consist of. Default: a picture.
         """
         kinds = [(kind, layer) for name, kind in KINDS.items() for layer in losses.used(name) if layer in losses.maps]
         reaches: dict[str, int] = {}
@@ -135,18 +147,20 @@ class Demand:
             for source in ("exemplars", "content")
         }
         spread = sum(kind.whole_channels * 4 ** (1 - architecture.pools(layer)) for kind, layer in kinds)
-        parts = max(regions, 1)
+        parts = max(regions, 1) * len(maps)
+        image_bytes = 4 * sum(one.count for one in maps)
         return cls(
             losses.maps,
             reaches or {architecture.first: 0},
-            exemplar_pixels * math.ceil(kept["exemplars"] + spread * parts * MEASURED_COPIES),
-            kept["content"] + spread * parts * KEPT_COPIES + regions * COVERAGE_BYTES + pictures * IMAGE_BYTES,
+            exemplar_pixels * math.ceil(kept["exemplars"] * len(maps) + spread * parts * MEASURED_COPIES),
+            kept["content"] + spread * parts * KEPT_COPIES + regions * COVERAGE_BYTES + pictures * image_bytes,
             sum(
                 map_bytes(architecture, layer)
                 for kind, layer in kinds
                 if issubclass(kind, ChannelLoss) and layer != architecture.first
             )
             + spread * (COPIES[sum(losses.wrap)] + parts - 1),
+            image_bytes,
         )
 
 
@@ -154,7 +168,8 @@ def level_demand(level: Level, losses: LossOptions, architecture: Architecture, 
     """The demand of a level whose exemplars have so many pixels; of `level`, only which pictures there are counts."""
     regions = 0 if level.masks is None and level.free is None else len(level.regions)
     pictures = [level.init, level.content, level.picture, level.free]  # the last stands for where the gradient counts
-    return Demand.of(losses, architecture, exemplar_pixels, regions, sum(picture is not None for picture in pictures))
+    count = sum(picture is not None for picture in pictures)
+    return Demand.of(losses, architecture, exemplar_pixels, regions, count, level.maps)
 
 
 @dataclass(frozen=True)
@@ -281,7 +296,7 @@ class Budget:
         tiles of 832 pixels, the optimiser's state in a file
         """
         pixels = size[0] * size[1]
-        matrix = pixels * IMAGE_BYTES * STATE
+        matrix = pixels * demand.image_bytes * STATE
         whole = math.ceil(self._kept_bytes(pixels, demand) + matrix + pixels * self.evaluation_bytes(size, demand.maps))
         if whole <= self.limit:
             return Plan(demand, needed=whole)
@@ -301,13 +316,13 @@ class Budget:
     def _kept_bytes(self, pixels: int, demand: Demand) -> float:
         """Bytes in memory all the time, but for the optimiser's matrix."""
         base = BASE_BYTES if self.on_cpu else 0
-        return base + demand.measured_bytes + pixels * (demand.pixel_bytes + IMAGE_BYTES * IMAGES)
+        return base + demand.measured_bytes + pixels * (demand.pixel_bytes + demand.image_bytes * IMAGES)
 
     def _tiled(self, size: tuple[int, int], demand: Demand, whole: int) -> Plan:
         """The fastest plan in tiles, for an image that would need so many bytes as a whole."""
         pixels = size[0] * size[1]
         always = self._kept_bytes(pixels, demand)
-        matrix = pixels * IMAGE_BYTES * STATE
+        matrix = pixels * demand.image_bytes * STATE
         each = self.evaluation_bytes(size, demand.reaches)
         unit, halo = margins(self.architecture, demand.reaches, self.alignment(size))
         ways = ((False, COMFORTABLE_TILE), (True, SMALLEST_TILE)) if self.on_cpu else ((False, SMALLEST_TILE),)
@@ -391,6 +406,6 @@ def check_spilling(sizes: Sequence[tuple[int, int]], plans: Sequence[Plan]) -> N
     plans : sequence of Plan
         The levels' plans.
     """
-    spilled = [width * height for (width, height), plan in zip(sizes, plans, strict=True) if plan.spill]
+    spilled = [w * h * plan.demand.image_bytes for (w, h), plan in zip(sizes, plans, strict=True) if plan.spill]
     if spilled:
-        check_room(max(spilled) * IMAGE_BYTES * STATE)
+        check_room(max(spilled) * STATE)

@@ -65,8 +65,8 @@ class Palette:
 
     Attributes
     ----------
-    colors : float32 (K, 3)
-        RGB in [0, 1].
+    colors : float32 (K, C)
+        In [0, 1], of all the channels that a picture has: opacity is a part of a colour.
     exemplars : tuple of int16 (h, w)
         Which of the colours; -1 where a pixel does not count.
     """
@@ -113,7 +113,7 @@ class Palette:
 
         Parameters
         ----------
-        image : float32 (H, W, 3)
+        image : float32 (H, W, C)
         level : Level
             Of the picture's size.
         kernels : Kernels
@@ -130,7 +130,7 @@ class Palette:
         True
         """
         looks = perceived(self.colors)
-        wanted, colors = perceived(image).reshape(-1, 3), kernels.upload(np.ascontiguousarray(looks.T))
+        wanted, colors = perceived(image).reshape(-1, looks.shape[1]), kernels.upload(np.ascontiguousarray(looks.T))
         pieces = np.array_split(wanted, -(-len(wanted) // AT_A_TIME))
         nearest = [kernels.nearest(kernels.upload(np.ascontiguousarray(p.T)), colors)[0] for p in pieces]
         codes = np.concatenate([kernels.download(n) for n in nearest]).astype(np.int16).reshape(image.shape[:2])
@@ -169,7 +169,7 @@ class Palette:
         shown = [_windows(codes, side).reshape(-1, side * side) for codes in self.exemplars if min(codes.shape) >= side]
         counting = [np.flatnonzero((patches >= 0).all(axis=1)) for patches in shown]
         total = sum(map(len, counting))
-        step = max(-(-total * pixels * 3 * side * side // WORK), 1)
+        step = max(-(-total * pixels * self.colors.shape[1] * side * side // WORK), 1)
         none = np.zeros((0, side * side), np.int16)
         return np.concatenate([none, *(p[c[::step]] for p, c in zip(shown, counting, strict=True))])
 
@@ -233,19 +233,22 @@ def usual_plan(given: Mapping[str, Any], start: Start) -> tuple[Any, Any]:
 
 
 def perceived(colors: Float32) -> Float32:
-    """SRGB colours (..., 3) in [0, 1] as lightness and two hues, in which distances are as they are seen.
+    """Colours of sRGB (..., C) in [0, 1] as lightness and two hues, in which distances are as they are seen.
 
-    That is Oklab (Ottosson 2020).
+    That is Oklab (Ottosson 2020). What there is beyond three channels, such as opacity, stays as it is; and so does all
+    where there are fewer.
 
     Examples
     --------
-    >>> perceived(np.float32([[1, 1, 1], [0, 0, 0]])).round(3).tolist()
-    [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    >>> perceived(np.float32([[1, 1, 1, 1], [0, 0, 0, 0.5]])).round(3).tolist()
+    [[1.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.5]]
     """
-    colors = colors.clip(0, 1).astype(np.float64)
-    linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
-    found: Float32 = (np.cbrt(linear @ _CONES) @ _OPPONENTS).astype(np.float32)
-    return found
+    if colors.shape[-1] < 3:
+        return colors
+    rgb = colors[..., :3].clip(0, 1).astype(np.float64)
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = (np.cbrt(linear @ _CONES) @ _OPPONENTS).astype(np.float32)
+    return np.concatenate([seen, colors[..., 3:]], axis=-1)
 
 
 _CONES = np.array(

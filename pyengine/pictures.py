@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,7 +17,7 @@ from pyengine.images.color import is_grey
 from pyengine.images.encoding import Data, Encoding, under
 from pyengine.images.light import flattened, light_of, variation
 from pyengine.images.reading import OPAQUE, ImageFile, ProfileUse, Source, load_with_encoding
-from pyengine.maps import ALPHA, MOST_TINT, NAMES, PICTURE, Limits, Map, by_name
+from pyengine.maps import ALPHA, MOST_TINT, NAMES, PICTURE, Limits, Map, by_name, unit
 from pyengine.network.graphs import LEAST_SIDE
 
 TOLD = 1e-3
@@ -86,6 +86,18 @@ class Picture:
                 image[:, :, one.channels] = flattened(own, light_of(one.of(image), self.opaque))
         return replace(self, image=image)
 
+    def in_color(self, names: Collection[str]) -> Picture:
+        """The same, in which maps of these names have three channels."""
+        if not any(one.count == 1 and one.name in names for one in self.maps):
+            return self
+        maps: list[Map] = []
+        parts: list[Float32] = []
+        for one in self.maps:
+            own = one.of(self.image) if one.name in names else self.image[:, :, one.channels]
+            maps.append(replace(one, first=sum(before.count for before in maps), count=own.shape[2]))
+            parts.append(own)
+        return replace(self, image=np.concatenate(parts, axis=2), maps=tuple(maps))
+
     def with_alpha(self) -> Picture:
         """The same with its opacity as a map of its own, which is made with the others."""
         image, maps = self.image, self.maps
@@ -118,14 +130,12 @@ def load_picture(source: PictureSource, name: str, profile: ProfileUse = "srgb")
     >>> load_picture(np.zeros((20, 30), np.uint8), "content").size
     (30, 20)
     """
-    if isinstance(source, Mapping):
-        return _load_maps(source, name, profile)
+    return _load_maps(source, name, profile) if isinstance(source, Mapping) else _load_colors(source, name, profile)
+
+
+def _load_colors(source: Source, name: str, profile: ProfileUse) -> Picture:
     image, alpha, encoding = load_with_encoding(source, name, profile=profile)
-    height, width = image.shape[:2]
-    if min(width, height) < LEAST_SIDE:
-        raise PyengineError(
-            f"{name} of {width}x{height} pixels: both sides must be at least {LEAST_SIDE}; enlarge it first"
-        )
+    _check_sides(image, name)
     opaque = None if alpha is None else alpha > OPAQUE
     if opaque is not None and not opaque.any():
         raise PyengineError(f"{name}: no pixel is more than half opaque: remove its alpha channel")
@@ -136,6 +146,14 @@ def load_picture(source: PictureSource, name: str, profile: ProfileUse = "srgb")
             stacklevel=2,
         )
     return Picture(image, opaque, alpha, encodings=(encoding,), suffixes=(_suffix(source),))
+
+
+def _check_sides(image: Float32, name: str) -> None:
+    height, width = image.shape[:2]
+    if min(width, height) < LEAST_SIDE:
+        raise PyengineError(
+            f"{name} of {width}x{height} pixels: both sides must be at least {LEAST_SIDE}; enlarge it first"
+        )
 
 
 def _suffix(source: Any) -> str | None:
@@ -152,12 +170,14 @@ def _load_maps(given: Mapping[str, Source], name: str, profile: ProfileUse) -> P
     for known, source in by_name(given.items(), name).items():
         what, kind = f"{name}[{known!r}]", NAMES[known][0]
         if kind == "color":
-            picture = load_picture(source, what, profile)
+            picture = _load_colors(source, what, profile)
+            alpha = picture.alpha if loaded else None
         else:
             image, alpha, encoding = load_with_encoding(source, what, data=True)
-            picture = Picture(image, None, None, encodings=(encoding,), suffixes=(_suffix(source),))
-            if alpha is not None:
-                warnings.warn(f"{what}: its alpha channel is left out: only a map of colours has one", stacklevel=2)
+            _check_sides(image, what)
+            picture = Picture(image, None, encodings=(encoding,), suffixes=(_suffix(source),))
+        if alpha is not None:
+            warnings.warn(f"{what}: its alpha channel is left out: a material has its first map's", stacklevel=2)
         if loaded and picture.size != loaded[0][1].size:
             (width, height), (wide, high) = picture.size, loaded[0][1].size
             raise PyengineError(
@@ -189,11 +209,10 @@ def _as_map(picture: Picture, name: str, what: str) -> Picture:
         if is_grey(image):
             raise PyengineError(f"{what}: it is grey, and a normal has three parts: give a height map as 'height'")
         curve = picture.encoding.curve
-        if isinstance(curve, Data) and curve != Data():  # 0 has to be in the middle, and 1 its length
-            most = max(abs(curve.low), abs(curve.high), 1.0)
-            centred = Data(-most, most)
-            encoding = replace(picture.encoding, curve=centred)
-            return replace(picture, image=under(image, curve, centred), encodings=(encoding,))
+        if isinstance(curve, Data) and curve != Data():  # vectors as they are, and none that are moved into [0, 1]
+            most = max(abs(curve.low), abs(curve.high))
+            encoding = replace(picture.encoding, curve=Data(-1, 1))
+            return replace(picture, image=unit(under(image, curve, Data(-most, most))), encodings=(encoding,))
         return picture
     if kind == "packed":
         return picture

@@ -393,6 +393,8 @@ class Recipe:
         shown = None if content is None else load_picture(opened["content"], "content", profile)
         begun = load_init(opened["init"], shown, profile)
         has_hole = seamless is not None or keep is not None or fill is not None
+        if shown is not None and pictures[0].maps != PICTURE:
+            raise PyengineError("content with a material's maps: a style is one picture's: give the albedo alone")
         pictures = _with_alpha(pictures, given)
         if len(pictures[0].maps) > 1:
             losses = replace(losses, kinds=(*losses.kinds, JointLoss.kind))
@@ -426,8 +428,6 @@ class Recipe:
             scaled, final = fitted(fit, pictures, scaled, final, losses.wrap)
         factors = exemplar_factors(pictures, scaled, exemplar_weights)
         made = _masked_exemplars(pictures, factors, painting)
-        if palette is not None and len(pictures[0].maps) > 1:
-            raise PyengineError(f"palette={palette!r} with several maps: colours are counted in one: leave palette out")
         few_colors = None if palette is None else Palette.of(made)
         names = painting.names if painting else ("",)
         _check_regions(names, made)
@@ -678,7 +678,7 @@ def _masked_exemplars(pictures: list[Picture], factors: list[float], painting: P
 
 def _with_alpha(pictures: list[Picture], given: Mapping[str, Any]) -> list[Picture]:
     """The exemplars with opacity as a map, if it is to be made."""
-    set_out = ("content", "keep", "fill", "seamless", "init", "output_regions")
+    set_out = ("content", "keep", "fill", "seamless", "init", "output_regions", "palette")
     others = [name for name in set_out if given[name] is not None]
     alpha = given["alpha"]
     if alpha is not None:

@@ -237,8 +237,9 @@ class Result:
         return self.recipe.places(path)
 
     def _check_format(self, path: str | os.PathLike[str]) -> None:
+        form = format_of(path)
         if self.recipe.palette is not None:
-            check_format(format_of(path).name, str(path))
+            check_format(form.name, str(path))
 
     def save(self, path: str | os.PathLike[str], depth: Depth | None = None) -> None:
         """Write the picture; the suffix says the format, one of `images.formats.FORMATS`. A grey one has one channel.

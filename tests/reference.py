@@ -504,6 +504,46 @@ def variation(image: ArrayLike, wrap: Wrap = (True, True)) -> Term:
     return float(sum((d**2).sum() for d in differences) / elements), gradient
 
 
+def slopes(side: int, wrap: bool) -> Array:
+    """A matrix: half the difference of both neighbours, where a pixel at an end that does not wrap is its own."""
+    following, before = np.roll(np.eye(side), 1, axis=1), np.roll(np.eye(side), -1, axis=1)
+    if not wrap:
+        following[-1], before[0] = np.eye(side)[-1], np.eye(side)[0]
+    return (following - before) / 2
+
+
+def values_and_slopes(image: ArrayLike, wrap: Wrap = (False, False)) -> Array:
+    """Values of an image (H, W, C), and their slopes to the right and down: (3 C, H W)."""
+    x = np.asarray(image, np.float64).transpose(2, 0, 1)
+    down, across = (slopes(side, wraps) for side, wraps in zip(x.shape[1:], wrap, strict=True))
+    return flat(np.concatenate([x, x @ across.T, down @ x]))
+
+
+def joint_units(values: ArrayLike, w: ArrayLike | None = None) -> tuple[Array, Array]:
+    """The mean of each row of (K, N), and its deviation."""
+    x = np.asarray(values, np.float64)
+    w = weights(w, x.shape[1])
+    mean = x @ w / w.sum()
+    return mean, np.sqrt((x - mean[:, None]) ** 2 @ w / w.sum())
+
+
+def joint_loss(
+    image: ArrayLike,
+    mean: Array,
+    scale: Array,
+    target: ArrayLike,
+    w: ArrayLike | None = None,
+    wrap: Wrap = (False, False),
+) -> Term:
+    """||G - target||^2 / |G| with the Gram matrix of (values and slopes - mean) * scale, and its gradient (H, W, C)."""
+    x = np.asarray(image, np.float64)
+    units = (values_and_slopes(x, wrap) - mean[:, None]) * scale[:, None]
+    value, g = gram_loss(units, target, w)
+    own, right, below = (g * scale[:, None]).reshape(3, x.shape[2], *x.shape[:2])
+    down, across = (slopes(side, wraps) for side, wraps in zip(x.shape[:2], wrap, strict=True))
+    return value, (own + right @ across + down.T @ below).transpose(1, 2, 0)
+
+
 # ------------------------------------------------------------------- L-BFGS
 
 

@@ -40,17 +40,17 @@ def test_what_is_kept_counts_only_where_it_meets_what_is_made(wrap):
 def test_what_counts_of_an_exemplar(other, kind):
     """All that lies well inside a region; nothing outside, and never more than its mask; somewhere at all depths."""
     alpha = np.ones((64, 64), np.float32)
-    options = {}
+    options = {"alpha": "mask"}
     if "alpha" in kind:
         alpha[20:45, 5:40] = 0.4
     masks = [alpha > 0.5]
     if "index" in kind:
         indices = diagonal(64, 64)
-        options = {"exemplar_regions": indices, "output_regions": indices}
+        options |= {"exemplar_regions": indices, "output_regions": indices}
         masks = list(split(indices, 1, 3) * (alpha > 0.5))
     elif "soft" in kind:
         masks = ramps(64, 64)
-        options = {"exemplar_regions": masks, "output_regions": masks}
+        options |= {"exemplar_regions": masks, "output_regions": masks}
     (exemplar,) = Recipe.create(np.dstack([other, alpha]), **options).level.exemplars
     assert np.array_equal(exemplar.image[alpha == 1], other[alpha == 1])
     for layer in ("relu1_1", "relu2_1", "relu3_1", "relu4_1"):

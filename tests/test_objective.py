@@ -162,7 +162,8 @@ def test_images_of_another_size_are_refused_where_only_one_will_do(engine, natur
 def test_images_of_any_size_where_nothing_has_a_place(engine, natural):
     alpha = np.ones((96, 96, 1), np.float32)
     alpha[:20] = 0
-    for options in ({}, {"structure": True, "init": natural[:32, :32]}, {"exemplar": np.dstack([natural, alpha])}):
+    masked = {"exemplar": np.dstack([natural, alpha]), "alpha": "mask"}
+    for options in ({}, {"structure": True, "init": natural[:32, :32]}, masked):
         objective = engine.objective(**{"exemplar": natural, **options})
         assert objective.size is None
         assert all(np.isfinite(objective(natural[:side, :40])[0]) for side in (32, 47))

@@ -97,13 +97,20 @@ def test_several_exemplars_have_one_palette(engine):
 def test_what_does_not_count_has_no_colour():
     image = bricks()
     image[:, :5] = (255, 0, 255)
-    hidden = np.dstack([image, np.where(np.arange(16) < 5, 0, 255)[None].repeat(16, 0)]).astype(np.uint8)
-    for recipe in (
-        Recipe.create(hidden, palette="keep"),
-        Recipe.create(image, sample_mask=np.arange(16)[None].repeat(16, 0) >= 5, palette="keep"),
-    ):
-        assert len(recipe.palette.colors) == 5
-        assert (recipe.palette.exemplars[0][:, :5] == -1).all()
+    recipe = Recipe.create(image, sample_mask=np.arange(16)[None].repeat(16, 0) >= 5, palette="keep")
+    assert len(recipe.palette.colors) == 5
+    assert (recipe.palette.exemplars[0][:, :5] == -1).all()
+
+
+@pytest.mark.parametrize("channels", [[0, 1, 2], [0, 0, 0]])
+def test_a_tile_with_holes_in_it(channels, engine):
+    """Opacity is part of a colour: what is clear stays clear, and nothing is between."""
+    mortar = (bricks() == (52, 36, 40)).all(axis=2)
+    colors = bricks()[:, :, channels]
+    tile = np.tile(np.dstack([colors, np.where(mortar, 0, 255)]).astype(np.uint8), (2, 2, 1))
+    result = engine.synthesize(tile, palette="keep", iterations=2)
+    assert set(np.unique(result.image[:, :, 3])) == {0, 255}
+    assert colors_of(result.image[result.image[:, :, 3] == 255][:, :3]) <= colors_of(colors[~mortar])
 
 
 def test_what_is_kept_of_a_picture_stays(engine):

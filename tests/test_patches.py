@@ -6,18 +6,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import WRAPS
+from conftest import EXAMPLES, WRAPS
 from scipy.ndimage import gaussian_filter
 
 import pyengine
 from pyengine import Engine, Recipe
 from pyengine.images.masks import band
+from pyengine.images.reading import load
 from pyengine.images.resampling import resize
 from pyengine.images.writing import to_uint8
 from pyengine.kernels.cpu import CpuKernels
 from pyengine.level import Exemplar, Level
 from pyengine.patches import Layout, lay_out
 from pyengine.quality.order import order
+from pyengine.quality.seams import seam_ratio
 from pyengine.wrap import BOTH, NEITHER, Wrap
 
 
@@ -244,6 +246,16 @@ def test_without_wrapping_round_nothing_is_taken_from_the_opposite_side():
     }
     for wrap, image in found.items():
         assert image.max() > 0.9 if wrap.x else image.max() < 0.6, wrap
+
+
+@pytest.mark.parametrize(("wraps", "ends"), [("x", "y"), ("y", "x")])
+def test_a_layout_tiles_in_the_axis_that_wraps_round(wraps, ends):
+    """In the other, the opposite border is any: a step as sharp as the sharpest inside."""
+    gravel = resize(load(EXAMPLES / "gravel.png")[:160, :160], (64, 64))
+    level = Level((56, 48), (Exemplar(gravel),), wrap=Wrap.of(wraps))
+    images = [lay_out(level, np.random.default_rng(seed), CpuKernels(1)).image for seed in range(4)]
+    seams = {axis: np.mean([seam_ratio(image, axis) for image in images]) for axis in ("x", "y")}
+    assert seams[wraps] < 0.85 * seams[ends]
 
 
 @pytest.mark.parametrize("size", [(16, 16), (33, 18), (40, 64)])

@@ -376,6 +376,27 @@ def test_variation(size: tuple[int, int], wrap: Wrap) -> None:
     check_gradient(lambda x: reference.variation(x, wrap)[0], at, gradient)
 
 
+@pytest.mark.parametrize("wrap", WRAPS)
+@pytest.mark.parametrize(("size", "count"), [((5, 7), 3), ((1, 6), 2), ((6, 1), 2), ((2, 2), 1)])
+def test_joint_loss(size: tuple[int, int], count: int, wrap: Wrap) -> None:
+    at, exemplar = (np.random.default_rng(seed).random((*shape, count)) for seed, shape in ((1, size), (2, (6, 5))))
+    found = reference.values_and_slopes(exemplar)
+    mean, deviation = reference.joint_units(found)
+    target = reference.gram((found - mean[:, None]) / deviation[:, None])
+    np.testing.assert_allclose(np.diag(target), 1)
+    w = mass(at[:, :, 0].size)
+    _, gradient = reference.joint_loss(at, mean, 1 / deviation, target, w, wrap)
+    check_gradient(lambda x: reference.joint_loss(x, mean, 1 / deviation, target, w, wrap)[0], at, gradient)
+
+
+def test_slopes_by_hand() -> None:
+    x = np.array([[1.0, 2, 4, 8]])[:, :, None]
+    np.testing.assert_array_equal(reference.values_and_slopes(x), [[1, 2, 4, 8], [0.5, 1.5, 3, 2], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(reference.values_and_slopes(x, (False, True))[1], [-3, 1.5, 3, -1.5])
+    across = reference.values_and_slopes(x.transpose(1, 0, 2), (True, False))
+    np.testing.assert_array_equal(across, [[1, 2, 4, 8], [0, 0, 0, 0], [-3, 1.5, 3, -1.5]])
+
+
 def test_variation_by_hand() -> None:
     x = np.array([[1.0, 2, 4], [1, 5, 1]])[:, :, None]
     # To the right 1, 4, (9) and 16, 16, (0); below 0, 9, 9, and once more with the way back round.

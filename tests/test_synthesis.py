@@ -284,6 +284,19 @@ def test_a_stopped_run_keeps_what_is_kept(engine, natural, level):
     assert (result.image[made] != pixels[made]).any()
 
 
+def test_a_layout_tiles_where_it_wraps_round(engine):
+    """Of two regions, which meet across the border as well."""
+    with Image.open(EXAMPLES / "gravel.png") as image:
+        exemplar = np.asarray(image.crop((0, 0, 48, 48)).resize((64, 64)).convert("RGB"))
+    layout = np.where(np.arange(64) < 24, 1, 2)[None].repeat(64, axis=0)
+    pictures = [exemplar, 255 - exemplar]
+    found = {}
+    for wrap in ("x", "none"):
+        result = engine.synthesize(exemplars=pictures, output_regions=layout, wrap=wrap, iterations=15)
+        found[wrap] = [seam_ratio(result.image / np.float32(255), axis) for axis in ("x", "y")]
+    assert found["x"][0] < 1.1 < min(found["x"][1], *found["none"])
+
+
 def test_a_tiled_picture_tiles(engine):
     """The picture itself does not: a ramp."""
     ramp = np.linspace(0.2, 0.8, 64, dtype=np.float32)[None, :, None].repeat(48, axis=0).repeat(3, axis=2)

@@ -13,11 +13,12 @@ from pyengine.losses.base import EVERYWHERE, IMAGE, Loss, Region, Sample
 from pyengine.network.architecture import Architecture
 from pyengine.wrap import NEITHER, Wrap
 
-ROWS = 128
+ROWS = 64
 """How many rows of the image are looked at together, for want of memory."""
 
 FLAT = 1e-4
-"""The deviation of what counts as flat, which is not to be amplified."""
+"""The deviation of what counts as flat, with which nothing goes: it is left to the maps' own losses, for what deviates
+from it would be more than all else."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +74,7 @@ class JointLoss(Loss):
     ) -> JointLoss:
         """Take the correlations of all samples' images (H, W, C) together, which do not wrap round, as target."""
         xp = kernels.xp
-        total = sum(sample.mass for sample in samples)
+        total = sum(sample.factor * _total(sample.features, sample.coverage) for sample in samples)
 
         def mean_of_products(mean: Float32, scale: Float32) -> Float64:
             grams = [
@@ -93,7 +94,7 @@ class JointLoss(Loss):
         ]
         mean = (xp.stack(sums).sum(axis=0) / total).astype(np.float32).reshape(-1, 1, 1)
         deviations = mean_of_products(mean, one).diagonal() ** 0.5
-        scale = (1 / xp.maximum(deviations, FLAT)).astype(np.float32).reshape(-1, 1, 1)
+        scale = xp.where(deviations > FLAT, 1 / xp.maximum(deviations, FLAT), 0).astype(np.float32).reshape(-1, 1, 1)
         target = mean_of_products(mean, scale)
         (magnitude,) = kernels.fetch([(target**2).mean()])
         return cls(layer, target, mean, scale, magnitude, region, wrap)
@@ -125,6 +126,11 @@ class JointLoss(Loss):
             _add_adjoint(own * self.scale, rows, self.wrap, kernels, gradient)
 
 
+def _total(image: Float32, coverage: Coverage | None) -> float:
+    """What all pixels of an image (H, W, C) count together."""
+    return image.shape[0] * image.shape[1] if coverage is None else coverage.total
+
+
 def _strips(
     image: Float32, coverage: Coverage | None, wrap: Wrap, kernels: Kernels
 ) -> Iterator[tuple[Float32, Coverage, tuple[int, int]]]:
@@ -135,7 +141,7 @@ def _strips(
     xp = kernels.xp
     height, width, _ = image.shape
     values = xp.ones(height * width, np.float32) if coverage is None else coverage.values
-    total = height * width if coverage is None else coverage.total
+    total = _total(image, coverage)
     columns = _neighbours(0, width, width, wrap.x)
     for begin in range(0, height, ROWS):
         end = min(begin + ROWS, height)

@@ -250,6 +250,7 @@ SIGNATURES = """
     concatenate(tup, axis=0, out=None)
     count_nonzero(a, axis=None)
     cumsum(a, axis=None, dtype=None, out=None)
+    diagonal(a, offset=0, axis1=0, axis2=1)
     dot(a, b, out=None)
     einsum(*operands, **kwargs)
     expand_dims(a, axis)
@@ -285,7 +286,8 @@ SIGNATURES = """
 
 # Of those, the methods of the same signature.
 METHODS = (
-    "all any argmax argmin cumsum dot max mean min nonzero prod ravel repeat squeeze std sum swapaxes take trace var"
+    "all any argmax argmin cumsum diagonal dot max mean min nonzero prod ravel repeat squeeze std sum swapaxes take "
+    "trace var"
 )
 
 

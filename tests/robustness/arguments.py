@@ -378,7 +378,8 @@ def _made(value: Any) -> Any:
 
 def _check(result: pyengine.Result) -> None:
     width, height = result.recipe.sizes[-1]
-    if result.image.dtype != np.uint8 or result.image.shape != (height, width, 3):
+    shapes = [(height, width, channels) for channels in (3, 4)]
+    if result.image.dtype != np.uint8 or result.image.shape not in shapes:
         raise Wrong(f"an image {result.image.dtype} {result.image.shape} of {width}x{height} pixels")
     if not all(np.isfinite(one.value) for one in result.history):
         raise Wrong("a value that is not finite")
