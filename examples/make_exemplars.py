@@ -364,9 +364,9 @@ def cobbles(side: int = 128, seed: int = 8) -> dict[str, Image.Image]:
     around = np.asarray(Image.fromarray(_bytes(255 * height)).filter(ImageFilter.GaussianBlur(5))) / 255
     occlusion = np.clip(1 - 2.2 * np.clip(around - height, 0, 1), 0.25, 1)
     granite = _ramp(tone[stone], ("#5d6670", "#8b8d8c", "#a8977f", "#77523f", "#9fa3a8"))
-    sand = _ramp(np.clip(0.5 + 0.25 * rough, 0, 1), ("#4a3f2f", "#6d5d44", "#857253"))
+    sand = _ramp(np.clip(0.5 + 0.25 * rough, 0, 1), ("#2a231a", "#41372a", "#584b3a"))
     on_stone = np.clip(3 * inside, 0, 1)[:, :, None]
-    albedo = (sand + on_stone * (granite - sand)) * (1 + (0.05 * fine + 0.04 * rough)[:, :, None])
+    albedo = (sand + on_stone * (granite - sand)) * (1 + (0.06 * fine + 0.05 * rough)[:, :, None])
     roughness = np.clip(0.92 - on_stone[:, :, 0] * (0.32 + 0.16 * dome) + 0.03 * rough, 0, 1)
     return {
         "albedo": Image.fromarray(_bytes(albedo)),

@@ -89,13 +89,15 @@ def synthesize(
         (`pyengine.maps.NAMES`). They are made together, aligned to the pixel. Default: None, where `exemplars` are
         given.
     exemplars : list of images, optional
-        Several pictures instead of one; their statistics are pooled, every pixel counting alike. Default: None.
+        Several pictures instead of one, or several materials of the same maps; their statistics are pooled, every pixel
+        counting alike. Default: None.
     exemplar_weights : list of float, optional
         The weights by which the exemplars' statistics are interpolated instead, none of them negative. Default: None,
         they are pooled.
     augment : list of "flips" and "turns", optional
         Take the exemplars' mirror images (left to right, top to bottom, and both), or their quarter turns, or with both
-        all eight of each, as further exemplars that share its weight. Default: None, they are taken as they are.
+        all eight of each, as further exemplars that share its weight; normals are turned to where they point then.
+        Default: None, they are taken as they are.
     flatten_light : bool
         Take what varies slowly in the exemplars' brightness out of them first, and out of the picture that is kept: a
         photograph that is brighter on one side, or dark in the corners, does not tile, and its parts do not fit to one
@@ -119,7 +121,7 @@ def synthesize(
         A number above 0. Above 1, more of the content shows; below, more of the style. Default: 1.
     init : image, "noise" or "content", optional
         What to start from; with `keep`, `fill` or `seamless` it is the picture that is kept, if that is not the
-        exemplar. Default: None, the content if there is one, else as `start` says.
+        exemplar. Of a material, it has the same maps. Default: None, the content if there is one, else as `start` says.
     start : {"patches", "noise"}, optional
         What there is to start from without `content` or `init`. "patches" lays the result out first, at half its size,
         from patches of the exemplar that fit to one another, all parts of it alike (Kwatra et al. 2005, Kaspar et al.
@@ -224,7 +226,7 @@ def synthesize(
     Returns
     -------
     Result
-        The image, how it came about, and the recipe to make it again.
+        The image, or all maps of a material, how it came about, and the recipe to make it again.
 
     Raises
     ------
