@@ -681,7 +681,7 @@ def _masked_exemplars(pictures: list[Picture], factors: list[float], painting: P
 
 def _with_alpha(pictures: list[Picture], given: Mapping[str, Any]) -> list[Picture]:
     """The exemplars with opacity as a map, if it is to be made."""
-    set_out = ("content", "keep", "fill", "seamless", "init", "output_regions", "palette")
+    set_out = ("content", "keep", "fill", "seamless", "init", "output_regions")
     others = [name for name in set_out if given[name] is not None]
     alpha = given["alpha"]
     if alpha is not None:
