@@ -3,9 +3,10 @@
 Usage: ``pip install scikit-image && python examples/make_exemplars.py``. README.md says where each comes from.
 
 Exemplars of textures: grass, gravel, brick, galaxies, buttons, and for regular patterns weave and tiles. Exemplars of
-styles: strokes, ink, tissue. Contents: portrait, cat. Painting with textures: ground, whose materials ground_regions
-numbers, and layout, which says where they shall go. To be filled: torn. The drawings follow from their seeds; a file
-that already holds the pixels to be written is left as it is, whatever compressed it.
+styles: strokes, ink, tissue. Contents: portrait, cat. A material, in five maps: cobbles. Painting with textures:
+ground, whose materials ground_regions numbers, and layout, which says where they shall go. To be filled: torn. The
+drawings follow from their seeds; a file that already holds the pixels to be written is left as it is, whatever
+compressed it.
 """
 
 import io
@@ -337,6 +338,45 @@ def torn(gravel: Image.Image) -> Image.Image:
     return Image.fromarray(picture)
 
 
+def cobbles(side: int = 128, seed: int = 8) -> dict[str, Image.Image]:
+    """The maps of a pavement of rounded stones in a bed of sand, by name; the normals' green points up."""
+    generator = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side] + 0.5
+    rows, columns = side // 18 + 3, side // 22 + 3
+    row, column = np.mgrid[-1 : rows - 1, -1 : columns - 1]
+    middles = np.stack([18 * row + 9.0, 22 * column + 11.0 * (row % 2)]) + generator.uniform(-3.5, 3.5, (2, *row.shape))
+    distances = np.hypot(*(np.stack([y, x])[:, :, :, None] - middles.reshape(2, 1, 1, -1)))
+    order = np.argsort(distances, axis=2)[:, :, :2]
+    stone = order[:, :, 0]
+    nearest, next_one = np.take_along_axis(distances, order, axis=2).transpose(2, 0, 1)
+    # Stones are cut where two middles are as near, less the joint between them, and where they would be too long.
+    inside = np.clip(
+        (np.minimum(next_one - nearest, 24 - 2 * nearest) + _noise(side, side // 6, generator) - 3) / 9, 0, 1
+    )
+    lift, tone = generator.uniform(0, 0.22, rows * columns), generator.uniform(0, 1, rows * columns)
+    fine, rough = _noise(side, side // 2, generator), _noise(side, side // 5, generator)
+    dome = np.sqrt(1 - (1 - inside) ** 2)
+    height = np.where(inside > 0, 0.2 + (0.52 + lift[stone]) * dome, 0.2) + np.where(inside > 0, 0.012, 0.02) * rough
+    height = np.clip(height + 0.006 * fine, 0, 1)
+    falls, rises = np.gradient(7 * height)
+    normals = np.stack([-rises, falls, np.ones_like(height)], axis=-1)
+    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+    around = np.asarray(Image.fromarray(_bytes(255 * height)).filter(ImageFilter.GaussianBlur(5))) / 255
+    occlusion = np.clip(1 - 2.2 * np.clip(around - height, 0, 1), 0.25, 1)
+    granite = _ramp(tone[stone], ("#5d6670", "#8b8d8c", "#a8977f", "#77523f", "#9fa3a8"))
+    sand = _ramp(np.clip(0.5 + 0.25 * rough, 0, 1), ("#4a3f2f", "#6d5d44", "#857253"))
+    on_stone = np.clip(3 * inside, 0, 1)[:, :, None]
+    albedo = (sand + on_stone * (granite - sand)) * (1 + (0.05 * fine + 0.04 * rough)[:, :, None])
+    roughness = np.clip(0.92 - on_stone[:, :, 0] * (0.32 + 0.16 * dome) + 0.03 * rough, 0, 1)
+    return {
+        "albedo": Image.fromarray(_bytes(albedo)),
+        "normal": Image.fromarray(_bytes(127.5 * normals + 128)),
+        "height": Image.fromarray((65535 * height).astype(np.uint16)),
+        "roughness": Image.fromarray(_bytes(255 * roughness)),
+        "occlusion": Image.fromarray(_bytes(255 * occlusion)),
+    }
+
+
 def _box(x: float, y: float, radius: float, scale: int) -> tuple[float, float, float, float]:
     return tuple(scale * v for v in (x - radius, y - radius, x + radius, y + radius))
 
@@ -383,6 +423,8 @@ def main() -> None:
     _save(buttons(), "buttons.png")
     _save(weave(), "weave.png")
     _save(tiles(), "tiles.png")
+    for name, image in cobbles().items():
+        _save(image, f"cobbles_{name}.png")
     _save(strokes(), "strokes.png")
     _save(ink(), "ink.png")
     _save(Image.fromarray(data.immunohistochemistry()).crop((230, 20, 486, 276)), "tissue.png")

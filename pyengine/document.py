@@ -17,6 +17,7 @@ from pyengine.checks import nearest
 from pyengine.errors import PyengineError, in_short
 from pyengine.images.lists import from_list, is_nested
 from pyengine.images.reading import ImageFile
+from pyengine.maps import by_name
 
 PICTURES: dict[str, tuple[str, ...]] = {
     "exemplar": (),
@@ -48,6 +49,17 @@ class InMemory:
     """A picture that was no file, in words."""
 
     description: str
+
+
+def is_maps(value: Any) -> bool:
+    """Whether an argument is the maps of a material by name, and not a picture, which a dictionary may stand for too.
+
+    Examples
+    --------
+    >>> is_maps({"albedo": "rock.png"}), is_maps({"file": "rock.png"}), is_maps("rock.png")
+    (True, False, False)
+    """
+    return isinstance(value, Mapping) and bool(value) and not {"file", "in_memory"} & value.keys()
 
 
 def open_files(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,8 +217,9 @@ def _found(name: str, value: Any, folder: Path) -> Any:
     if isinstance(value, str):
         return value if value in PICTURES.get(name, ()) else ImageFile.read(folder / value, name)
     argument = name.partition("[")[0]
-    if isinstance(value, dict) and value and not {"file", "in_memory"} & value.keys():
-        return {key: _found(f"{name}[{key!r}]", item, folder) for key, item in value.items()}
+    if is_maps(value):
+        maps = by_name(value.items(), f"recipe: {name}")
+        return {key: _found(f"{name}[{key!r}]", item, folder) for key, item in maps.items()}
     if not isinstance(value, dict) or not ({"file", "in_memory"} & value.keys()):
         raise PyengineError(f"recipe: {name}={in_short(value)}: give a file's path")
     if "in_memory" in value:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyengine.checks import names_checked
-from pyengine.images.reading import Source
 from pyengine.lattice import Lattice
 from pyengine.network.graphs import LEAST_SIDE
 from pyengine.periods import find_lattice
-from pyengine.pictures import load_picture
+from pyengine.pictures import PictureSource, load_picture
 from pyengine.recipe import Recipe
 
 MULTIPLES = (1, 2, 4)
@@ -52,13 +51,13 @@ class Inspection:
 
 
 @names_checked
-def inspect(exemplar: Source) -> Inspection:
+def inspect(exemplar: PictureSource) -> Inspection:
     """Find an exemplar's periods, by its autocorrelation, and the sizes at which a texture of it can tile.
 
     Parameters
     ----------
-    exemplar : path, PIL image, or array
-        Anything that `pyengine.synthesize` takes.
+    exemplar : path, PIL image, array, or dict of these
+        Anything that `pyengine.synthesize` takes; of the maps of a material, the first is looked at.
 
     Raises
     ------

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from pyengine.errors import PyengineError, in_short
 from pyengine.images.formats import suffixes
 
 Kind = Literal["color", "normal", "data", "packed"]
+Given = TypeVar("Given")
 
 NAMES: dict[str, tuple[Kind, tuple[str, ...]]] = {
     "albedo": ("color", ("basecolor", "base_color", "diffuse", "diff", "color", "colour", "col")),
@@ -124,6 +125,28 @@ def canonical(name: Any, what: str) -> str:
     raise PyengineError(f"{what}: there is no map {in_short(name)}: {nearest(text, sorted(NAMES))}")
 
 
+def by_name(given: Iterable[tuple[Any, Given]], what: str) -> dict[str, Given]:
+    """What is given of maps under their own names, in the order of `NAMES`.
+
+    Raises
+    ------
+    PyengineError
+        A map is not known, or there twice; the message begins with `what`.
+
+    Examples
+    --------
+    >>> by_name([("Normal", "n.png"), ("diffuse", "d.png")], "exemplar")
+    {'albedo': 'd.png', 'normal': 'n.png'}
+    """
+    found: dict[str, Given] = {}
+    for name, value in given:
+        known = canonical(name, what)
+        if known in found:
+            raise PyengineError(f"{what}: the map {known!r} is there twice: leave one out")
+        found[known] = value
+    return {name: found[name] for name in NAMES if name in found}
+
+
 def name_in(path: str | os.PathLike[str]) -> tuple[str, str | None]:
     """What a file is called without the name of its map at the end, and that map; None if it names none.
 
@@ -168,19 +191,31 @@ def found_in(folder: str | os.PathLike[str]) -> dict[str, Path]:
     return found
 
 
-def beside(path: str | os.PathLike[str], first: str, name: str, suffix: str | None) -> Path:
-    """Where another map of a material is written whose first map is written to a path.
+def places(path: str | os.PathLike[str], read: Mapping[str, str | None]) -> dict[str, Path]:
+    """Where the maps of a material are written: the first to a path, the others beside it, each in its own format.
+
+    Parameters
+    ----------
+    path : str or path
+    read : dict of str to str or None
+        How the name of each map's file ends; that of the path counts where it is none, or no format to write.
 
     Examples
     --------
-    >>> str(beside("out.png", "albedo", "normal", None)), str(beside("rock_albedo.png", "albedo", "height", ".exr"))
-    ('out_normal.png', 'rock_height.exr')
+    >>> read = {"albedo": ".jpg", "normal": None, "height": ".exr"}
+    >>> [str(place) for place in places("rock_albedo.png", read).values()]
+    ['rock_albedo.png', 'rock_normal.png', 'rock_height.exr']
+    >>> [str(place) for place in places("rock.v2.png", read).values()]
+    ['rock.v2.png', 'rock.v2_normal.png', 'rock.v2_height.exr']
     """
-    place = Path(path)
+    first, place = next(iter(read)), Path(path)
     stem, named = name_in(place)
-    if named != first:
-        stem = place.stem
-    return place.with_name((f"{stem}_{name}" if stem else name) + (suffix or place.suffix))
+    before = place.stem if named != first else stem
+    found = {first: place}
+    for name, suffix in [*read.items()][1:]:
+        ending = suffix if suffix in suffixes() else place.suffix
+        found[name] = place.with_name(f"{before}_{name}{ending}" if before else f"{name}{ending}")
+    return found
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pyengine.images.color import is_grey
 from pyengine.images.encoding import Data, Encoding, under
 from pyengine.images.light import flattened, light_of, variation
 from pyengine.images.reading import OPAQUE, ImageFile, ProfileUse, Source, load_with_encoding
-from pyengine.maps import ALPHA, MOST_TINT, NAMES, PICTURE, Limits, Map, canonical, unit
+from pyengine.maps import ALPHA, MOST_TINT, NAMES, PICTURE, Limits, Map, by_name, unit
 from pyengine.network.graphs import LEAST_SIDE
 
 TOLD = 1e-3
@@ -166,16 +166,9 @@ def _load_maps(given: Mapping[str, Source], name: str, profile: ProfileUse) -> P
     """Read the maps of a material, which become one picture: the albedo first."""
     if not given:
         raise PyengineError(f"{name}: an empty dictionary: give maps by name, such as 'albedo' and 'normal'")
-    sources: dict[str, Source] = {}
-    for key, source in given.items():
-        known = canonical(key, name)
-        if known in sources:
-            raise PyengineError(f"{name}: the map {known!r} is there twice: leave one out")
-        sources[known] = source
     loaded: list[tuple[str, Picture]] = []
-    for known in sorted(sources, key=list(NAMES).index):
-        what = f"{name}[{known!r}]"
-        kind, source = NAMES[known][0], sources[known]
+    for known, source in by_name(given.items(), name).items():
+        what, kind = f"{name}[{known!r}]", NAMES[known][0]
         if kind == "color":
             picture = _load_colors(source, what, profile)
             alpha = picture.alpha if loaded else None

@@ -19,7 +19,6 @@ from pyengine.errors import PyengineError, in_short
 from pyengine.files import check_path
 from pyengine.images.color import is_grey, luminance, match_colors, match_luminance
 from pyengine.images.encoding import Encoding
-from pyengine.images.formats import suffixes
 from pyengine.images.masks import fill_by_reflection
 from pyengine.images.reading import ProfileUse, Source
 from pyengine.images.regions import Painting, RegionSource, load_regions
@@ -40,7 +39,7 @@ from pyengine.inputs import (
 from pyengine.level import Exemplar, Level
 from pyengine.losses import KINDS, JointLoss
 from pyengine.losses.options import USUAL, LossOptions, Weights
-from pyengine.maps import ALPHA, PICTURE, Limits, Map, beside, unit
+from pyengine.maps import ALPHA, PICTURE, Limits, Map, places, unit
 from pyengine.methods import PRESETS, Method, Preset
 from pyengine.network.graphs import LEAST_SIDE, Beyond, Pooling
 from pyengine.palette import Keep, Palette, check_palette, usual_plan
@@ -276,9 +275,7 @@ class Recipe:
     def places(self, path: str | os.PathLike[str]) -> dict[str, Path]:
         """Where the result's maps are written, by name, whose first is written to a path; see `Result.files`."""
         names = [one.name for one in self.level.maps if one.name != ALPHA]
-        written = [suffix if suffix in suffixes() else None for suffix in self.suffixes]
-        others = {name: beside(path, names[0], name, suffix) for name, suffix in zip(names, written, strict=False)}
-        return {**others, names[0]: Path(path)}
+        return places(path, dict(zip(names, self.suffixes, strict=False)))
 
     def within_limits(self, image: Float32) -> Float32:
         """An image (H, W, C) of which normals have unit length, and data no values that exemplars do not have."""

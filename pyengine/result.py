@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from pyengine.arrays import Float32
+from pyengine.checks import check_choice
 from pyengine.document import to_document
 from pyengine.images.encoding import Depth
 from pyengine.images.formats import format_of
@@ -267,7 +268,7 @@ class Result:
         for (name, place), encoding in zip(self.files(path).items(), self.recipe.encodings, strict=False):
             save(self._channels(name), place, encoding, depth=depth, metadata=metadata)
 
-    def encode(self, suffix: str = ".png", depth: Depth | None = None) -> bytes:
+    def encode(self, suffix: str = ".png", depth: Depth | None = None, map: str | None = None) -> bytes:
         """What `save` would write to a file with this suffix, for what is no file, such as a web server's answer.
 
         Parameters
@@ -276,6 +277,8 @@ class Result:
             Of `save`. Default: ".png".
         depth : {8, 16, "half", "float"}, optional
             Of `save`.
+        map : str, optional
+            The map of a material. Default: None, the first.
 
         Examples
         --------
@@ -285,6 +288,8 @@ class Result:
         """
         self._check_format(f"result{suffix}")
         metadata = json.dumps(self._provenance())
-        first = next(iter(self.maps))
-        encoded = encode(self._channels(first), f"result{suffix}", self.recipe.encoding, depth=depth, metadata=metadata)
-        return bytes(encoded)
+        names = list(self.maps)
+        name = names[0] if map is None else map
+        check_choice("map", name, names)
+        encoding = self.recipe.encodings[names.index(name)]
+        return bytes(encode(self._channels(name), f"result{suffix}", encoding, depth=depth, metadata=metadata))

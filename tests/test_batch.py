@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -295,3 +296,59 @@ def test_a_batch_that_is_left(exemplar: str, tmp_path: Path) -> None:
 def test_options_of_no_name(exemplar: str, tmp_path: Path) -> None:
     [outcome] = run_batch(exemplar, tmp_path / "out", sizee=3)  # type: ignore[call-arg]
     assert outcome.error == "recipe: there is no argument 'sizee': did you mean 'size'?"
+
+
+# ----------------------------------------------------------------- materials
+
+
+@pytest.fixture
+def maps(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "rock").mkdir()
+    found = {name: str(tmp_path / "rock" / f"{name}.png") for name in ("albedo", "normal", "roughness")}
+    for seed, path in enumerate(found.values()):
+        pixels = np.random.default_rng(seed).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels[:, :, 0] if "roughness" in path else pixels).save(path)
+    return found
+
+
+@pytest.mark.parametrize("to_url", [False, True])
+def test_materials(maps: dict[str, str], tmp_path: Path, to_url: bool) -> None:
+    """All maps are those of a single run; one that is gone is made again, with the others."""
+    folder = tmp_path / "out"
+    output, there = (folder.as_uri(), {"journal": tmp_path / "journal"}) if to_url else (folder, {})
+    job = {"exemplar": {**maps, "albedo": Path(maps["albedo"]).as_uri()} if to_url else maps}
+
+    def outcomes(*jobs: dict[str, Any]) -> list[tuple[str, str | None]]:
+        found = run_batch([*jobs] or job, output, compare=True, threads=1, **there, **SMALL)
+        return [(outcome.state, outcome.error) for outcome in found]
+
+    assert outcomes() == [("made", None)]
+    files = {"": "rock.png", "normal": "rock_normal.png", "roughness": "rock_roughness.png"}
+    assert sorted(path.name for path in folder.iterdir() if path.suffix == ".png") == sorted(files.values())
+    single = pyengine.synthesize(maps, threads=1, **SMALL)
+    for name, file in files.items():
+        with Image.open(folder / file) as image, Image.open(io.BytesIO(single.encode(map=name or None))) as alone:
+            np.testing.assert_array_equal(np.asarray(image), np.asarray(alone))
+    assert outcomes() == [("kept", None)]
+    (folder / "rock_normal.png").unlink()
+    assert outcomes() == [("made", None)]
+    assert (folder / "rock_normal.png").exists()
+    Image.new("L", (24, 16), 99).save(maps["roughness"])
+    assert outcomes() == [("made", None)]
+
+
+def test_files_of_materials_are_nobody_elses(maps: dict[str, str], exemplar: str, tmp_path: Path) -> None:
+    jobs = [
+        {"exemplar": maps, "output": "a.png"},
+        {"exemplar": exemplar, "output": "a_normal.png"},
+        {"exemplar": {**maps, "normal": str(tmp_path / "out" / "b_normal.png")}, "output": "b.png"},
+    ]
+    (tmp_path / "out").mkdir()
+    Image.new("RGB", (24, 16)).save(tmp_path / "out" / "b_normal.png")
+    with Batch(tmp_path / "out", start=Fake) as batch:
+        batch.ask(jobs, {})
+        refused = {outcome.place: outcome.error for outcome in batch.check()}
+    assert refused == {
+        "job 2": "output a_normal.png is that of job 1 too: give each job its own, as by {seed}",
+        "job 3": f"output {tmp_path / 'out' / 'b_normal.png'} is one of the images to read: write to another folder",
+    }

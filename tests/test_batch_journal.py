@@ -43,6 +43,29 @@ def test_what_is_done_stays_done(tmp_path: Path) -> None:
             make(journal, "a.png")
 
 
+def test_files_beside_an_output_belong_to_one_job(tmp_path: Path) -> None:
+    def ask(journal: Journal, name: str, *beside: str) -> None:
+        journal.add(name, f"place of {name}", "{}", name, name, beside=beside, there=False, retry=False)
+
+    with Journal(tmp_path) as journal:
+        journal.begin()
+        ask(journal, "rock.png", "rock_normal.png")
+        ask(journal, "rock.png", "rock_normal.png")  # the same job
+        for name, beside, taken in (
+            ("rock_normal.png", (), "rock_normal.png"),
+            ("moss.png", ("rock.png",), "rock.png"),
+            ("moss.png", ("moss_ao.png", "rock_normal.png"), "rock_normal.png"),
+        ):
+            with pytest.raises(PyengineError, match=f"^output {taken} is that of place of rock.png too: "):
+                ask(journal, name, *beside)
+        journal.commit()
+    with Journal(tmp_path) as journal:  # another day, with other jobs
+        journal.begin()
+        ask(journal, "rock_normal.png")
+        journal.commit()
+        assert journal.counts() == {"new": 1}
+
+
 def test_what_has_failed_is_tried_again_if_asked_for(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
         add(journal, "a.png")

@@ -175,6 +175,37 @@ def test_sources_of_other_kinds() -> None:
         list(read_jobs([{"exemplar": "a.png"}, 3], {}))  # type: ignore[list-item]
 
 
+# ----------------------------------------------------------------- materials
+
+
+def test_materials(tmp_path: Path) -> None:
+    """Maps are named from the manifest's folder; all outputs are named, each in the format of its input."""
+    lines = [
+        {"exemplar": {"normal": "rock/normal.exr", "albedo": {"file": "rock/albedo.jpg", "sha256": "12"}}},
+        {"exemplars": [{"basecolor": "a_basecolor.png", "ao": "b.gif"}, {"albedo": "/c.png", "ao": "d.png"}]},
+        {"exemplar": {"albedo": "s3://b/moss_col.png", "height": "h.png"}, "output": "{exemplar}_albedo.tif"},
+        {"exemplar": "a.png", "init": "noise"},
+    ]
+    rock, pair, moss, plain = jobs_of(write(tmp_path / "jobs.jsonl", "\n".join(map(json.dumps, lines))))
+    assert (rock.output, rock.beside) == ("rock.png", ("rock_normal.exr",))
+    assert rock.arguments["exemplar"] == {
+        "normal": str(tmp_path / "rock/normal.exr"),
+        "albedo": {"file": str(tmp_path / "rock/albedo.jpg"), "sha256": "12"},
+    }
+    assert (pair.output, pair.beside) == ("a.png", ("a_occlusion.png",))
+    assert pair.arguments["exemplars"][1] == {"albedo": "/c.png", "ao": str(tmp_path / "d.png")}
+    assert (moss.output, moss.beside) == ("moss_albedo.tif", ("moss_height.png",))
+    assert moss.arguments["exemplar"]["albedo"] == "s3://b/moss_col.png"
+    assert plain.beside == ()
+
+
+def test_what_is_no_material() -> None:
+    job = {"exemplar": {"albedo": "a.png", "normall": "b.png"}, "output": "a.png"}
+    assert fault_of(job).message == "exemplar: there is no map 'normall': did you mean 'normal'?"
+    job = {"exemplar": {"ao": "a.png", "occlusion": "b.png"}}
+    assert fault_of(job).message == "exemplar: the map 'occlusion' is there twice: leave one out"
+
+
 # -------------------------------------------------------------------- schema
 
 
@@ -191,6 +222,10 @@ def test_schema_knows_all_arguments() -> None:
         (YAML, True),
         ("- {exemplar: a.png, size: 64, iterations: [3, 4], weights: {gram: auto}, exemplar_regions: [a.png]}", True),
         ("- {exemplar: {file: a.png, sha256: abc}}", True),
+        ("- {exemplar: {albedo: a.png, nrm: {file: n.png, sha256: abc}}, init: {albedo: b.png}}", True),
+        ("- {exemplars: [{albedo: a.png}, {albedo: b.png}]}", True),
+        ("- {exemplar: {albedo: 3}}", False),
+        ("- {exemplar: {}}", False),
         ("jobs: [{exemplar: a.png, sizee: 64}]", False),
         ("jobs: [{exemplar: a.png, pooling: median}]", False),
         ("jobs: [{size: [64]}]", False),

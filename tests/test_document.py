@@ -166,7 +166,8 @@ def test_a_recipe_of_another_version_is_warned_of(pictures):
         ('{"sizes": 3}', r"recipe: there is no argument 'sizes': did you mean 'size'\?$"),
         ('{"exemplar": "none.png"}', r"exemplar .*none.png: no such file"),
         ('{"exemplar": 3}', r"recipe: exemplar=3: give a file's path"),
-        ('{"exemplar": {"path": "a.png"}}', r"recipe: exemplar=.*: give a file's path"),
+        ('{"exemplar": {"path": "a.png"}}', r"recipe: exemplar: there is no map 'path': choose"),
+        ('{"exemplar": {"albedo": 3}}', r"recipe: exemplar\['albedo'\]=3: give a file's path"),
         ('{"exemplars": [["a.png"]]}', r"exemplars\[0\]\[0\] .*a.png: no such file"),
     ],
 )

@@ -14,10 +14,10 @@ from pyengine.maps import (
     NAMES,
     Limits,
     Map,
-    beside,
     canonical,
     found_in,
     name_in,
+    places,
     points_down,
     turned_normals,
     unit,
@@ -110,7 +110,8 @@ def test_a_folder_without_maps(tmp_path):
     ],
 )
 def test_places_beside_another(path, first, name, suffix, expected):
-    assert beside(path, first, name, suffix) == beside(Path(path), first, name, suffix) == Path(expected)
+    read = {first: ".png", name: suffix}
+    assert places(path, read) == places(Path(path), read) == {first: Path(path), name: Path(expected)}
 
 
 # --------------------------------------------------------------------- values

@@ -6,14 +6,14 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pyengine import __version__
 from pyengine.batch import remote
-from pyengine.document import PICTURES
+from pyengine.document import PICTURES, is_maps
 from pyengine.errors import PyengineError
 from pyengine.files import is_url
 from pyengine.images.reading import ImageFile
@@ -22,22 +22,25 @@ FILES = 4096
 """How many files' hashes are kept, for the jobs that share them."""
 
 
-def with_hashes(arguments: Mapping[str, Any], output: Path | str) -> dict[str, Any]:
+def with_hashes(arguments: Mapping[str, Any], outputs: Sequence[Path | str]) -> dict[str, Any]:
     """A job's arguments, with the hashes of pictures' files beside their paths.
 
     Parameters
     ----------
     arguments : dict
         Those of `Recipe.create`, pictures by their absolute paths or URLs.
-    output : Path or str
-        The path or URL of what is made.
+    outputs : sequence of Path or str
+        The paths or URLs of what is made.
 
     Raises
     ------
     PyengineError
         A picture can't be read, or it is what would be written.
     """
-    return {name: _with_hash(name, value, output) for name, value in arguments.items()}
+    return {
+        name: _with_hash(name, value, outputs, PICTURES[name]) if name in PICTURES else value
+        for name, value in arguments.items()
+    }
 
 
 def kind_of(recipe: Mapping[str, Any], introduction: Mapping[str, Any]) -> str:
@@ -70,18 +73,18 @@ def forget_urls() -> None:
     _sha256_at_url.cache_clear()
 
 
-def _with_hash(name: str, value: Any, output: Path | str) -> Any:
-    if name not in PICTURES:
-        return value
+def _with_hash(name: str, value: Any, outputs: Sequence[Path | str], keywords: Sequence[str]) -> Any:
     if isinstance(value, list):
-        return [_with_hash(name, item, output) for item in value]
+        return [_with_hash(name, item, outputs, keywords) for item in value]
+    if is_maps(value):
+        return {key: _with_hash(f"{name}[{key!r}]", item, outputs, ()) for key, item in value.items()}
     said = value if isinstance(value, dict) else {"file": value}
     path = said.get("file")
-    if not isinstance(path, str) or path in PICTURES[name]:
+    if not isinstance(path, str) or path in keywords:
         return value  # a word such as "noise"; or nothing, as the check will say
     if is_url(path):
-        if path == output:
-            raise _overwritten(output)
+        if path in outputs:
+            raise _overwritten(path)
         # One that says its hash is not read before it is needed: workers hold it against what they find.
         return {"file": path, "sha256": said.get("sha256") or _sha256_at_url(path, name)}
     try:
@@ -91,8 +94,9 @@ def _with_hash(name: str, value: Any, output: Path | str) -> Any:
     else:
         if stat.S_ISFIFO(status.st_mode):
             raise PyengineError(f"{name} {path}: is a pipe, which can be read only once: give a file")
-        if isinstance(output, Path) and output.exists() and os.path.samestat(output.stat(), status):
-            raise _overwritten(output)
+        for output in outputs:
+            if isinstance(output, Path) and output.exists() and os.path.samestat(output.stat(), status):
+                raise _overwritten(output)
         found = _sha256(path, name, status.st_mtime_ns, status.st_size)
     return {"file": path, "sha256": said.get("sha256", found)}
 
@@ -117,6 +121,8 @@ def _contents(value: Any) -> Any:
     """The same without the names of files, on which no picture depends."""
     if isinstance(value, list):
         return [_contents(item) for item in value]
+    if is_maps(value):
+        return {name: _contents(item) for name, item in value.items()}
     return value["sha256"] if isinstance(value, dict) and "sha256" in value else value
 
 

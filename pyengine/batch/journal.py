@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -44,6 +44,10 @@ TABLES = (
         seconds REAL, figures TEXT, error TEXT, worker TEXT,
         finished TEXT,                -- when, UTC
         exemplar_shown BLOB, shown BLOB                 -- small pictures, WebP
+    )""",
+    """CREATE TABLE IF NOT EXISTS beside (
+        file TEXT PRIMARY KEY,        -- that a job writes besides its output
+        name TEXT NOT NULL, run INTEGER NOT NULL        -- of the job
     )""",
     "CREATE INDEX IF NOT EXISTS queue ON jobs (run, state, deaths, bytes DESC, width, height)",
     "CREATE INDEX IF NOT EXISTS kinds ON jobs (run, state, kind)",
@@ -159,7 +163,18 @@ class Journal:
         """Keep what was added since `begin`."""
         self._execute("COMMIT")
 
-    def add(self, name: str, place: str, recipe: str, hash: str, kind: str, *, there: bool, retry: bool) -> None:
+    def add(
+        self,
+        name: str,
+        place: str,
+        recipe: str,
+        hash: str,
+        kind: str,
+        *,
+        beside: Sequence[str] = (),
+        there: bool,
+        retry: bool,
+    ) -> None:
         """Ask for a job, unless it is done and its picture there, or has failed and is not to be tried again.
 
         Of one that was under way when its batch was ended, it is kept how many workers it has taken with it.
@@ -168,20 +183,23 @@ class Journal:
         ----------
         name, place, recipe, hash, kind : str
             See the table.
+        beside : sequence of str
+            What is written besides the output. Default: nothing.
         there : bool
-            Whether the output is there.
+            Whether all that is written is there.
         retry : bool
             Whether what has failed is tried again.
 
         Raises
         ------
         PyengineError
-            Another job has this output.
+            Another job has this output, or one of these files.
         """
         found = self._execute("SELECT run, place, hash, state, deaths FROM jobs WHERE name = ?", name).fetchone()
         run, asked_at, made_from, state, deaths = found or (0, "", "", "", 0)
         if run >= self.first and asked_at != place:
-            raise PyengineError(f"output {name} is that of {asked_at} too: give each job its own, as by {{seed}}")
+            raise _taken(name, asked_at)
+        self._add_files(name, beside)
         if made_from == hash and ((state == "done" and there) or (state == "failed" and not retry)):
             self._execute("UPDATE jobs SET run = ?, place = ? WHERE name = ?", self.run, place, name)
             return
@@ -196,6 +214,21 @@ class Journal:
             hash,
             kind,
         )
+
+    def _add_files(self, name: str, beside: Sequence[str]) -> None:
+        """Note what is written besides an output, of which no other job writes any."""
+        for file in (name, *beside):
+            found = self._execute(
+                "SELECT place FROM jobs WHERE run >= ?3 AND name != ?2 "
+                "AND name IN (SELECT ?1 UNION SELECT name FROM beside WHERE file = ?1 AND run >= ?3)",
+                file,
+                name,
+                self.first,
+            ).fetchone()
+            if found:
+                raise _taken(file, *found)
+        for file in beside:
+            self._execute("REPLACE INTO beside (file, name, run) VALUES (?, ?, ?)", file, name, self.run)
 
     def add_fault(self, fault: Fault) -> None:
         """Note what is asked for, but can't be made; its place may be a file whose name is no text."""
@@ -329,3 +362,7 @@ class Journal:
         for row in self._execute(f"SELECT {_COLUMNS} FROM jobs WHERE {which}", *values):
             fields: dict[str, Any] = dict(zip(_COLUMNS.split(", "), row, strict=True))
             yield Row(**{**fields, "figures": json.loads(fields["figures"] or "{}")})
+
+
+def _taken(file: str, place: str) -> PyengineError:
+    return PyengineError(f"output {file} is that of {place} too: give each job its own, as by {{seed}}")

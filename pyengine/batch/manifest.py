@@ -15,10 +15,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from pyengine.batch import remote
-from pyengine.document import PICTURES
+from pyengine.document import PICTURES, is_maps
 from pyengine.errors import PyengineError, in_short
 from pyengine.files import is_url, one_line
 from pyengine.images.formats import format_of, suffixes
+from pyengine.maps import by_name, name_in, places
 from pyengine.recipe import Recipe
 
 MANIFESTS = (".jsonl", ".csv", ".yaml", ".yml")
@@ -40,11 +41,14 @@ class Job:
         The file to write, by its path in the output folder, with forward slashes.
     arguments : dict
         What to call `Recipe.create` with, as JSON holds it; pictures by their absolute paths.
+    beside : tuple of str
+        Of a material, the files of the maps after the first, whose is `output`. Default: none.
     """
 
     place: str
     output: str
     arguments: Mapping[str, Any]
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -293,7 +297,8 @@ def _jobs(entry: Entry, common: Common, overrides: Mapping[str, Any], folder: Pa
             if template is None:
                 template = "".join(["{stem}", *(f"_{{{name}}}" for name in axes if name != "exemplar"), ".png"])
             arguments = _plain(arguments)
-            yield Job(place, _output(template, arguments), arguments)
+            output = _output(template, arguments)
+            yield Job(place, output, arguments, _beside(output, arguments))
         except PyengineError as error:
             yield Fault(place, str(error))
 
@@ -306,6 +311,8 @@ def _resolved(said: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             return value
         if isinstance(value, (list, tuple)):
             return [absolute(item, ()) for item in value]
+        if is_maps(value):
+            return {name: absolute(item, ()) for name, item in value.items()}
         if isinstance(value, Mapping) and isinstance(value.get("file"), str):
             return {**value, "file": absolute(value["file"], ())}
         if isinstance(value, (str, Path)) and value not in keywords:
@@ -344,6 +351,25 @@ def _output(template: Any, arguments: Mapping[str, Any]) -> str:
     return str(path)
 
 
+def _beside(output: str, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+    """The files of a material's maps after the first, which is written to a file."""
+    first = _first_exemplar(arguments)
+    if not is_maps(first):
+        return ()
+    read = {name: Path(_file_of(value)).suffix.lower() for name, value in by_name(first.items(), "exemplar").items()}
+    return tuple(place.as_posix() for place in [*places(output, read).values()][1:])
+
+
+def _first_exemplar(arguments: Mapping[str, Any]) -> Any:
+    pictures = arguments.get("exemplar", arguments.get("exemplars"))
+    return pictures[0] if isinstance(pictures, list) and pictures else pictures
+
+
+def _file_of(value: Any) -> str:
+    """The path of a picture, which may be said with its hash; what is none is told of when it is read."""
+    return str(value.get("file", "") if isinstance(value, Mapping) else value)
+
+
 @cache
 def _defaults() -> dict[str, Any]:
     return {name: p.default for name, p in inspect.signature(Recipe.create).parameters.items()}
@@ -354,8 +380,7 @@ class _Filled(string.Formatter):
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         self.known = {name: value for name, value in {**_defaults(), **arguments}.items() if value is not None}
-        pictures = arguments.get("exemplar", arguments.get("exemplars"))
-        first = pictures[0] if isinstance(pictures, list) and pictures else pictures
+        first = _first_exemplar(arguments)
         if first is not None:
             self.known["stem"] = first
 
@@ -377,7 +402,13 @@ class _Filled(string.Formatter):
 
 
 def _in_name(name: str, value: Any) -> Any:
-    """A value as it stands in a file's name: of a path what is before its suffix, of a size 512x256."""
+    """A value as it stands in a file's name: of a path what is before its suffix, of a size 512x256.
+
+    Of a material, it is what the name of its first map's file begins with, or else that of the folder.
+    """
+    if is_maps(value) and (name == "stem" or name in PICTURES):
+        first = Path(_file_of(next(iter(by_name(value.items(), "exemplar").values()))))
+        return name_in(first)[0] or first.parent.name or first.stem
     if isinstance(value, dict) and isinstance(value.get("file"), str):
         value = value["file"]
     if isinstance(value, (list, tuple)):

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from pyengine.document import is_maps
 from pyengine.errors import PyengineError
 from pyengine.files import MOST_BYTES, PIECE, is_url, one_line, write_atomically
 from pyengine.images.formats import suffixes
@@ -139,11 +140,15 @@ def fetched(recipe: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, An
     def has_url(value: Any) -> bool:
         if isinstance(value, list):
             return any(map(has_url, value))
+        if is_maps(value):
+            return any(map(has_url, value.values()))
         return isinstance(value, dict) and is_url(value.get("file"))
 
     def found(name: str, value: Any) -> Any:
         if isinstance(value, list):
             return [found(f"{name}[{k}]", item) for k, item in enumerate(value)]
+        if is_maps(value):
+            return {key: found(f"{name}[{key!r}]", item) for key, item in value.items()}
         place = value["file"]
         file = read(place, name) if is_url(place) else ImageFile.read(place, name)
         if file.sha256 != value["sha256"]:

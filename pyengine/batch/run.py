@@ -50,7 +50,8 @@ class Outcome:
     place : str
         Where it was asked for, as in "jobs.jsonl:17".
     output : Path or str
-        The picture's file, a str where it is a URL; where there is none, as the job had none to name, the place.
+        The picture's file, or that of a material's first map, beside which the others are; a str where it is a URL;
+        where there is none, as the job had none to name, the place.
     state : {"made", "kept", "failed", "refused"}
         "kept" was made by an earlier batch, from the same recipe; "refused" can't be made, as was found beforehand.
     error : str or None
@@ -182,8 +183,9 @@ class Batch:
             f"{asked.place}{asked.output}".encode()
         except UnicodeEncodeError:  # which the journal can't hold
             raise PyengineError(f"output {asked.output}: its name is no text: rename it, or give output") from None
-        path = self._file(asked.output)
-        recipe = with_hashes(asked.arguments, path)
+        names = (asked.output, *asked.beside)
+        paths = [self._file(name) for name in names]
+        recipe = with_hashes(asked.arguments, paths)
         seed = recipe.get("seed", 0)
         check_seed(seed)
         kind = kind_of(recipe, self._introduction)
@@ -193,7 +195,8 @@ class Batch:
             json.dumps(recipe),
             hash_of(kind, seed),
             kind,
-            there=path.is_file() if isinstance(path, Path) else there is not None and asked.output in there,
+            beside=asked.beside,
+            there=there.issuperset(names) if there is not None else all(Path(path).is_file() for path in paths),
             retry=self.retry_failed,
         )
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pyengine.batch.manifest import DEFAULTS, JOBS, MATRIX, OUTPUT
 from pyengine.document import PICTURES
+from pyengine.maps import NAMES
 from pyengine.recipe import Recipe
 
 PLAIN = {int: "integer", float: "number", str: "string", bool: "boolean", type(None): "null"}
@@ -18,10 +19,24 @@ PLAIN = {int: "integer", float: "number", str: "string", bool: "boolean", type(N
 PICTURE = {
     "anyOf": [
         {"type": "string"},
-        {"type": "object", "properties": {"file": {"type": "string"}, "sha256": {"type": "string"}}},
+        {
+            "type": "object",
+            "properties": {"file": {"type": "string"}, "sha256": {"type": "string"}},
+            "required": ["file"],
+            "additionalProperties": False,
+        },
     ]
 }
 """A picture: a path from the manifest's folder, or as recipes have it, with the hash of what the file holds."""
+
+
+MATERIAL = {
+    "type": "object",
+    "properties": dict.fromkeys(NAMES, PICTURE),
+    "additionalProperties": PICTURE,
+    "minProperties": 1,
+}
+"""The maps of a material, by these names or others that mean the same."""
 
 
 def schema() -> dict[str, Any]:
@@ -88,8 +103,10 @@ def _descriptions() -> dict[str, str]:
 
 
 def _picture(name: str) -> dict[str, Any]:
+    if name in ("exemplar", "init"):
+        return {"anyOf": [*PICTURE["anyOf"], MATERIAL]}
     if name == "exemplars":
-        return {"type": "array", "items": PICTURE, "minItems": 1}
+        return {"type": "array", "items": {"anyOf": [*PICTURE["anyOf"], MATERIAL]}, "minItems": 1}
     if name.endswith("regions"):
         several = {"type": "array", "items": {"anyOf": [PICTURE, {"type": "array", "items": PICTURE}]}}
         return {"anyOf": [*PICTURE["anyOf"], several]}

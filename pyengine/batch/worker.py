@@ -149,14 +149,16 @@ class Worker:
         if task["compare"]:
             from pyengine.quality.measures import compare
 
-            found = asdict(compare(self._exemplar(recipe), result.image))
+            found = asdict(compare(self._exemplar(recipe), result.image[:, :, :3]))
             figures = {
                 name: x if x is None or math.isfinite(x) else None for name, x in found.items()
             }  # as JSON has it
         place = task["path"]
         with self._kept:
             if is_url(place):
-                remote.write(place, result.encode(Path(place).suffix))
+                folder, _, name = place.rpartition("/")
+                for one, file in result.files(name).items():
+                    remote.write(f"{folder}/{file}", result.encode(file.suffix, map=one))
             else:
                 Path(place).parent.mkdir(parents=True, exist_ok=True)
                 result.save(place)
@@ -176,8 +178,8 @@ class Worker:
 
     @staticmethod
     def _exemplar(recipe: Recipe) -> Any:
-        """The first exemplar, at the size at which it is measured."""
-        return to_uint8(recipe.level.exemplars[0].image)
+        """The first exemplar, or its first map, at the size at which it is measured."""
+        return to_uint8(recipe.level.exemplars[0].guide)
 
 
 def _shown(image: Any) -> str:

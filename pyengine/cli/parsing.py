@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from pyengine.errors import in_short
@@ -83,6 +85,20 @@ def weight(text: str) -> tuple[str, str | float]:
         return term, number if number == "auto" else float(number)
     except ValueError:
         raise click.BadParameter(f"{in_short(text)}: give TERM=NUMBER, such as histogram=0, or TERM=auto") from None
+
+
+def named_file(text: str) -> tuple[str, Path]:
+    """A map's name and its file.
+
+    Examples
+    --------
+    >>> named_file("height=rock.exr")
+    ('height', PosixPath('rock.exr'))
+    """
+    name, _, file = text.partition("=")
+    if not file:
+        raise click.BadParameter(f"{in_short(text)}: give MAP=FILE, such as normal=rock_normal.png")
+    return name, Path(file)
 
 
 def numbers(text: str) -> list[float]:

@@ -35,7 +35,7 @@ def with_stdin(pictures: Mapping[str, Any]) -> dict[str, Any]:
     PyengineError
         It is meant twice, or there is nothing in it.
     """
-    count = sum(is_pipe(item) for value in pictures.values() for item in (value if _is_list(value) else [value]))
+    count = sum(map(is_pipe, _all(pictures)))
     if count > 1:
         raise PyengineError("- stands for standard input, which can be read once: name the other files")
     if not count:
@@ -43,13 +43,18 @@ def with_stdin(pictures: Mapping[str, Any]) -> dict[str, Any]:
     file = _stdin()
 
     def replaced(value: Any) -> Any:
-        return [*map(replaced, value)] if _is_list(value) else file if is_pipe(value) else value
+        if isinstance(value, Mapping):
+            return {name: replaced(item) for name, item in value.items()}
+        return [*map(replaced, value)] if isinstance(value, (list, tuple)) else file if is_pipe(value) else value
 
     return {name: replaced(value) for name, value in pictures.items()}
 
 
-def _is_list(value: object) -> bool:
-    return isinstance(value, (list, tuple))
+def _all(value: Any) -> list[Any]:
+    """All pictures in dictionaries and lists of them."""
+    if isinstance(value, Mapping):
+        value = [*value.values()]
+    return [picture for item in value for picture in _all(item)] if isinstance(value, (list, tuple)) else [value]
 
 
 def _stdin() -> ImageFile:

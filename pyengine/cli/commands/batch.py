@@ -87,7 +87,7 @@ def command(
     from pyengine.batch.watch import Watched
 
     settings = options.typed(BATCH)
-    overrides = synthesize.typed_arguments((), thresholds)
+    overrides = synthesize.typed_arguments(thresholds)
     if name is not None:
         overrides["output"] = name
     watched = None if watch is None else Watched(watch)

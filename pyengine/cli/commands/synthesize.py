@@ -17,6 +17,7 @@ import click
 from pyengine.cli import options, parsing
 from pyengine.cli.checks import check_not_an_input
 from pyengine.cli.interrupt import Interrupt
+from pyengine.cli.materials import material, typed_exemplars
 from pyengine.cli.output import Output, reports, tell
 from pyengine.cli.pipes import check_stdout, is_pipe, with_stdin
 from pyengine.cli.progress import progress
@@ -46,7 +47,12 @@ recipe = options.together(
         ),
         _of(
             "--augment", type=parsing.names, metavar="A[,A]", unset="none",
-            help="Take mirror images (flips) or quarter turns (turns) of the exemplars as well.",
+            help="Take mirror images (flips) or quarter turns (turns) of the exemplars as well, in which normals are "
+            "turned, too.",
+        ),
+        _of(
+            "--alpha", unset="made in textures, else a mask",
+            help="Make the exemplar's opacity with its colours, as of leaves, or take it for a mask of what counts.",
         ),
         _of(
             "--content", metavar="FILE", unset="none",
@@ -200,7 +206,8 @@ _run = options.together(
 @click.argument("exemplars", metavar="[EXEMPLAR]...", nargs=-1, type=options.file)
 @options.output(
     "FILE",
-    f"Write the image to this file. Its suffix says the format: {choices()}; - is a PNG on standard output.",
+    f"Write the image to this file. Its suffix says the format: {choices()}; - is a PNG on standard output. Of a "
+    "material, the first map is written there, and the others beside it, in the formats they were read in.",
     required=True,
 )
 @click.option(
@@ -215,6 +222,7 @@ _run = options.together(
     help="Make a picture again: a PNG that pyengine wrote, or what --json printed. Exemplars and options that are "
     "given as well take the place of the recipe's.",
 )  # fmt: skip
+@material
 @recipe
 @_run
 @options.engine
@@ -224,6 +232,8 @@ def command(
     output: Path,
     depth: Depth | None,
     recipe_file: Path | None,
+    others: tuple[tuple[str, Path], ...],
+    folder: Path | None,
     thresholds: bool,
     save_every: int | None,
     keep_on_interrupt: bool | None,
@@ -232,8 +242,8 @@ def command(
 ) -> None:
     """Make an image that looks like the EXEMPLAR: a texture, or what the options say.
 
-    Several exemplars are mixed, or with --output-regions the first is region 1, the second region 2, and so on. A
-    picture that is called - is read from standard input.
+    Several exemplars are mixed, or with --output-regions the first is region 1, the second region 2, and so on. The
+    maps of a material, by --with or --set, are made together. A picture that is called - is read from standard input.
     """
     from pyengine.document import PICTURES
     from pyengine.engine import Engine
@@ -252,11 +262,10 @@ def command(
         check_output(output, depth)
     run = options.typed(RUN)
     checkpoint: Path | None = run.get("checkpoint")
-    if checkpoint is not None and os.path.realpath(checkpoint) == os.path.realpath(output):
-        raise PyengineError(f"checkpoint {checkpoint}: the picture is written there: name another file")
-    if not exemplars and recipe_file is None:
-        raise PyengineError("Missing argument 'EXEMPLAR...': give a picture, or --recipe")
-    arguments = typed_arguments(exemplars, thresholds)
+    given = typed_exemplars(exemplars, others, folder)
+    if not given and recipe_file is None:
+        raise PyengineError("Missing argument 'EXEMPLAR...': give a picture, --set or --recipe")
+    arguments = {**typed_arguments(thresholds), **given}
     arguments |= with_stdin({name: value for name, value in arguments.items() if name in PICTURES})
     named: dict[str, Any] = {}
     typed = options.typed(options.ENGINE)
@@ -266,7 +275,8 @@ def command(
         else:
             text, named = _read(recipe_file)
             asked = Recipe.from_json(text, recipe_file.parent, **arguments)
-    check_not_an_input(output, *asked.files, *([] if recipe_file is None else [recipe_file]))
+    files = asked.places(output)
+    _check_places([*files.values()], depth, [*asked.files, *([] if recipe_file is None else [recipe_file])], checkpoint)
     made_with = named.pop("sha256", None)
     if "model" in typed:
         made_with = None
@@ -296,13 +306,16 @@ def command(
         with suppress(OSError):
             Path(os.path.realpath(checkpoint)).unlink()
     if out.as_json:  # else nothing is read for it that might fail, now that the picture is there
-        out.document({"output": str(output), **result.report()})
+        maps = {"maps": {name: str(place) for name, place in files.items()}} if len(files) > 1 else {}
+        out.document({"output": str(output), **maps, **result.report()})
     if asked.light is not None:
         out.remark(f"light that varied by {asked.light:.0%} of its mean is even")
     width, height = result.recipe.size
     seconds, done = result.timings["total"], "stopped after " * result.stopped
     if not is_pipe(output):
-        out.remark(f"{output}: {width}x{height} pixels, {done}{len(result.history)} iterations, {seconds:.1f} s")
+        *most, last = map(str, files.values())
+        names = f"{', '.join(most)} and {last}" if most else last
+        out.remark(f"{names}: {width}x{height} pixels, {done}{len(result.history)} iterations, {seconds:.1f} s")
     if interrupt.noted:
         raise click.Abort
 
@@ -335,8 +348,23 @@ def _callback(
     return callback
 
 
-def typed_arguments(exemplars: tuple[Path, ...], thresholds: bool) -> dict[str, Any]:
-    """What `Recipe.create` is to be called with, by what was typed."""
+def _check_places(places: list[Path], depth: Depth | None, inputs: list[Path], checkpoint: Path | None) -> None:
+    """Refuse, before the work, files that can't be written or are read as well."""
+    from pyengine.images.writing import check_output
+
+    if is_pipe(places[0]):
+        if len(places) > 1:
+            raise PyengineError(f"-o - with {len(places)} maps: one picture goes to standard output: name a file")
+        return
+    for place in places:
+        check_output(place, depth)
+        check_not_an_input(place, *inputs)
+        if checkpoint is not None and os.path.realpath(checkpoint) == os.path.realpath(place):
+            raise PyengineError(f"checkpoint {checkpoint}: the picture is written there: name another file")
+
+
+def typed_arguments(thresholds: bool) -> dict[str, Any]:
+    """What `Recipe.create` is to be called with besides exemplars, by what was typed."""
     arguments = options.typed(RECIPE)
     if thresholds and "weights" in arguments:
         raise PyengineError("--weight and --thresholds: give one of them")
@@ -348,9 +376,6 @@ def typed_arguments(exemplars: tuple[Path, ...], thresholds: bool) -> dict[str, 
         if name in arguments:
             files = arguments[name]
             arguments[name] = files[0] if len(files) == 1 else list(files)
-    if exemplars:  # both are said, as a recipe may have the other
-        one, several = (exemplars[0], None) if len(exemplars) == 1 else (None, list(exemplars))
-        arguments |= {"exemplar": one, "exemplars": several}
     return arguments
 
 
@@ -382,7 +407,7 @@ def arguments(text: str) -> dict[str, Any]:
     if context.params["exemplars"]:
         raise PyengineError(f"{text!r}: it has {context.params['exemplars'][0]} besides options: leave it out")
     with context:
-        return typed_arguments((), context.params["thresholds"])
+        return typed_arguments(context.params["thresholds"])
 
 
 def _read(file: Path) -> tuple[str, dict[str, Any]]:
