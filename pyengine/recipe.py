@@ -428,6 +428,8 @@ class Recipe:
             scaled, final = fitted(fit, pictures, scaled, final, losses.wrap)
         factors = exemplar_factors(pictures, scaled, exemplar_weights)
         made = _masked_exemplars(pictures, factors, painting)
+        if palette is not None and any(one.name not in ("", ALPHA) for one in made[0].maps):
+            raise PyengineError(f"palette={palette!r} with several maps: colours are kept of one picture: leave it out")
         few_colors = None if palette is None else Palette.of(made)
         names = painting.names if painting else ("",)
         _check_regions(names, made)
