@@ -428,6 +428,8 @@ class Recipe:
             scaled, final = fitted(fit, pictures, scaled, final, losses.wrap)
         factors = exemplar_factors(pictures, scaled, exemplar_weights)
         made = _masked_exemplars(pictures, factors, painting)
+        if palette is not None and any(one.name not in ("", ALPHA) for one in made[0].maps):
+            raise PyengineError(f"palette={palette!r} with several maps: colours are kept of one picture: leave it out")
         few_colors = None if palette is None else Palette.of(made)
         names = painting.names if painting else ("",)
         _check_regions(names, made)
@@ -678,7 +680,7 @@ def _masked_exemplars(pictures: list[Picture], factors: list[float], painting: P
 
 def _with_alpha(pictures: list[Picture], given: Mapping[str, Any]) -> list[Picture]:
     """The exemplars with opacity as a map, if it is to be made."""
-    set_out = ("content", "keep", "fill", "seamless", "init", "output_regions", "palette")
+    set_out = ("content", "keep", "fill", "seamless", "init", "output_regions")
     others = [name for name in set_out if given[name] is not None]
     alpha = given["alpha"]
     if alpha is not None:

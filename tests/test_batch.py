@@ -294,8 +294,8 @@ def test_a_batch_that_is_left(exemplar: str, tmp_path: Path) -> None:
 
 
 def test_options_of_no_name(exemplar: str, tmp_path: Path) -> None:
-    [outcome] = run_batch(exemplar, tmp_path / "out", sizee=3)  # type: ignore[call-arg]
-    assert outcome.error == "recipe: there is no argument 'sizee': did you mean 'size'?"
+    with pytest.raises(PyengineError, match=r"^there is no argument 'sizee': did you mean 'size'\?$"):
+        run_batch(exemplar, tmp_path / "out", sizee=3)  # type: ignore[call-arg]
 
 
 # ----------------------------------------------------------------- materials

@@ -209,7 +209,6 @@ def test_sets_that_are_none(message, source):
         ("fill: pass a path, a PIL image, an array, bytes or a list, not dict", {"fill": {"height": GREY}}),
         ("sample_mask: pass a path, a PIL image, an array, bytes or a list, not dict", {"sample_mask": SET}),
         ("output_regions: pass a path, a PIL image, an array, bytes or a list, not dict", {"output_regions": SET}),
-        ("palette='keep' with several maps: colours are counted in one: leave", {"palette": "keep"}),
     ],
 )
 def test_what_does_not_go_with_a_set(message, options):
@@ -304,13 +303,13 @@ def test_alpha_is_made_in_textures_and_masks_all_else():
     assert Recipe.create({**SET, "albedo": CUT}, alpha="mask").level.channels == 8
 
 
-def test_a_palettes_colours_are_those_of_what_is_opaque():
+def test_opacity_is_a_part_of_a_palettes_colours():
     few = np.zeros((24, 32, 4), np.uint8) + np.uint8([200, 30, 10, 255])
     few[:12, :16], few[12:, 16:] = [0, 0, 0, 0], [20, 200, 10, 255]
     recipe = Recipe.create(few, palette="keep")
-    assert recipe.level.channels == 3
-    assert len(recipe.palette.colors) == 2
-    refused("alpha='synthesize' with palette: opacity is made in textures", few, palette="keep", alpha="synthesize")
+    assert recipe.level.channels == 4
+    assert sorted(recipe.palette.colors[:, 3]) == [0, 1, 1]
+    assert len(Recipe.create(few, palette="keep", alpha="mask").palette.colors) == 2
 
 
 # ------------------------------------------------------------------- documents

@@ -173,6 +173,7 @@ def test_what_is_kept_stays_the_same_to_the_last_bit(engine, natural, kind, size
     assert len(result.history) == (4 if start == "noise" else 2)
 
 
+@pytest.mark.filterwarnings("ignore:fill. 161 pixels are not black or white")
 def test_keeping_is_not_filling(engine, natural):
     made = hole(47, 61)
     images = [

@@ -168,9 +168,11 @@ weights = st.sampled_from(["auto", "thresholds"]) | st.dictionaries(
 def usual(shape: tuple[int, int]) -> dict[str, st.SearchStrategy[Any]]:
     """What each argument may well be, for an exemplar of a size."""
     some, mask, layout = pictures(shape), masks(shape), layouts(shape)
+    material = st.dictionaries(st.sampled_from(["albedo", "normal", "height", "ORM", "ao", "nosuch"]), some, max_size=3)
     return {
-        "exemplar": some,
-        "exemplars": st.lists(some, min_size=1, max_size=3),
+        "exemplar": some | material,
+        "exemplars": st.lists(some, min_size=1, max_size=3) | st.lists(material, min_size=1, max_size=2),
+        "alpha": st.sampled_from(["synthesize", "mask"]),
         "exemplar_weights": st.lists(st.sampled_from([0, 0.5, 1, 3]), min_size=1, max_size=3),
         "augment": st.lists(st.sampled_from(["flips", "turns"]), max_size=2),
         "size": st.integers(16, 40) | st.tuples(st.integers(16, 40), st.integers(16, 40)),
@@ -373,6 +375,8 @@ def _made(value: Any) -> Any:
     """What stands for a value, as an argument."""
     if isinstance(value, Picture):
         return value.made()
+    if isinstance(value, dict):
+        return {name: _made(entry) for name, entry in value.items()}
     return [_made(entry) for entry in value] if isinstance(value, list) else value
 
 
@@ -412,7 +416,9 @@ def act(value: Call | Edited | Damaged, folder: Path) -> None:
                     **{k: v for k, v in arguments.items() if k not in ("levels", "iterations")}
                 )
                 width, height = objective.size or (17, 16)
-                found, gradient = objective(np.random.default_rng(0).random((height, width, 3)).astype(np.float32))
+                found, gradient = objective(
+                    np.random.default_rng(0).random((height, width, objective.channels), np.float32)
+                )
                 if not (np.isfinite(found) and np.isfinite(gradient).all()):
                     raise Wrong(f"the objective is {found}, or its gradient not finite")
             case "Recipe":
