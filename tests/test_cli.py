@@ -164,8 +164,9 @@ def test_every_parameter_has_an_option(function: str, positional: set[str]) -> N
 def test_what_is_no_parameter() -> None:
     command = COMMANDS["synthesize"]
     own = {option.name for option in command.params if not isinstance(option, ParameterOption)}
-    of_the_command = {"exemplars", "output", "depth", "recipe_file", "thresholds", "save_every", "keep_on_interrupt"}
-    assert own == of_the_command | {"as_json", "quiet", "verbose", "debug"}
+    pictures = {"exemplars", "others", "folder", "output", "depth", "recipe_file"}
+    of_the_run = {"thresholds", "save_every", "keep_on_interrupt"}
+    assert own == pictures | of_the_run | {"as_json", "quiet", "verbose", "debug"}
 
 
 # -------------------------------------------------------- words and silence
