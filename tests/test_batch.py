@@ -330,6 +330,9 @@ def test_materials(maps: dict[str, str], tmp_path: Path, to_url: bool) -> None:
         with Image.open(folder / file) as image, Image.open(io.BytesIO(single.encode(map=name or None))) as alone:
             np.testing.assert_array_equal(np.asarray(image), np.asarray(alone))
     assert outcomes() == [("kept", None)]
+    moved = Path(maps["normal"]).rename(tmp_path / "moved.png")
+    job["exemplar"] = {**job["exemplar"], "normal": str(moved)}
+    assert outcomes() == [("kept", None)]
     (folder / "rock_normal.png").unlink()
     assert outcomes() == [("made", None)]
     assert (folder / "rock_normal.png").exists()

@@ -142,18 +142,17 @@ def test_what_is_no_set(rock: Path, tmp_path: Path) -> None:
 
 
 def test_all_places_are_checked_before_the_work(rock: Path, tmp_path: Path) -> None:
-    """The run itself would take an hour."""
-    long = ("--size", 2048, "--iterations", 10000)
-    given = ("--set", rock, *long)
+    """What is said is one line, and no progress."""
+    given = ("--set", rock, *FAST)
     assert refused(*given, "-o", "-") == "Error: -o - with 4 maps: one picture goes to standard output: name a file"
     line = refused(*given, "-o", rock / "rock.png")
     assert f"{rock / 'rock_height.png'} is one of the images to read" in line
     (tmp_path / "out_normal.png").mkdir()
     assert str(tmp_path / "out_normal.png") in refused(*given, "-o", tmp_path / "out.png")
     Image.fromarray(noise(3)).save(tmp_path / "rough.jpg")
-    few = (rock / "rock_nrm.png", "--with", f"albedo={rock / 'rock_basecolor.jpg'}", *long)
+    few = (rock / "rock_nrm.png", "--with", f"albedo={rock / 'rock_basecolor.jpg'}", *FAST)
     Image.fromarray(noise(1)).save(tmp_path / "normal.jpg")
-    with_jpeg = (rock / "rock_basecolor.jpg", "--with", f"normal={tmp_path / 'normal.jpg'}", *long)
+    with_jpeg = (rock / "rock_basecolor.jpg", "--with", f"normal={tmp_path / 'normal.jpg'}", *FAST)
     assert "b_normal.jpg: JPEG does not hold depth=16" in refused(*with_jpeg, "-o", tmp_path / "b.png", "--depth", 16)
     checkpoint = ("--checkpoint", tmp_path / "a_normal.png")
     assert "the picture is written there" in refused(*few, "-o", tmp_path / "a.png", *checkpoint)

@@ -98,9 +98,9 @@ def test_what_looks_at_one_picture(metal: dict[str, Path]) -> None:
 
 
 def test_each_map_is_encoded_by_its_name(metal: dict[str, Path], tmp_path: Path) -> None:
-    result = pyengine.synthesize({name: metal[name] for name in ("albedo", "orm")}, **FAST)
+    result = pyengine.synthesize({name: metal[name] for name in ("albedo", "glossiness")}, **FAST)
     result.save(tmp_path / "a.png")
     assert result.encode() == (tmp_path / "a.png").read_bytes()
-    assert result.encode(map="orm") == (tmp_path / "a_orm.png").read_bytes()
-    with pytest.raises(PyengineError, match=r"^map='normal': choose 'albedo' or 'orm'$"):
+    assert result.encode(".tif", map="glossiness") == (tmp_path / "a_glossiness.tif").read_bytes()
+    with pytest.raises(PyengineError, match=r"^map='normal': choose 'albedo' or 'glossiness'$"):
         result.encode(map="normal")

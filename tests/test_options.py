@@ -68,7 +68,7 @@ def test_a_weight_that_is_named_brings_its_loss():
         ({"weights": {"gram/relu1_1": 1}, "layers": {"gram": ["relu2_1"]}}, r"there is no term 'gram/relu1_1'"),
         (
             {"weights": {"style": 1}},
-            r"no term 'style': choose histogram, gram, correlation, structure, content, variation, joint, or one layer's",
+            r"no term 'style': choose histogram, gram, correlation, structure, content, variation, joint, or one ",
         ),
         ({"weights": {3: 1}}, r"there is no term 3"),
         ({"weights": {"gram": True}}, r"gram=True: give a number"),
