@@ -300,8 +300,8 @@ class Engine:
             has there. Default: None, where `exemplars` are given.
         **options
             Those of `pyengine.synthesize` that say what is matched: exemplars, content, regions, layers, padding,
-            pooling and so on; but all weights are 1 by default, and `start` is "noise": what the paper does not have,
-            correlations, is left out unless it is named.
+            pooling and so on; but all weights are 1 by default, `alpha` is "mask", and `start` is "noise": what the paper
+            does not have, correlations, is left out unless it is named.
 
         Returns
         -------
@@ -327,6 +327,8 @@ class Engine:
             raise PyengineError("weights='thresholds' change while an image is optimised: give 'auto' or numbers")
         if options.get("start") is None:  # where an image comes from is its optimiser's matter
             options["start"] = "noise"
+        if options.get("alpha") is None:  # images are pictures, but for materials
+            options["alpha"] = "mask"
         recipe = self._read(exemplar, options)
         plain = weights is None or isinstance(weights, Mapping)
         losses = self._on_model(replace(recipe.losses, unnamed=1.0) if plain else recipe.losses)

@@ -29,6 +29,7 @@ from pyengine.devices import Device
 from pyengine.images.reading import load
 from pyengine.images.writing import save, to_uint8
 from pyengine.kernels.cpu import CpuKernels
+from pyengine.maps import PICTURE
 from pyengine.network.sessions import Provider
 from pyengine.network.vgg import vgg
 from pyengine.objective import Objective
@@ -488,7 +489,9 @@ class StubEngine:
         height, width = exemplar.shape[:2] if size is None else (size, size)
         tiled = np.tile(exemplar, (-(-height // exemplar.shape[0]), -(-width // exemplar.shape[1]), 1))
         tiled = tiled[:height, :width]
-        recipe = SimpleNamespace(sizes=((width // 2, height // 2), (width, height)), iterations=(3, len(self.noise)))
+        sizes = ((width // 2, height // 2), (width, height))
+        level = SimpleNamespace(maps=PICTURE)
+        recipe = SimpleNamespace(sizes=sizes, iterations=(3, len(self.noise)), level=level)
         history: list[SimpleNamespace] = []
 
         def iterate(level: int, pixels: np.ndarray) -> bool:

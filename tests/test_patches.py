@@ -376,7 +376,7 @@ def test_what_is_transparent_is_not_taken(engine):
     image = np.zeros((64, 64, 4), np.uint8)
     image[:, :32] = (200, 100, 50, 255)
     image[:, 32:] = (0, 255, 0, 0)
-    result = engine.synthesize(image, start="patches", iterations=0)
+    result = engine.synthesize(image, start="patches", iterations=0, alpha="mask")
     assert (result.image == (200, 100, 50)).all()
 
 
