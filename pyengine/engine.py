@@ -300,8 +300,8 @@ class Engine:
             has there. Default: None, where `exemplars` are given.
         **options
             Those of `pyengine.synthesize` that say what is matched: exemplars, content, regions, layers, padding,
-            pooling and so on; but all weights are 1 by default, `alpha` is "mask", and `start` is "noise": what the paper
-            does not have, correlations, is left out unless it is named.
+            pooling and so on; but all weights are 1 by default, `alpha` is "mask", and `start` is "noise": what the
+            paper does not have, correlations, is left out unless it is named.
 
         Returns
         -------
