@@ -88,6 +88,7 @@ def test_tiles_are_the_whole(engine, monkeypatch, kind):
     if kind == "alpha":
         maps = np.dstack([SET["albedo"], SET["height"]])
         image = image[:, :, [0, 1, 2, 6]].copy()
+        options = {"alpha": "synthesize"}
     elif kind == "regions":
         layout = 1 + (np.mgrid[:64, :80][1] > 30).astype(np.uint8)
         options = {"exemplar_regions": layout[:40, :48], "output_regions": layout}
