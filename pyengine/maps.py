@@ -43,6 +43,12 @@ as glTF's occlusion, roughness and metalness."""
 ALPHA = "alpha"
 """The map of a picture's own opacity, which is no file of its own."""
 
+NEARLY = 0.1
+"""The part of a channel's range that counts as one of its ends, at most, where exemplars have that end itself."""
+
+OFTEN = 0.01
+"""The share of exemplars' pixels from which on an end of the range is one that they are at, and not only near."""
+
 MOST_TINT = 8 / 255
 """How much the channels of a map of one may differ, as a JPEG's do."""
 
@@ -210,6 +216,8 @@ def places(path: str | os.PathLike[str], read: Mapping[str, str | None]) -> dict
     """
     first, place = next(iter(read)), Path(path)
     stem, named = name_in(place)
+    if named != first and named in read:
+        raise PyengineError(f"{path}: it is named as the map {named!r}, and {first!r} is written there: name it so")
     before = place.stem if named != first else stem
     found = {first: place}
     for name, suffix in [*read.items()][1:]:
@@ -228,24 +236,42 @@ class Limits:
         The least and the greatest.
     two : bool
         Whether there are no others.
+    at_low, at_high : float
+        The shares of pixels that have the least, and the greatest. Default: 0.
     """
 
     low: float
     high: float
     two: bool
+    at_low: float = 0.0
+    at_high: float = 0.0
 
     @classmethod
     def of(cls, values: Sequence[Float32]) -> Limits:
         """Those of a channel of all exemplars."""
         low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
         two = all(bool(((v == np.float32(low)) | (v == np.float32(high))).all()) for v in values)
-        return cls(low, high, two)
+        pixels = sum(v.size for v in values)
+        at_low, at_high = (sum(int((v == np.float32(end)).sum()) for v in values) / pixels for end in (low, high))
+        return cls(low, high, two, at_low, at_high)
 
     def of_these(self, channel: Float32) -> Float32:
-        """A channel within these limits; the nearer of two values, if there are but two."""
+        """A channel within these limits; the nearer of two values, if there are but two.
+
+        What is nearly the least is the least, for as many pixels as are so in the exemplars, and so at the other end:
+        what is clear in a cut-out is to be clear.
+        """
         if self.two:
             return np.where(channel > (self.low + self.high) / 2, np.float32(self.high), np.float32(self.low))
-        return channel.clip(np.float32(self.low), np.float32(self.high))
+        near, least, most = NEARLY * (self.high - self.low), self.low, self.high
+        if self.at_low >= OFTEN:
+            least = min(max(float(np.quantile(channel, self.at_low)), least), least + near)
+        if self.at_high >= OFTEN:
+            most = max(min(float(np.quantile(channel, 1 - self.at_high)), most), most - near)
+        if (least, most) != (self.low, self.high):
+            channel = self.low + (channel - least) * ((self.high - self.low) / max(most - least, 1e-12))
+        limited: Float32 = channel.astype(np.float32).clip(np.float32(self.low), np.float32(self.high))
+        return limited
 
 
 def unit(normals: Float32) -> Float32:

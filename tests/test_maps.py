@@ -114,7 +114,25 @@ def test_places_beside_another(path, first, name, suffix, expected):
     assert places(path, read) == places(Path(path), read) == {first: Path(path), name: Path(expected)}
 
 
+def test_a_place_that_is_named_as_another_map():
+    with pytest.raises(PyengineError, match=r"^rock_normal\.png: it is named as the map 'normal', and 'albedo' is w"):
+        places("rock_normal.png", {"albedo": ".png", "normal": ".png"})
+
+
 # --------------------------------------------------------------------- values
+
+
+def test_what_is_nearly_clear_is_clear():
+    cut = np.zeros((64, 64), np.float32)
+    cut[20:40, 20:50] = 1
+    cut[19, 20:50] = 0.5
+    noisy = cut + np.random.default_rng(0).normal(0, 0.02, cut.shape).astype(np.float32)
+    limited = Limits.of([cut]).of_these(noisy.clip(0, 1))
+    assert ((limited == 0) == (cut == 0)).mean() > 0.99
+    assert ((limited == 1) == (cut == 1)).mean() > 0.99
+    assert abs(limited[19, 20:50].mean() - 0.5) < 0.05
+    smooth = np.random.default_rng(1).random((64, 64), np.float32)
+    assert np.array_equal(Limits.of([smooth]).of_these(smooth), smooth)
 
 
 def test_channels_and_what_is_seen_of_them():
@@ -131,13 +149,12 @@ def test_channels_and_what_is_seen_of_them():
 def test_limits():
     two = [np.float32([[0, 1, 1]]), np.float32([[0, 0, 0]])]
     between = np.float32([[-1, 0.2, 0.5, 0.51, 3]])
-    assert Limits.of(two) == Limits(0, 1, True)
+    assert Limits.of(two) == Limits(0, 1, True, 4 / 6, 2 / 6)
     np.testing.assert_array_equal(Limits.of(two).of_these(between), [[0, 0, 0, 1, 1]])
     constant = Limits.of([np.full((2, 3), 0.1, np.float32)])
     np.testing.assert_array_equal(constant.of_these(between), np.full((1, 5), 0.1, np.float32))
-    several = Limits.of([*two, np.float32([[0.25]])])
-    assert several == Limits(0, 1, False)
-    np.testing.assert_array_equal(several.of_these(between), np.float32([[0, 0.2, 0.5, 0.51, 1]]))
+    assert not Limits.of([*two, np.float32([[0.25]])]).two
+    np.testing.assert_array_equal(Limits(0, 1, False).of_these(between), np.float32([[0, 0.2, 0.5, 0.51, 1]]))
     thirds = Limits.of([np.float32([[0.1, 0.3]])])  # which no double is
     assert {*thirds.of_these(between).ravel()} == {np.float32(0.1), np.float32(0.3)}
     assert thirds.of_these(between).dtype == np.float32
