@@ -109,18 +109,14 @@ def _measure_exemplars(
 def _measure_joint(level: Level, regions: Sequence[Region], options: LossOptions, pool: NetworkPool) -> Iterator[Loss]:
     """The losses of all maps together."""
     kernels = pool.kernels
+    used = [(kind, layer) for kind in KINDS.values() if kind.source == "maps" for layer in options.used(kind.kind)]
+    if not used:
+        return
     images = [kernels.upload(np.ascontiguousarray(exemplar.image)) for exemplar in level.exemplars]
-    for kind in KINDS.values():
-        if kind.source == "maps":
-            for layer in options.used(kind.kind):
-                parts = [
-                    (
-                        region,
-                        [e.sample(k, image, 0, kernels) for e, image in zip(level.exemplars, images, strict=True)],
-                    )
-                    for k, region in enumerate(regions)
-                ]
-                yield from _losses_of(kind, layer, parts, pool, wrap=level.wrap)
+    pairs = [*zip(level.exemplars, images, strict=True)]
+    parts = [(region, [e.sample(k, image, 0, kernels) for e, image in pairs]) for k, region in enumerate(regions)]
+    for kind, layer in used:
+        yield from _losses_of(kind, layer, parts, pool, wrap=level.wrap)
 
 
 def _losses_of(

@@ -478,7 +478,7 @@ class Recipe:
             light,
             without_pictures(opened),
             encodings=encodings,
-            limits=limits_of(pictures),
+            limits=() if level.maps == PICTURE else limits_of(pictures),
             suffixes=pictures[0].suffixes,
             alpha=None if opacity is None else resize(opacity, final).clip(0, 1),
             palette=few_colors,

@@ -97,9 +97,8 @@ class Synthesis:
             LOGGER.info("going on at level %d/%d", begun.level + 1, len(self._recipe.sizes))
             self._history, self._made, self._used = begun.history, begun.made, begun.used
             self._generator.bit_generator.state = begun.generator
-            image = np.zeros(
-                (*self._recipe.sizes[begun.level][::-1], self._recipe.level.channels), np.float32
-            )  # it is among the vectors
+            width, height = self._recipe.sizes[begun.level]
+            image = np.zeros((height, width, self._recipe.level.channels), np.float32)  # it is among the vectors
         first = 0 if begun is None else begun.level
         for k in range(first, len(self._recipe.sizes)):
             level = self._stretched(self._level(k))

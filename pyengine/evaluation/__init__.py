@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import numpy as np
 
 from pyengine.arrays import Float32, Float64
 from pyengine.kernels import Kernels
+from pyengine.losses.base import Loss
+from pyengine.stopwatch import Watches
 
 
 class Evaluator(Protocol):
@@ -54,3 +56,21 @@ def root_size(gradient: Float32, kernels: Kernels) -> float:
     square = kernels.xp.empty((1, 1), np.float64)
     kernels.inner_products(flat, (0,), square)
     return float((flat.size * kernels.fetch([square])[0]) ** 0.5)
+
+
+def evaluate_losses(
+    losses: Iterable[tuple[int, Loss]],
+    features: Float32,
+    kernels: Kernels,
+    watches: Watches,
+    weights: Mapping[str, float],
+    values: Float64,
+    gradient: Float32 | None,
+) -> None:
+    """Evaluate losses, each with its number among the values, on a map, and add to its gradient if it is wanted."""
+    with watches.stages("losses"):
+        for k, loss in losses:
+            with watches.terms(loss.name):
+                loss.evaluate(
+                    features, kernels, values[k, ...], weight=weights[loss.name], gradient=gradient, accumulate=True
+                )

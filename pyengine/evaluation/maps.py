@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from pyengine.arrays import Float32, Float64
-from pyengine.evaluation import Evaluator, root_size
+from pyengine.evaluation import Evaluator, evaluate_losses, root_size
 from pyengine.kernels import Kernels
 from pyengine.losses.base import Loss
 from pyengine.maps import Map
@@ -68,17 +68,7 @@ class MapsEvaluator:
             if total is not None and own is not None:
                 for k, channel in enumerate(one.view):
                     total[:, :, channel] += own[:, :, k]
-        with self._watches.stages("losses"):
-            for k, loss in self._joint:
-                with self._watches.terms(loss.name):
-                    loss.evaluate(
-                        image,
-                        self._kernels,
-                        values[k, ...],
-                        weight=weights[loss.name],
-                        gradient=total,
-                        accumulate=True,
-                    )
+        evaluate_losses(self._joint, image, self._kernels, self._watches, weights, values, total)
         return total
 
     def gradient_sizes(self, image: Float32) -> dict[str, float]:

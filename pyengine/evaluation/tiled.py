@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pyengine.arrays import Float32, Float64
+from pyengine.evaluation import evaluate_losses
 from pyengine.kernels import Coverage, Kernels
 from pyengine.losses.base import IMAGE, AdditiveLoss, ChannelLoss, Loss, Statistic
 from pyengine.network.tiles import Tile, TiledNetwork
@@ -86,12 +87,7 @@ class TiledEvaluator:
             self._evaluate_maps(image, scales, values, total)
         if self._on_first:
             self._evaluate_first(image, scales, values, total)
-        with self._watches.stages("losses"):
-            for k, loss in self._on_image:
-                with self._watches.terms(loss.name):
-                    loss.evaluate(
-                        image, self._kernels, values[k, ...], weight=scales[k], gradient=total, accumulate=True
-                    )
+        evaluate_losses(self._on_image, image, self._kernels, self._watches, weights, values, total)
         return total
 
     def _evaluate_first(

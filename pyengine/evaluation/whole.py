@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pyengine.arrays import Float32, Float64
-from pyengine.evaluation import root_size
+from pyengine.evaluation import evaluate_losses, root_size
 from pyengine.kernels import Kernels
 from pyengine.losses.base import IMAGE, Loss
 from pyengine.network.network import Network
@@ -70,18 +70,8 @@ class WholeEvaluator:
         values: Float64,
         gradient: Float32 | None,
     ) -> None:
-        with self._watches.stages("losses"):
-            for k in self._numbers[layer]:
-                loss = self._losses[k]
-                with self._watches.terms(loss.name):
-                    loss.evaluate(
-                        features,
-                        self._kernels,
-                        values[k, ...],
-                        weight=weights[loss.name],
-                        gradient=gradient,
-                        accumulate=True,
-                    )
+        numbered = ((k, self._losses[k]) for k in self._numbers[layer])
+        evaluate_losses(numbered, features, self._kernels, self._watches, weights, values, gradient)
 
     def gradient_sizes(self, image: Float32) -> dict[str, float]:
         """See `Evaluator.gradient_sizes`."""
